@@ -1,0 +1,31 @@
+# Two commands set everything up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-all check docs clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("motet needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard]'
+	touch $(READY)
+
+demo: $(READY)  ## decode a simulated population, beside classical rivals and chance
+	$(BIN)/motet simulate population --output runs/demo/data
+	$(BIN)/motet decode runs/demo/data/subject-1.npz --target direction --output runs/demo/decode
+
+test: $(READY)  ## the tests, without the slow ones
+	$(BIN)/python -m pytest
+
+test-all: $(READY)  ## the slow ones too
+	$(BIN)/python -m pytest -m ""
+
+check: $(READY)  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs

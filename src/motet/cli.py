@@ -1,0 +1,192 @@
+"""The command line: verbs, and the tasks they call. Nothing is imported before a verb is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from motet import __version__
+from motet.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+USAGE = """usage: motet <verb> [options]
+
+Learn from populations of time-series, keeping sight of every individual and of the collective.
+
+  motet data list                 recordings that motet knows by name
+  motet data show RECORDING       what is in a recording
+  motet data fetch NAME           download a recording, and check it
+  motet simulate population       make recordings of simulated subjects
+  motet decode RECORDING …        cross-validated decoding beside classical rivals; leaves a run
+  motet predict RUN RECORDING     predictions of a run's model for new trials
+
+motet <verb> --help tells the options of a verb, with an example. motet --version tells the version.
+
+  motet simulate population --output data
+  motet decode data/subject-1.npz --target direction --output runs/first
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it worked, 2 for an `InputError`, 130 if interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except InputError as error:
+        sys.stderr.write(f"motet: {' '.join(str(error).split())}\n")
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("motet: interrupted; the same command goes on where it stopped.\n")
+        return 130
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"motet {__version__}\n")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb in _GROUPS:
+        members = _GROUPS[verb]
+        if not rest or rest[0] in ("-h", "--help"):
+            lines = (line for line in USAGE.splitlines() if line.startswith(f"  motet {verb} "))
+            sys.stdout.write("\n".join((f"usage: motet {verb} <{'|'.join(members)}> [options]", "", *lines, "")))
+            return 0
+        if rest[0] not in members:
+            raise did_you_mean(rest[0], members, what=f"word after 'motet {verb}'")
+        verb, rest = f"{verb} {rest[0]}", rest[1:]
+    if verb not in _VERBS:
+        raise did_you_mean(verb, {name.split()[0] for name in _VERBS}, what="verb")
+    return _VERBS[verb](rest)
+
+
+def _parser(verb: str, description: str, example: str) -> ArgumentParser:
+    """A parser with --config and --print_config, whose complaints are `InputError`s."""
+    from jsonargparse import ArgumentParser
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+            reason = " ".join(message.split())
+            raise InputError(f"{reason} (motet {verb} --help tells the options)") from ex
+
+    parser = Parser(prog=f"motet {verb}", description=description, epilog=f"example: {example}")
+    parser.add_argument("--config", action="config", help="A YAML file of options; see --print_config.")
+    return parser
+
+
+def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
+    return parser.instantiate_classes(parser.parse_args(words))
+
+
+def _say(text: Any) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False).print(text)
+
+
+def _data_list(words: list[str]) -> int:
+    parser = _parser("data list", "Recordings that motet knows by name.", "motet data list")
+    _parse(parser, words)
+    from rich.table import Table
+
+    from motet.data.catalogue import CATALOGUE
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "subject", "what it is", "licence", "source"):
+        table.add_column(heading)
+    for entry in CATALOGUE.values():
+        table.add_row(entry.name, entry.subject, entry.description, entry.licence, entry.citation)
+    _say(table)
+    return 0
+
+
+def _data_show(words: list[str]) -> int:
+    parser = _parser("data show", "What is in a recording.", "motet data show reach/chewie-1")
+    parser.add_argument("recording", type=str, help="A file, or a name in the catalogue.")
+    from motet.tasks.find import describe, find_recording
+
+    _say(describe(find_recording(_parse(parser, words).recording)))
+    return 0
+
+
+def _data_fetch(words: list[str]) -> int:
+    parser = _parser("data fetch", "Download a recording, and check its bytes.", "motet data fetch reach/chewie-1")
+    parser.add_argument("name", type=str, help="A name in the catalogue (motet data list).")
+    from motet.data.catalogue import fetch
+
+    for path in fetch(_parse(parser, words).name):
+        _say(path)
+    return 0
+
+
+def _simulate(system: str) -> Callable[[list[str]], int]:
+    def simulate(words: list[str]) -> int:
+        from motet.systems import SYSTEMS
+        from motet.tasks.simulate import simulate_to_folder
+
+        settings = SYSTEMS[system].settings
+        example = f"motet simulate {system} --output data --seed 1"
+        parser = _parser(f"simulate {system}", (settings.__doc__ or "").split("\n")[0], example)
+        parser.add_argument("--output", type=str, default="data", help="Folder to write recordings to.")
+        parser.add_class_arguments(settings, nested_key=None)
+        parsed = _parse(parser, words).as_dict()
+        output = parsed.pop("output")
+        parsed.pop("config", None)
+        for path in simulate_to_folder(system, settings(**parsed), output):
+            _say(path)
+        return 0
+
+    return simulate
+
+
+def _task(module: str, settings_name: str, function_name: str, positionals: dict[str, str], example: str) -> Any:
+    """A verb whose options are one settings class."""
+
+    def run(words: list[str]) -> int:
+        task = importlib.import_module(module)
+        settings, function = getattr(task, settings_name), getattr(task, function_name)
+        verb = example.split()[1]
+        parser = _parser(verb, (function.__doc__ or "").split("\n")[0], example)
+        for name, many in positionals.items():
+            parser.add_argument(name, type=str, **({"nargs": many} if many else {}))
+        parser.add_class_arguments(settings, nested_key=None, skip=set(positionals))
+        parsed = _parse(parser, words).as_dict()
+        parsed.pop("config", None)
+        _say(function(settings(**parsed)))
+        return 0
+
+    return run
+
+
+_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "data list": _data_list,
+    "data show": _data_show,
+    "data fetch": _data_fetch,
+    "simulate population": _simulate("population"),
+    "decode": _task(
+        "motet.tasks.decode",
+        "DecodeSettings",
+        "decode",
+        {"recordings": "+"},
+        "motet decode reach/chewie-1 --target direction",
+    ),
+    "predict": _task(
+        "motet.tasks.predict",
+        "PredictSettings",
+        "predict",
+        {"run": "", "recording": ""},
+        "motet predict runs/first data/subject-1.npz",
+    ),
+}
+_GROUPS = {
+    group: [name.split()[1] for name in _VERBS if name.startswith(f"{group} ")] for group in ("data", "simulate")
+}

@@ -1,0 +1,1 @@
+"""Recordings, datasets, batches, and the ways into them."""

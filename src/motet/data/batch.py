@@ -1,0 +1,60 @@
+"""A `Batch`: trials of one or more recordings, padded to one size, as tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Padded trials; populations of different size mix in one batch.
+
+    Attributes:
+        values: (trial, individual, time, feature) float; 0 where not observed.
+        observed: (trial, individual, time) bool; False for padding and gaps.
+        individual_ids: for each recording the names of its individuals.
+        positions: (recording, individual): which of these names is at each place of the individual axis; -1 for padding.
+        recording_index: (trial,) which recording each trial came from.
+        targets: by name; classes are int64 with -1 for unknown, quantities float32 with NaN for
+            unknown and padding.
+    """
+
+    values: Float[Tensor, "trial individual time feature"]
+    observed: Bool[Tensor, "trial individual time"]
+    individual_ids: tuple[tuple[str, ...], ...]
+    positions: Int[Tensor, "recording individual"]
+    recording_index: Int[Tensor, " trial"]
+    targets: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def bin_is_observed(self) -> Bool[Tensor, "trial time"]:
+        return self.observed.any(dim=1)
+
+    def replace(self, **fields: Any) -> Batch:
+        """The same batch with some fields changed."""
+        return dataclasses.replace(self, **fields)
+
+    def keep_individuals(self, kept: Int[Tensor, " kept"]) -> Batch:
+        """The batch with only these places of the individual axis. Targets per individual are not touched."""
+        return self.replace(
+            values=self.values[:, kept], observed=self.observed[:, kept], positions=self.positions[:, kept]
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return self.replace(
+            values=self.values.to(device),
+            observed=self.observed.to(device),
+            positions=self.positions.to(device),
+            recording_index=self.recording_index.to(device),
+            targets={name: target.to(device) for name, target in self.targets.items()},
+        )

@@ -1,0 +1,94 @@
+"""Counting events and averaging samples in time bins. A bin is half-open: [start, end)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from motet.errors import InputError
+
+
+def count_spikes(
+    spike_times: Sequence[float] | Sequence[ArrayLike] | NDArray[Any], edges: ArrayLike
+) -> NDArray[np.int64]:
+    """How many spikes fall in each bin, every spike once.
+
+    A bin holds the spikes from its left edge up to, and not at, its right edge, so that adjoining bins
+    share no spike and lose none. Bins may be given for many trials at once, which may overlap.
+
+    Args:
+        spike_times: (spike,) times of one unit, in any order; or a list of such arrays, one per unit.
+        edges: (…, bin + 1) edges of adjoining bins on the same clock; for instance (trial, bin + 1).
+
+    Returns:
+        (…, bin) counts for one unit, (unit, …, bin) for a list of units.
+
+    Raises:
+        InputError: if a spike time is NaN, or edges are not finite or do not increase.
+
+    Example:
+        >>> count_spikes([0.0, 0.1, 0.1, 0.25, 0.3], edges=[0.0, 0.1, 0.2, 0.3])
+        array([1, 2, 1])
+        >>> count_spikes([[0.05], []], edges=[0.0, 0.1, 0.2])
+        array([[1, 0],
+               [0, 0]])
+    """
+    bin_edges = _checked_edges(edges)
+    is_one_unit = len(spike_times) == 0 or np.ndim(spike_times[0]) == 0
+    units = [np.asarray(times, dtype=np.float64) for times in ([spike_times] if is_one_unit else spike_times)]
+    if any(times.ndim != 1 or np.isnan(times).any() for times in units):
+        raise InputError("spike times are NaN or nested; give one flat list per unit, without NaN.")
+    # Units hold different numbers of spikes, so each is searched by itself, for all trials at once.
+    n_before = np.stack([np.searchsorted(np.sort(times), bin_edges, side="left") for times in units])
+    counts = np.diff(n_before, axis=-1).astype(np.int64)
+    return counts[0] if is_one_unit else counts
+
+
+def average_samples(times: ArrayLike, samples: ArrayLike, edges: ArrayLike) -> NDArray[np.float64]:
+    """The mean of the samples taken in each bin; NaN where there is none.
+
+    Args:
+        times: (sample,) time of each sample, increasing.
+        samples: (sample, feature); a NaN is left out of the mean.
+        edges: (…, bin + 1) edges of adjoining bins on the same clock.
+
+    Returns:
+        (…, bin, feature) means.
+
+    Raises:
+        InputError: if times do not increase or do not match the samples, or edges do not increase.
+
+    Example:
+        >>> average_samples([0.0, 0.1, 0.2], [[1.0], [3.0], [9.0]], edges=[0.0, 0.2, 0.4, 0.6])
+        array([[ 2.],
+               [ 9.],
+               [nan]])
+    """
+    bin_edges = _checked_edges(edges)
+    times, samples = np.asarray(times, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    if samples.ndim != 2 or times.shape != samples.shape[:1] or not (np.diff(times) > 0).all():
+        raise InputError(
+            f"samples of shape {samples.shape} at times of shape {times.shape} do not go together; give "
+            "increasing times (sample,) and samples (sample, feature)."
+        )
+    n_before = np.searchsorted(times, bin_edges, side="left")
+    is_known = np.isfinite(samples)
+    total = _sum_between(np.where(is_known, samples, 0.0), n_before)
+    n_samples = _sum_between(is_known.astype(np.float64), n_before)
+    return np.divide(total, n_samples, out=np.full_like(total, np.nan), where=n_samples > 0)
+
+
+def _sum_between(samples: NDArray[np.float64], positions: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(…, bin, feature): the sum of the samples from one position up to the next."""
+    running = np.concatenate([np.zeros((1, samples.shape[1])), samples.cumsum(axis=0)])
+    return np.diff(running[positions], axis=-2)
+
+
+def _checked_edges(edges: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(edges, dtype=np.float64)
+    if array.ndim == 0 or array.shape[-1] < 2 or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
+        raise InputError("the edges of bins are not finite and increasing; give (…, bin + 1), two or more.")
+    return array

@@ -1,0 +1,211 @@
+"""Public recordings by name: `load("reach/chewie-1")`.
+
+A file is looked for in the folder that the environment variable MOTET_DATA names, flat or in a folder for its
+group (`reach/`, `sleep/`), and otherwise downloaded once into the user's cache. Either way it is used only if
+its SHA-256 is the one written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pooch
+
+from motet.data.reach import read_reach_pickle
+from motet.data.readers import refuse_unknown_options
+from motet.data.recording import Recording
+from motet.data.sleep import read_sleep
+from motet.errors import InputError, did_you_mean
+
+# One commit of the public repository, so that what an address gives cannot change.
+SOURCE_URL = "https://raw.githubusercontent.com/nerdslab/myow-neuro/4af5f184bfb223ad813fef1d52cf29b4647960c3/data/"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """A public file: its place below `SOURCE_URL` and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def url(self) -> str:
+        return SOURCE_URL + self.path
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A public recording: what it is, where its files are and how they are read.
+
+    Attributes:
+        name: "<group>/<recording>".
+        description: one line.
+        subject: the animal.
+        files: in the order in which the reader takes them.
+        reader: makes the recording from the paths of the files.
+        citation: the paper to cite.
+        licence: under which the files are public.
+    """
+
+    name: str
+    description: str
+    subject: str
+    files: tuple[DataFile, ...]
+    reader: Callable[..., Recording]
+    citation: str
+    licence: str = "Apache-2.0"
+
+
+def _reach(name: str, *, description: str, file: str, sha256: str) -> Entry:
+    return Entry(
+        name=name,
+        description=f"macaque motor cortex, reaches to 8 targets, bins of 0.1 s: {description}",
+        subject=name.removeprefix("reach/").partition("-")[0],
+        files=(DataFile(f"mihi-chewie/processed/{file}", sha256),),
+        reader=read_reach_pickle,
+        citation=(
+            "Dyer et al., A cryptography-based approach for movement decoding, "
+            "Nature Biomedical Engineering 1, 967–976 (2017)"
+        ),
+    )
+
+
+_ENTRIES = (
+    _reach(
+        "reach/chewie-1",
+        description="159 trials, 174 neurons, whole movements",
+        file="full-chewie-10032013-bin0.10-vel_thresh0.00.pkl",
+        sha256="d3c38319c0fd66b794a9480dcf8030e1e73c9b976913af09fa6e1bdf20a13888",
+    ),
+    _reach(
+        "reach/chewie-2",
+        description="180 trials, 155 neurons, bins faster than 5 cm/s",
+        file="full-chewie-12192013-bin0.10-vel_thresh5.00.pkl",
+        sha256="62057a140c8c0e660b8cca2515317d583f83d2e362d04b166c789ba57aeca9b3",
+    ),
+    _reach(
+        "reach/mihi-1",
+        description="209 trials, 187 neurons, bins faster than 5 cm/s",
+        file="full-mihi-03032014-bin0.10-vel_thresh5.00.pkl",
+        sha256="aa53dffd7c7fea6787843221f2d4d01881befbc4c53a655fa9989cd5c837f729",
+    ),
+    Entry(
+        name="sleep/mouse-ca1",
+        description="mouse hippocampus CA1, 12 h of wake, nREM and REM in bins of 4 s: 42 neurons",
+        subject="mouse-ca1",
+        files=(
+            DataFile(
+                "rodent/fr_bins_n_4full.npy",
+                "75eb62fecd81899be546cf4770c0cf66afe4ae9f957b9bfdd5ebe5d0a00317bc",
+            ),
+            DataFile(
+                "rodent/behav_states_n_4full.npy",
+                "7d0679a2a1b3a221b060cd7aa76ac59d371d74a8aad4c496b2559c3e23abd1ca",
+            ),
+        ),
+        reader=read_sleep,
+        citation=(
+            "Ma et al., Cortical circuit dynamics are homeostatically tuned to criticality in vivo, "
+            "Neuron 104, 655–664 (2019)"
+        ),
+    ),
+)
+CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def list_recordings() -> list[str]:
+    """The names that `load` knows; `CATALOGUE[name]` tells more about each.
+
+    Example:
+        >>> list_recordings()
+        ['reach/chewie-1', 'reach/chewie-2', 'reach/mihi-1', 'sleep/mouse-ca1']
+    """
+    return list(CATALOGUE)
+
+
+def load(name: str, **options: Any) -> Recording:
+    """The public recording of that name, downloaded if need be.
+
+    Args:
+        name: one of `list_recordings()`.
+        **options: for `reach/…`, minimum_speed in cm/s (see `motet.data.reach.read_reach_pickle`).
+
+    Raises:
+        InputError: if the name or an option is unknown, or a file cannot be had or is not the public one.
+
+    Example:
+        >>> load("reach/chewy-1")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        motet.errors.InputError: unknown recording 'reach/chewy-1'; did you mean 'reach/chewie-1'? ...
+    """
+    entry = _entry(name)
+    refuse_unknown_options(entry.reader, options, what=f"option for {name}", fixed=("name", "subject", "bin_seconds"))
+    return entry.reader(*fetch(name), name=entry.name, subject=entry.subject, **options)
+
+
+def fetch(name: str, *, progress: bool = True) -> list[Path]:
+    """The verified local files of a public recording, downloaded if need be.
+
+    Args:
+        name: one of `list_recordings()`.
+        progress: show a bar while downloading, if there is a terminal to show it on.
+
+    Raises:
+        InputError: if the name is unknown, or a file cannot be had or is not the public one.
+    """
+    group = name.partition("/")[0]
+    return [_find_local(file, group) or _download(file, progress=progress) for file in _entry(name).files]
+
+
+def _entry(name: str) -> Entry:
+    if name not in CATALOGUE:
+        raise did_you_mean(name, CATALOGUE, what="recording")
+    return CATALOGUE[name]
+
+
+def _find_local(file: DataFile, group: str) -> Path | None:
+    """The file in MOTET_DATA, verified; None if it is not there."""
+    if not (setting := os.environ.get("MOTET_DATA")):
+        return None
+    folder = Path(setting).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"MOTET_DATA is {setting!r}, which is not a folder; set it to one, or unset it.")
+    for path in (folder / file.name, folder / group / file.name):
+        if path.is_file():
+            found = pooch.file_hash(str(path), alg="sha256")
+            if found != file.sha256:
+                raise InputError(
+                    f"{path} is not the public file: expected SHA-256 {file.sha256}, found {found}; "
+                    "delete it to download it again."
+                )
+            return path
+    return None
+
+
+def _download(file: DataFile, *, progress: bool) -> Path:
+    """The file in the cache, verified; pooch keeps nothing of a download that fails."""
+    folder = pooch.os_cache("motet")
+    advice = "try again, or set MOTET_DATA to a folder that holds the file"
+    try:
+        path = pooch.retrieve(
+            file.url,
+            known_hash=file.sha256,
+            fname=file.name,
+            path=folder,
+            downloader=pooch.HTTPDownloader(progressbar=progress and sys.stderr.isatty()),
+        )
+    except OSError as error:  # the errors of requests are among them
+        raise InputError(f"{file.url} cannot be downloaded to {folder} ({error}); {advice}.") from error
+    except ValueError as error:  # a wrong hash; the first sentence says which
+        reason = str(error).partition(". ")[0]
+        raise InputError(f"{file.url} did not give the public file ({reason}); {advice}.") from error
+    return Path(path)

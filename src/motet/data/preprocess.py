@@ -1,0 +1,148 @@
+"""Preprocessing: what a model reads instead of raw values, with statistics from training trials only."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.dataset import PopulationDataset
+from motet.data.recording import Recording
+from motet.errors import InputError
+
+Statistic = Literal["individual", "shared", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessSettings:
+    """How values are prepared: transformed, centred and scaled.
+
+    Scaling each individual to unit variance is common, and costs accuracy on spike counts: after the square root every
+    neuron has the same Poisson noise, and those that vary more carry more. So the default scale is shared.
+
+    Attributes:
+        transform: "sqrt" steadies the variance of Poisson counts; "log" is log(1 + x); both need values ≥ 0.
+        centre: subtract each "individual"'s training mean, the "shared" mean over all, or "none".
+        scale: divide by each "individual"'s training standard deviation, the "shared" one (root mean square over
+            individuals), or "none".
+        minimum_std: individuals whose training standard deviation is not above this are silent. They are dropped,
+            unless neither statistic is by individual: then unseen individuals can be read, and none is dropped.
+    """
+
+    transform: Literal["none", "sqrt", "log"] = "sqrt"
+    centre: Statistic = "individual"
+    scale: Statistic = "shared"
+    minimum_std: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preprocess:
+    """A fitted preprocessing: a map from dataset to dataset.
+
+    Attributes:
+        settings: how.
+        individual_ids: those kept; empty where no statistic is by individual.
+        silent_ids: those seen in training, but silent there.
+        mean: (individual or 1, feature).
+        std: (individual or 1, feature).
+    """
+
+    settings: PreprocessSettings
+    individual_ids: tuple[str, ...]
+    silent_ids: tuple[str, ...]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, train: PopulationDataset, settings: PreprocessSettings | None = None) -> Preprocess:
+        """Learn the statistics from training trials, over observed bins.
+
+        Raises:
+            InputError: if counts are negative under sqrt or log, or every individual is silent.
+        """
+        settings = settings or PreprocessSettings()
+        ids = np.asarray(train.individual_ids, dtype=object)
+        n_observed, mean, variance = _moments(train, settings)
+        is_active = (np.sqrt(variance) > settings.minimum_std).any(axis=1)
+        if not is_active.any():
+            raise InputError(
+                f"all {len(ids)} individuals are silent, constant or missing in the training trials; "
+                "there is nothing to learn from: give recordings with activity."
+            )
+        if "individual" in (settings.centre, settings.scale):
+            kept, silent = tuple(ids[is_active]), tuple(ids[~is_active])
+            n_observed, mean, variance = n_observed[is_active], mean[is_active], variance[is_active]
+        else:
+            kept, silent = (), ()
+        share = n_observed / n_observed.sum(axis=0)
+        shared_mean = (share * mean).sum(axis=0, keepdims=True)
+        about = mean if settings.centre == "individual" else shared_mean
+        shared_variance = (share * (variance + (mean - about) ** 2)).sum(axis=0, keepdims=True)
+        means = {"individual": mean, "shared": shared_mean, "none": np.zeros_like(shared_mean)}
+        variances = {"individual": variance, "shared": shared_variance, "none": np.ones_like(shared_mean)}
+        std = np.maximum(np.sqrt(variances[settings.scale]), settings.minimum_std)
+        return cls(settings, kept, silent, means[settings.centre].astype(np.float32), std.astype(np.float32))
+
+    def __call__(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The dataset as a model reads it; individuals silent in training are gone.
+
+        Raises:
+            InputError: if an observed individual was never seen in training.
+        """
+        return dataset.map(self._prepare)
+
+    def _prepare(self, recording: Recording) -> Recording:
+        mean, std = self.mean, self.std
+        if self.individual_ids:
+            recording, rows = self._find(recording)
+            mean, std = (statistic[rows] if len(statistic) > 1 else statistic for statistic in (mean, std))
+        values = (_transformed(recording, self.settings) - mean[:, None]) / std[:, None]
+        return dataclasses.replace(
+            recording, values=np.where(recording.observed[..., None], values, 0).astype(np.float32)
+        )
+
+    def _find(self, recording: Recording) -> tuple[Recording, list[int]]:
+        """The recording without its silent individuals, and the rows of the others."""
+        row = {individual: position for position, individual in enumerate(self.individual_ids)}
+        is_known = np.asarray([individual in row for individual in recording.individual_ids])
+        is_silent = np.isin(recording.individual_ids, self.silent_ids)
+        is_stranger = ~is_known & ~is_silent & recording.observed.any(axis=(0, 2))
+        if is_stranger.any() or not is_known.any():
+            first = int(np.flatnonzero(is_stranger if is_stranger.any() else ~is_known)[0])
+            raise InputError(
+                f"the model never saw individual {recording.individual_ids[first]!r} of recording "
+                f"{recording.name!r}; it knows {len(row)}, the first {self.individual_ids[0]!r}. "
+                "Give the recording it was trained on, or train on trials of this one too."
+            )
+        recording = recording.select(individuals=is_known)
+        return recording, [row[individual] for individual in recording.individual_ids]
+
+
+def _moments(
+    train: PopulationDataset, settings: PreprocessSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Observed bins, mean and variance of every individual, (individual, feature) each."""
+    row = {individual: position for position, individual in enumerate(train.individual_ids)}
+    count, total, squares = np.zeros((3, len(row), train.n_features))
+    for recording in train.recordings:
+        values = _transformed(recording, settings).astype(np.float64)
+        observed = recording.observed[..., None]
+        rows = [row[individual] for individual in recording.individual_ids]
+        count[rows] += observed.sum(axis=(0, 2))
+        total[rows] += (values * observed).sum(axis=(0, 2))
+        squares[rows] += (values**2 * observed).sum(axis=(0, 2))
+    mean = total / np.maximum(count, 1)
+    return count, mean, np.maximum(squares / np.maximum(count, 1) - mean**2, 0)
+
+
+def _transformed(recording: Recording, settings: PreprocessSettings) -> NDArray[np.float32]:
+    if settings.transform == "none":
+        return recording.values
+    if recording.values.min() < 0:
+        raise InputError(
+            f"recording {recording.name!r} has negative values (least {recording.values.min():g}), and "
+            f"transform={settings.transform!r} is for counts or rates; use transform='none'."
+        )
+    return np.sqrt(recording.values) if settings.transform == "sqrt" else np.log1p(recording.values)

@@ -1,0 +1,350 @@
+"""A `Recording`: one population of individuals, observed over trials.
+
+Start here. Everything motet does begins with a recording and keeps its axis order:
+trial, individual, time, feature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from motet.errors import InputError, did_you_mean
+
+Level = Literal["trial", "bin", "individual", "pair"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """One population observed over trials.
+
+    Trials of different length are padded with `observed` False; a trial lasts as long as any of its
+    individuals is observed. Build one from arrays with `Recording.from_trials`.
+
+    Attributes:
+        values: (trial, individual, time, feature) float32; 0 where not observed.
+        observed: (trial, individual, time) bool. True for real data: padding, absent individuals
+            and gaps are False, a silent neuron is True.
+        individual_ids: one name per individual, unique in the recording. The same name in two
+            recordings means the same individual.
+        targets: what may be decoded, by name. Integers, booleans and strings are classes; floats
+            are quantities, NaN where unknown. Leading axes by `target_levels`: "trial" (trial, …), "bin"
+            (trial, time, …), "individual" (trial, individual, …), "pair" (trial, individual,
+            individual, …).
+        bin_seconds: width of a time bin, in seconds.
+        subject: the animal or system.
+        name: what the recording is called.
+        target_levels: the level of each target; read off the shapes where they leave no doubt.
+        trial_ids: (trial,) int; windows cut from one trial share its id, so that no split can part them.
+        trial_start_seconds: (trial,) start of each trial on the recording's clock; by default
+            trials follow one another without a break.
+
+    Raises:
+        InputError: if shapes disagree, ids repeat, observed values are not finite, or a
+            target's level is ambiguous.
+
+    Example:
+        >>> counts = np.random.default_rng(0).poisson(2.0, (20, 5, 8))
+        >>> recording = Recording.from_trials(counts, targets={"side": np.arange(20) % 2})
+        >>> recording
+        Recording('array': 20 trials × 5 individuals × 8 bins of 1 s; targets: side per trial)
+    """
+
+    values: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    individual_ids: tuple[str, ...]
+    targets: Mapping[str, NDArray[Any]]
+    bin_seconds: float = 1.0
+    subject: str = "unknown"
+    name: str = "array"
+    target_levels: Mapping[str, Level] = dataclasses.field(default_factory=dict)
+    trial_ids: NDArray[np.int64] | None = None
+    trial_start_seconds: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        _check_values(self.values, self.observed, self.individual_ids, self.name)
+        if not (np.isfinite(self.bin_seconds) and self.bin_seconds > 0):
+            raise InputError(f"bin_seconds is {self.bin_seconds}; give a positive number of seconds.")
+        n_trials, n_bins = self.n_trials, self.n_bins
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("targets", {name: np.asarray(target) for name, target in self.targets.items()})
+        levels = {
+            name: _target_level(self, name, target, self.target_levels.get(name))
+            for name, target in self.targets.items()
+        }
+        set_field("target_levels", levels)
+        if self.trial_ids is None:
+            set_field("trial_ids", np.arange(n_trials))
+        if self.trial_start_seconds is None:
+            set_field("trial_start_seconds", np.arange(n_trials) * (n_bins * float(self.bin_seconds)))
+        for field in ("trial_ids", "trial_start_seconds"):
+            if np.shape(getattr(self, field)) != (n_trials,):
+                raise InputError(
+                    f"{field} of recording {self.name!r} has shape {np.shape(getattr(self, field))}; "
+                    f"give one number per trial, shape ({n_trials},)."
+                )
+
+    @classmethod
+    def from_trials(
+        cls,
+        values: ArrayLike | Sequence[ArrayLike],
+        *,
+        targets: Mapping[str, Any] | None = None,
+        individual_ids: Sequence[str] | None = None,
+        name: str = "array",
+        **fields: Any,
+    ) -> Recording:
+        """Make a recording from an array, or from a list of trials of different length.
+
+        Args:
+            values: (trial, individual, time) or (trial, individual, time, feature); NaN means not
+                observed. Or a list of trials, each (individual, time[, feature]).
+            targets: by name. For a list of trials, a target per bin is a list too, one array
+                (time, …) per trial.
+            individual_ids: by default "<name>/<position>".
+            name: what the recording is called.
+            **fields: the other fields of `Recording`.
+
+        Raises:
+            InputError: see `Recording`.
+        """
+        array = _pad_values(values)
+        missing = np.isnan(array).any(axis=-1)
+        n_trials, n_individuals, n_bins = missing.shape
+        if individual_ids is None:
+            individual_ids = [f"{name}/{position}" for position in range(n_individuals)]
+        return cls(
+            values=np.where(missing[..., None], 0.0, array).astype(np.float32),
+            observed=~missing,
+            individual_ids=tuple(str(individual) for individual in individual_ids),
+            targets={key: _pad_target(target, n_bins, name=key) for key, target in (targets or {}).items()},
+            name=name,
+            **fields,
+        )
+
+    @property
+    def n_trials(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def n_individuals(self) -> int:
+        return self.values.shape[1]
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of the longest trial."""
+        return self.values.shape[2]
+
+    @property
+    def n_features(self) -> int:
+        return self.values.shape[3]
+
+    @functools.cached_property
+    def bin_is_observed(self) -> NDArray[np.bool_]:
+        """(trial, time): whether any individual is observed."""
+        return self.observed.any(axis=1)
+
+    @functools.cached_property
+    def trial_lengths(self) -> NDArray[np.int64]:
+        """(trial,) bins up to the last observed one."""
+        reversed_bins = self.bin_is_observed[:, ::-1]
+        return np.where(reversed_bins.any(1), self.n_bins - reversed_bins.argmax(1), 0)
+
+    def target(self, name: str) -> NDArray[Any]:
+        """The target of that name, or an `InputError` naming the nearest."""
+        if name not in self.targets:
+            raise did_you_mean(name, self.targets, what=f"target of recording {self.name!r}")
+        return self.targets[name]
+
+    def select(
+        self,
+        *,
+        trials: ArrayLike | slice = slice(None),
+        individuals: ArrayLike | slice = slice(None),
+        bins: slice = slice(None),
+    ) -> Recording:
+        """The recording restricted to some trials, individuals (positions or masks) and a range of bins."""
+        trials = trials if isinstance(trials, slice) else np.asarray(trials)
+        individuals = individuals if isinstance(individuals, slice) else np.asarray(individuals)
+
+        def select_target(name: str) -> NDArray[Any]:
+            target = self.targets[name][trials]
+            match self.target_levels[name]:
+                case "bin":
+                    return target[:, bins]
+                case "individual":
+                    return target[:, individuals]
+                case "pair":
+                    return target[:, individuals][:, :, individuals]
+            return target
+
+        first_bin = range(self.n_bins)[bins].start
+        assert self.trial_ids is not None and self.trial_start_seconds is not None
+        return dataclasses.replace(
+            self,
+            values=self.values[trials][:, individuals][:, :, bins],
+            observed=self.observed[trials][:, individuals][:, :, bins],
+            individual_ids=tuple(np.asarray(self.individual_ids, dtype=object)[individuals]),
+            targets={name: select_target(name) for name in self.targets},
+            trial_ids=self.trial_ids[trials],
+            trial_start_seconds=self.trial_start_seconds[trials] + first_bin * self.bin_seconds,
+        )
+
+    def windows(self, length: int, *, stride: int = 1, last_start: int | None = None) -> Recording:
+        """Cut every trial into windows of `length` bins; each window becomes a trial.
+
+        Windows keep their trial's id, so splits never part them, and only windows whose bins are all
+        observed are kept.
+
+        Args:
+            length: bins per window.
+            stride: bins between the starts of two windows.
+            last_start: the latest start; by default the last one that fits.
+
+        Raises:
+            InputError: if no trial holds a window of that length.
+        """
+        final = self.n_bins - length if last_start is None else min(last_start, self.n_bins - length)
+        if length < 1 or stride < 1 or final < 0:
+            raise InputError(
+                f"windows of {length} bins every {stride} do not fit recording {self.name!r} with "
+                f"{self.n_bins} bins; choose a length from 1 to {self.n_bins} and a stride of at least 1."
+            )
+        cuts = [self.select(bins=slice(start, start + length)) for start in range(0, final + 1, stride)]
+        cuts = [cut.select(trials=cut.bin_is_observed.all(1)) for cut in cuts if cut.bin_is_observed.all(1).any()]
+        if not cuts:
+            raise InputError(f"no trial of recording {self.name!r} has {length} observed bins in a row.")
+        return concatenate_trials(cuts)
+
+    def __repr__(self) -> str:
+        targets = ", ".join(f"{name} per {level}" for name, level in self.target_levels.items())
+        features = f" × {self.n_features} features" if self.n_features > 1 else ""
+        return (
+            f"Recording({self.name!r}: {self.n_trials} trials × {self.n_individuals} individuals × "
+            f"{self.n_bins} bins of {self.bin_seconds:g} s{features}; targets: {targets or 'none'})"
+        )
+
+
+def concatenate_trials(recordings: Sequence[Recording]) -> Recording:
+    """One recording of all trials, of recordings with the same individuals, bins and targets."""
+    first = recordings[0]
+
+    def joined(values: list[Any]) -> NDArray[Any]:
+        return np.concatenate(values, axis=0)
+
+    return dataclasses.replace(
+        first,
+        values=joined([recording.values for recording in recordings]),
+        observed=joined([recording.observed for recording in recordings]),
+        targets={name: joined([r.targets[name] for r in recordings]) for name in first.targets},
+        trial_ids=joined([recording.trial_ids for recording in recordings]),
+        trial_start_seconds=joined([recording.trial_start_seconds for recording in recordings]),
+    )
+
+
+def _check_values(values: NDArray[Any], observed: NDArray[Any], individual_ids: Sequence[str], name: str) -> None:
+    where = f"recording {name!r}"
+    if np.ndim(values) != 4 or np.shape(observed) != np.shape(values)[:3]:
+        raise InputError(
+            f"{where} has values of shape {np.shape(values)} and observed of shape {np.shape(observed)}; "
+            "give values (trial, individual, time, feature) and observed (trial, individual, time), "
+            "or use Recording.from_trials."
+        )
+    if values.dtype != np.float32 or observed.dtype != np.bool_:
+        raise InputError(
+            f"{where} has values of type {values.dtype} and observed of type {observed.dtype}; "
+            "give float32 and bool, or use Recording.from_trials."
+        )
+    for axis, size in zip(("trials", "individuals", "time bins", "features"), values.shape, strict=True):
+        if size == 0:
+            raise InputError(f"{where} has no {axis}: its shape is {values.shape}; give at least one.")
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{where} has values that are infinite or NaN; mark what was not observed with "
+            "observed=False and a value of 0, or use Recording.from_trials, which reads NaN so."
+        )
+    if len(individual_ids) != values.shape[1]:
+        raise InputError(f"{where} has {values.shape[1]} individuals but {len(individual_ids)} individual_ids.")
+    if len(set(individual_ids)) != len(individual_ids):
+        seen: set[str] = set()
+        twice = next(i for i in individual_ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise InputError(f"{where} names individual {twice!r} twice; give every individual an id of its own.")
+
+
+def _target_level(recording: Recording, name: str, target: NDArray[Any], given: Level | None) -> Level:
+    """The level of a target: as given, or the only one that its shape admits."""
+    n_trials, n_individuals, n_bins = recording.observed.shape
+    leading: dict[Level, tuple[int, ...]] = {
+        "bin": (n_trials, n_bins),
+        "pair": (n_trials, n_individuals, n_individuals),
+        "individual": (n_trials, n_individuals),
+        "trial": (n_trials,),
+    }
+    fits = [level for level, shape in leading.items() if target.shape[: len(shape)] == shape]
+    wanted = f"target {name!r} of recording {recording.name!r} has shape {target.shape}"
+    if not fits or (given is not None and given not in fits):
+        allowed = {given: leading[given]} if given in leading else leading
+        shapes = " or ".join(f"({', '.join(map(str, shape))}, …) per {level}" for level, shape in allowed.items())
+        raise InputError(f"{wanted}; give {shapes}.")
+    if given is not None:
+        return given
+    if target.ndim == 1:
+        return "trial"
+    certain = [level for level in fits if level != "trial"]
+    if "pair" in certain and n_bins != n_individuals:
+        certain = ["pair"]
+    if len(certain) != 1:
+        raise InputError(
+            f"{wanted}, which could be per {' or per '.join(certain or ['trial, …'])}; say which with "
+            f"target_levels={{{name!r}: {(certain or ['trial'])[0]!r}}}."
+        )
+    return certain[0]
+
+
+def _pad_values(values: Any) -> NDArray[np.float64]:
+    """(trial, individual, time, feature) float64 with NaN beyond the end of shorter trials."""
+    allowed = "give (trial, individual, time[, feature]) numbers, or a list of trials (individual, time[, feature])"
+    try:
+        if isinstance(values, np.ndarray) and values.dtype != object:
+            array = values.astype(np.float64)
+        else:
+            trials = [np.asarray(trial, dtype=np.float64) for trial in values]
+            if not trials:
+                raise InputError(f"there are no trials; {allowed}.")
+            n_bins = max(trial.shape[1] if trial.ndim > 1 else 0 for trial in trials)
+            array = np.stack([_pad_axis(trial, n_bins, axis=1) for trial in trials])
+    except (TypeError, ValueError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the trials cannot be stacked ({error}); {allowed}.") from error
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4:
+        raise InputError(f"values have {array.ndim} axes, shape {array.shape}; {allowed}.")
+    if np.isinf(array).any():
+        raise InputError("values are infinite in places; replace them, or mark them NaN for 'not observed'.")
+    return array
+
+
+def _pad_target(target: Any, n_bins: int, *, name: str) -> NDArray[Any]:
+    if isinstance(target, np.ndarray) and target.dtype != object:
+        return target
+    rows = [np.asarray(row) for row in target]
+    if not rows or len({row.shape for row in rows}) == 1:
+        return np.asarray(rows)
+    if any(row.ndim == 0 or row.shape[0] > n_bins for row in rows):
+        raise InputError(f"target {name!r} is a list of arrays longer than their trials; give (time, …) per trial.")
+    if rows[0].dtype.kind == "f":
+        return np.stack([_pad_axis(row, n_bins, axis=0) for row in rows])
+    return np.stack([_pad_axis(row, n_bins, axis=0, fill=row.dtype.type(0)) for row in rows])
+
+
+def _pad_axis(array: NDArray[Any], size: int, *, axis: int, fill: Any = np.nan) -> NDArray[Any]:
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, size - array.shape[axis])
+    return np.pad(array, widths, constant_values=fill)

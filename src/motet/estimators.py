@@ -1,0 +1,425 @@
+"""The scikit-learn face: `EITClassifier` and `EITRegressor`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import check_is_fitted
+
+from motet.data.batch import Batch
+from motet.data.dataset import PopulationDataset
+from motet.data.preprocess import Preprocess, PreprocessSettings
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.models.eit import EIT, EITSettings
+from motet.training.loop import Epoch, Learner, TrainingSettings, train
+from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
+from motet.training.run import Run
+
+Population = Recording | PopulationDataset | Sequence[Recording]
+_ARRAY_TARGET = "y"
+_PART_SETTINGS = {
+    "model": EITSettings,
+    "objective": ObjectiveSettings,
+    "training": TrainingSettings,
+    "preprocess": PreprocessSettings,
+}
+
+
+class _EIT(TransformerMixin, BaseEstimator):
+    """What both estimators share: data in, a trained EIT, embeddings out.
+
+    Settings are nested dataclasses; scikit-learn reaches into them as `model__width`.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        auxiliary: Mapping[str, float] | None = None,
+        model: EITSettings = EITSettings(),
+        objective: ObjectiveSettings = ObjectiveSettings(),
+        training: TrainingSettings = TrainingSettings(),
+        preprocess: PreprocessSettings = PreprocessSettings(),
+        seed: int = 0,
+        batch_trials: int = 256,
+    ) -> None:
+        self.target = target
+        self.auxiliary = auxiliary
+        self.model = model
+        self.objective = objective
+        self.training = training
+        self.preprocess = preprocess
+        self.seed = seed
+        self.batch_trials = batch_trials
+
+    _kind: TargetKind
+
+    # ------------------------------------------------------------------ settings
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Settings by name; with `deep` also those inside the parts, as `part__name`."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            for part in _PART_SETTINGS:
+                fields = dataclasses.fields(params[part])
+                params |= {f"{part}__{field.name}": getattr(params[part], field.name) for field in fields}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings; `part__name` changes one inside a part.
+
+        Raises:
+            InputError: for a setting that does not exist.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise InputError(f"unknown setting {name!r} of {type(self).__name__}. Allowed: {', '.join(known)}.")
+            part, _, field = name.partition("__")
+            setattr(self, part, dataclasses.replace(getattr(self, part), **{field: value}) if field else value)
+        return self
+
+    # ------------------------------------------------------------------ fitting
+
+    def fit(
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        run: Run | Path | str | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> Self:
+        """Train on recordings, or on arrays.
+
+        Args:
+            X: recordings with the target; or trials (trial, individual, time[, feature]), NaN where not observed,
+                or a list of ragged trials (individual, time[, feature]).
+            y: with arrays, the target: (trial,) or, for regression, (trial, dimension).
+            run: a folder where the state of training is kept, so that a fit that was interrupted continues.
+            on_epoch: called after every epoch with its `Epoch`.
+
+        Raises:
+            InputError: for data or targets that cannot be used.
+        """
+        dataset = self._dataset(X, y)
+        name, seed = self._target_name(dataset), int(self.seed)
+        train_part, validation = self._validation_split(dataset, name, seed)
+        self.targets_ = [
+            Target.learn(train_part, name, kind=self._kind),
+            *(Target.learn(train_part, other, weight=w) for other, w in (self.auxiliary or {}).items()),
+        ]
+        self.preprocess_ = Preprocess.fit(train_part, self.preprocess)
+        train_part = self.preprocess_(train_part)
+        self.learner_ = self._make_learner(train_part.individual_ids, dataset.n_features)
+        prepare = self.learner_.objective.prepare
+        self.history_ = train(
+            self.learner_,
+            prepare(train_part),
+            prepare(self.preprocess_(validation)) if validation is not None else None,
+            self.training,
+            seed=seed,
+            run=Run(run) if isinstance(run, (str, Path)) else run,
+            on_epoch=on_epoch,
+        )
+        return self
+
+    def _make_learner(self, ids: tuple[str, ...], n_features: int) -> Learner:
+        """A learner with fresh weights; also sets the attributes that scikit-learn expects of a fitted estimator."""
+        self.individual_ids_, self.n_features_ = ids, n_features
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.seed))
+            model = EIT(self.model, n_features=n_features, individual_ids=ids)
+            objective = make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective)
+        learner = Learner(model, objective)
+        self.n_parameters_ = sum(parameter.numel() for parameter in learner.parameters())
+        return learner
+
+    def _validation_split(
+        self, dataset: PopulationDataset, target: str, seed: int
+    ) -> tuple[PopulationDataset, PopulationDataset | None]:
+        """Training and validation part, of the training trials; stratified where every class is frequent enough."""
+        fraction = self.training.validation
+        if fraction == 0:
+            return dataset, None
+        labels = dataset.target_values(target)
+        is_class = all(values.ndim == 1 and values.dtype.kind != "f" for values in labels)
+        n_parts = max(2, round(1 / fraction))
+        frequent = is_class and min(np.unique(v, return_counts=True)[1].min() for v in labels) >= n_parts
+        if len(dataset) < n_parts:
+            raise InputError(
+                f"{len(dataset)} training trials leave none for validation={fraction}; give more trials, or "
+                "training.validation=0."
+            )
+        return dataset.split(by="trial", test=fraction, stratify=target if frequent else None, seed=seed)
+
+    # ------------------------------------------------------------------ data
+
+    def _target_name(self, dataset: PopulationDataset) -> str:
+        if self.target is not None:
+            dataset.target_values(self.target)
+            return self.target
+        names = list(dataset.recordings[0].targets)
+        if len(names) != 1:
+            raise InputError(f"the recordings have the targets {names}; say which with target=….")
+        return str(names[0])
+
+    def _dataset(self, X: Population | ArrayLike, y: ArrayLike | None = None) -> PopulationDataset:
+        """Recordings as they are; arrays as one recording named "array"."""
+        if isinstance(X, PopulationDataset):
+            return X
+        if isinstance(X, Recording) or (
+            isinstance(X, Sequence) and len(X) > 0 and all(isinstance(part, Recording) for part in X)
+        ):
+            return PopulationDataset(X)  # type: ignore[arg-type]
+        targets = {} if y is None else {self.target or _ARRAY_TARGET: self._array_target(y)}
+        n_trials = len(X)  # type: ignore[arg-type]
+        if y is not None and len(next(iter(targets.values()))) != n_trials:
+            raise InputError(
+                f"X has {n_trials} trials and y has {len(next(iter(targets.values())))}; give one y per trial."
+            )
+        return PopulationDataset(
+            Recording.from_trials(X, targets=targets, target_levels=dict.fromkeys(targets, "trial"))  # type: ignore[arg-type]
+        )
+
+    def _array_target(self, y: ArrayLike) -> NDArray[Any]:
+        return np.asarray(y)
+
+    # ------------------------------------------------------------------ using
+
+    @torch.no_grad()
+    def _predict(self, X: Population | ArrayLike) -> dict[str, NDArray[Any]]:
+        """Predictions by target, trials of all recordings in order; time padded with NaN."""
+        check_is_fitted(self)
+        dataset = self.preprocess_(self._dataset(X))
+        parts = []
+        for batch in self._batches(dataset):
+            predictions = self.learner_.objective.predict(self.learner_.model(batch), batch)
+            parts.append({name: prediction.numpy() for name, prediction in predictions.items()})
+        return {name: _stacked([part[name] for part in parts]) for name in parts[0]}
+
+    def _truth_and_prediction(
+        self, X: Population | ArrayLike, y: ArrayLike | None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        dataset = self._dataset(X, y)
+        return known_predictions(dataset, self._target_name(dataset), self.predict(dataset))
+
+    def _batches(self, dataset: PopulationDataset) -> Iterator[Batch]:
+        self.learner_.eval()
+        for start in range(0, len(dataset), self.batch_trials):
+            yield dataset.batch(np.arange(start, min(start + self.batch_trials, len(dataset))))
+
+    @torch.no_grad()
+    def encode(self, X: Population | ArrayLike) -> list[dict[str, NDArray[np.float32]]]:
+        """Embeddings of every individual at every time.
+
+        Returns:
+            For each recording "individual" and "population", both (trial, individual, time, width), NaN where not
+            observed, and the "individual_ids" of their axis.
+        """
+        check_is_fitted(self)
+        encodings = []
+        for recording in self.preprocess_(self._dataset(X)).recordings:
+            batches = list(self._batches(PopulationDataset(recording)))
+            encoded = [(self.learner_.model(batch), batch) for batch in batches]
+            stages = {}
+            for stage in ("individual", "population"):
+                masked = [
+                    torch.where(batch.observed[..., None], getattr(encoding, stage), torch.nan).numpy()
+                    for encoding, batch in encoded
+                ]
+                stages[stage] = _stacked(masked, axis=2)
+            encodings.append({**stages, "individual_ids": np.asarray(recording.individual_ids)})
+        return encodings
+
+    def transform(self, X: Population | ArrayLike) -> NDArray[np.float32]:
+        """One embedding per trial, (trial, width): the population embedding averaged over individuals and time.
+
+        For the embedding of each individual at each time see `encode`.
+        """
+        return np.concatenate([np.nanmean(e["population"], axis=(1, 2)) for e in self.encode(X)]).astype(np.float32)
+
+    # ------------------------------------------------------------------ saving
+
+    def save(self, folder: Path | str | Run) -> Run:
+        """Write the estimator to a run folder: settings and weights, no pickle.
+
+        Raises:
+            InputError: if the folder cannot be written; what was there before is kept.
+        """
+        check_is_fitted(self)
+        run = folder if isinstance(folder, Run) else Run(folder)
+        tensors = {f"learner/{name}": tensor for name, tensor in self.learner_.state_dict().items()}
+        tensors["preprocess/mean"] = torch.from_numpy(self.preprocess_.mean)
+        tensors["preprocess/std"] = torch.from_numpy(self.preprocess_.std)
+        about = {
+            "estimator": type(self).__name__,
+            "settings": self.get_params(deep=False),
+            "targets": self.targets_,
+            "n_features": self.n_features_,
+            "individual_ids": self.individual_ids_,
+            "kept_ids": self.preprocess_.individual_ids,
+            "silent_ids": self.preprocess_.silent_ids,
+            "history": self.history_,
+        }
+        run.write_tensors("weights", tensors, about)
+        return run
+
+    @classmethod
+    def load(cls, folder: Path | str | Run) -> Self:
+        """Read an estimator that `save` wrote.
+
+        Raises:
+            InputError: if the folder holds none, it is damaged, of another version, or another estimator's.
+        """
+        run = folder if isinstance(folder, Run) else Run(folder)
+        tensors, about = run.read_tensors("weights")
+        if about.get("estimator") != cls.__name__:
+            raise InputError(
+                f"{run.folder} holds a {about.get('estimator')}; load it with {about.get('estimator')}.load."
+            )
+        try:
+            settings = about["settings"]
+            parts = {name: part(**settings.pop(name)) for name, part in _PART_SETTINGS.items()}
+            estimator = cls(**settings, **parts)
+            estimator.targets_ = [
+                Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in target.items()})
+                for target in about["targets"]
+            ]
+            estimator.preprocess_ = Preprocess(
+                estimator.preprocess,
+                tuple(about["kept_ids"]),
+                tuple(about["silent_ids"]),
+                tensors.pop("preprocess/mean").numpy(),
+                tensors.pop("preprocess/std").numpy(),
+            )
+            estimator.learner_ = estimator._make_learner(tuple(about["individual_ids"]), about["n_features"])
+            estimator.learner_.load_state_dict({key.removeprefix("learner/"): t for key, t in tensors.items()})
+            estimator.history_ = [Epoch(**row) for row in about["history"]]
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
+            ) from error
+        estimator.learner_.eval()
+        return estimator
+
+
+class EITClassifier(ClassifierMixin, _EIT):
+    """Classifies trials (or time bins) of a population with an EIT.
+
+    Args:
+        target: name of a target of the recordings; may be left out with arrays, or where there is one only.
+        auxiliary: further targets to learn at the same time, with the weight of their loss. They are read from
+            training trials only and often help: hand velocity, say, while the reach direction is classified.
+        model: see `EITSettings`.
+        objective: see `ObjectiveSettings`.
+        training: see `TrainingSettings`.
+        preprocess: see `PreprocessSettings`.
+        seed: of initial weights, order, dropout and the validation part.
+        batch_trials: trials predicted at a time.
+
+    Attributes:
+        classes_: sorted.
+        learner_: the trained model and objective.
+        history_: one `Epoch` per epoch.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> side = np.arange(40) % 2
+        >>> counts = rng.poisson(2.0 + 4.0 * side[:, None, None], (40, 6, 5))
+        >>> decoder = EITClassifier(training=TrainingSettings(max_epochs=5)).fit(counts, side)
+        >>> decoder.predict(counts[:3]).shape
+        (3,)
+    """
+
+    _kind: TargetKind = "class"
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        check_is_fitted(self, "targets_")
+        return np.asarray(self.targets_[0].classes)
+
+    def predict_proba(self, X: Population | ArrayLike) -> NDArray[np.float32]:
+        """(trial, class), or (trial, time, class) for a target per bin, NaN where not observed."""
+        return self._predict(X)[self.targets_[0].name]
+
+    def predict(self, X: Population | ArrayLike) -> NDArray[Any]:
+        """The most probable class: (trial,), or (trial, time) for a target per bin."""
+        return self.classes_[np.nan_to_num(self.predict_proba(X)).argmax(axis=-1)]
+
+    def score(
+        self, X: Population | ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Accuracy."""
+        return float(accuracy_score(*self._truth_and_prediction(X, y), sample_weight=sample_weight))
+
+
+class EITRegressor(RegressorMixin, _EIT):
+    """Reads quantities off a population with an EIT, per time bin or per trial.
+
+    Arguments as for `EITClassifier`.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> drive = rng.uniform(0.0, 2.0, (40, 1, 9))
+        >>> counts = rng.poisson(1.0 + 3.0 * drive, (40, 6, 9))
+        >>> recording = Recording.from_trials(counts, targets={"drive": drive[:, 0]})
+        >>> decoder = EITRegressor("drive", training=TrainingSettings(max_epochs=5)).fit(recording)
+        >>> decoder.predict(recording).shape
+        (40, 9)
+    """
+
+    _kind: TargetKind = "quantity"
+
+    def _array_target(self, y: ArrayLike) -> NDArray[Any]:
+        return np.asarray(y, dtype=np.float64)
+
+    def predict(self, X: Population | ArrayLike) -> NDArray[np.float32]:
+        """(trial, …), or (trial, time, …) for a target per bin, NaN where not observed."""
+        return self._predict(X)[self.targets_[0].name]
+
+    def score(
+        self, X: Population | ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """R², dimensions weighted by their variance."""
+        truth, prediction = self._truth_and_prediction(X, y)
+        return float(r2_score(truth, prediction, sample_weight=sample_weight, multioutput="variance_weighted"))
+
+
+def known_predictions(
+    dataset: PopulationDataset, target: str, predictions: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Truth and prediction in all trials (or bins) where the target is observed and known, flat."""
+    truths, flat, start = [], [], 0
+    for recording in dataset.recordings:
+        truth, known = recording.target(target), known_rows(recording, target)
+        stop = start + recording.n_trials
+        predicted = predictions[start:stop]
+        if known.ndim > 1:
+            predicted = predicted[:, : recording.n_bins]
+        truths.append(truth[known])
+        flat.append(predicted[known[:, : predicted.shape[1]] if known.ndim > 1 else known])
+        start = stop
+    return np.concatenate(truths), np.concatenate(flat)
+
+
+def _stacked(parts: Sequence[NDArray[Any]], axis: int = 1) -> NDArray[Any]:
+    """Concatenate over trials; where lengths along the time axis differ, pad with NaN."""
+    if parts[0].ndim <= axis or len({part.shape[axis] for part in parts}) == 1:
+        return np.concatenate(parts)
+    longest = max(part.shape[axis] for part in parts)
+
+    def padded(part: NDArray[Any]) -> NDArray[Any]:
+        widths = [(0, 0)] * part.ndim
+        widths[axis] = (0, longest - part.shape[axis])
+        return np.pad(part, widths, constant_values=np.nan)
+
+    return np.concatenate([padded(part) for part in parts])

@@ -1,0 +1,1 @@
+"""Models: the EIT and its layers, the EIT as released (`reference`), and the baselines."""

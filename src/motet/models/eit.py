@@ -1,0 +1,216 @@
+"""The EIT: one transformer reads each individual's series alone, a second lets individuals interact.
+
+After Liu, Azabou, Dabagia, Xiao and Dyer, "Seeing the forest and the tree", NeurIPS 2022 (arXiv:2206.06131).
+This file is the idea; `layers` has its parts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.errors import InputError
+from motet.models.layers import Attention, Block, Clock, IndividualTable, allowed_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class EITSettings:
+    """All there is to choose about the model.
+
+    Attributes:
+        width: of an embedding.
+        n_heads: attention heads, in both modules.
+        individual_depth: layers of the individual module.
+        interaction_depth: layers of the interaction module; 0 leaves individuals apart.
+        feedforward_ratio: hidden units of a feed-forward net, in widths.
+        dropout: of hidden units and branches, in training. (Not of attention weights: that takes attention off its
+            fused kernel.)
+        causal: whether a bin reads only itself and earlier ones.
+        token_bins: a token is made of this many bins, up to its own.
+        time: bins know their distances ("relative"); with "absolute" also how far into the trial they are.
+        identity: "learned" gives every individual id a gain and an offset of its own, applied before individuals
+            interact; with "none" the model reads any individual.
+    """
+
+    width: int = 32
+    n_heads: int = 4
+    individual_depth: int = 1
+    interaction_depth: int = 1
+    feedforward_ratio: float = 2.0
+    dropout: float = 0.1
+    causal: bool = False
+    token_bins: int = 1
+    time: Literal["relative", "absolute"] = "absolute"
+    identity: Literal["none", "learned"] = "learned"
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.n_heads < 1 or self.width % (2 * self.n_heads):
+            raise InputError(
+                f"width {self.width} does not divide into {self.n_heads} heads of even width; "
+                f"give a multiple of {2 * self.n_heads}."
+            )
+        if self.token_bins < 1:
+            raise InputError(f"token_bins is {self.token_bins}; give at least 1.")
+        if min(self.individual_depth, self.interaction_depth) < 0 or not 0 <= self.dropout < 1:
+            raise InputError(f"depths must be at least 0 and dropout from 0 to below 1; given {self}.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoding:
+    """What the EIT makes of a batch.
+
+    Attributes:
+        individual: (trial, individual, time, width), each individual seen alone.
+        population: (trial, individual, time, width), after individuals interacted.
+        observed: (trial, individual, time) bool; both embeddings are 0 where False.
+    """
+
+    individual: Float[Tensor, "trial individual time width"]
+    population: Float[Tensor, "trial individual time width"]
+    observed: Bool[Tensor, "trial individual time"]
+
+
+class EIT(nn.Module):
+    """The embedded interaction transformer.
+
+    1. Token: every value, with the features it has, becomes a token that may know its time.
+    2. Individual module: a transformer shared by all individuals reads each one alone, over time.
+    3. Identity: if learned, each individual's own gain and offset are applied.
+    4. Interaction module: at each time, a transformer over individuals lets them exchange.
+
+    Permuting the individuals permutes the encoding; what is not observed changes nothing.
+
+    Args:
+        settings: see `EITSettings`.
+        n_features: features per individual and time bin.
+        individual_ids: the individuals to learn an identity for; ignored with identity="none".
+    """
+
+    def __init__(self, settings: EITSettings, *, n_features: int = 1, individual_ids: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.settings = settings
+        self.n_features = n_features
+        if settings.identity == "learned" and not individual_ids:
+            raise InputError("identity='learned' needs individual_ids; give them, or identity='none'.")
+        self.token = nn.Linear(settings.token_bins * n_features, settings.width)
+        self.clock = Clock(settings.width) if settings.time == "absolute" else None
+        self.individual_module = self._stack(settings.individual_depth, is_temporal=True)
+        self.identity = (
+            IndividualTable(individual_ids, (2, settings.width), std=0.5) if settings.identity == "learned" else None
+        )
+        self.interaction_module = self._stack(settings.interaction_depth, is_temporal=False)
+
+    def _stack(self, depth: int, *, is_temporal: bool) -> nn.ModuleList:
+        s = self.settings
+        return nn.ModuleList(
+            Block(s.width, s.n_heads, s.feedforward_ratio, s.dropout, is_temporal=is_temporal) for _ in range(depth)
+        )
+
+    def forward(self, batch: Batch) -> Encoding:
+        """Encode a batch.
+
+        Raises:
+            InputError: if the batch has another number of features, or individuals without identity.
+        """
+        if batch.values.shape[-1] != self.n_features:
+            raise InputError(
+                f"the batch has {batch.values.shape[-1]} features per individual and time bin; "
+                f"this model reads {self.n_features}."
+            )
+        n_trials, n_individuals = batch.values.shape[:2]
+        observed = batch.observed
+
+        # 1. Token
+        x = self.token(_recent(batch.values, self.settings.token_bins))
+        if self.clock is not None:
+            x = x + self.clock(x.shape[2])
+
+        # 2. Individual module: each alone, over time
+        x = rearrange(x, "trial individual time width -> (trial individual) time width")
+        allowed = allowed_keys(observed.flatten(0, 1), causal=self.settings.causal)
+        for block in self.individual_module:
+            x = block(x, allowed)
+        individual = rearrange(x, "(trial individual) time width -> trial individual time width", trial=n_trials)
+
+        # 3. Identity
+        x = individual
+        if self.identity is not None:
+            gain, offset = self.identity(batch)[batch.recording_index].unsqueeze(3).unbind(2)
+            x = individual * (1 + gain) + offset
+
+        # 4. Interaction module: at each time, over individuals
+        x = rearrange(x, "trial individual time width -> (trial time) individual width", individual=n_individuals)
+        allowed = allowed_keys(rearrange(observed, "trial individual time -> (trial time) individual"))
+        for block in self.interaction_module:
+            x = block(x, allowed)
+        population = rearrange(x, "(trial time) individual width -> trial individual time width", trial=n_trials)
+
+        real = observed[..., None]
+        return Encoding(individual=individual * real, population=population * real, observed=observed)
+
+    @torch.no_grad()
+    def attention_maps(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """Who attends to whom, layer by layer.
+
+        Returns:
+            "individual": (trial, individual, head, time, time) for each layer;
+            "interaction": (trial, time, head, individual, individual) for each layer. Readers come before
+            the read; the weights of a reader sum to one.
+        """
+        modules = {"individual": self.individual_module, "interaction": self.interaction_module}
+
+        def read(attention: Attention, inputs: tuple[Tensor, Tensor], _: Tensor) -> Tensor:
+            return rearrange(attention.weights(*inputs), "(trial other) ... -> trial other ...", trial=len(batch))
+
+        return {
+            name: self._listen([block.attention for block in module], read, batch) for name, module in modules.items()
+        }
+
+    @torch.no_grad()
+    def stages(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """The embedding after every layer, (trial, individual, time, width) each, before masking.
+
+        Returns:
+            "token": the one before the first layer; "individual" and "interaction": one per layer.
+        """
+        individual_last = "(trial individual) time width -> trial individual time width"
+        time_first = "(trial time) individual width -> trial individual time width"
+
+        def folded(pattern: str) -> Callable[[Any, Any, Tensor], Tensor]:
+            return lambda _, __, output: rearrange(output, pattern, trial=len(batch))
+
+        return {
+            "token": self._listen([self.token], lambda _, __, output: output, batch),
+            "individual": self._listen(list(self.individual_module), folded(individual_last), batch),
+            "interaction": self._listen(list(self.interaction_module), folded(time_first), batch),
+        }
+
+    def _listen(self, modules: list[Any], read: Callable[[Any, Any, Tensor], Tensor], batch: Batch) -> list[Tensor]:
+        """What `read` makes of the input and output of some modules, while a batch is encoded without dropout."""
+        heard: list[Tensor] = []
+        handles = [m.register_forward_hook(lambda *seen: heard.append(read(*seen))) for m in modules]
+        was_training = self.training
+        try:
+            self.eval()(batch)
+        finally:
+            self.train(was_training)
+            for handle in handles:
+                handle.remove()
+        return heard
+
+
+def _recent(
+    values: Float[Tensor, "trial individual time feature"], n_bins: int
+) -> Float[Tensor, "trial individual time recent"]:
+    """The values of a bin and of the ones before it, side by side; zeros before the trial."""
+    padded = nn.functional.pad(values, (0, 0, n_bins - 1, 0))
+    return rearrange(
+        padded.unfold(2, n_bins, 1), "trial individual time feature bin -> trial individual time (bin feature)"
+    )

@@ -1,0 +1,159 @@
+"""The parts of the EIT: masked attention, transformer blocks, and tables that follow individuals by name."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.errors import InputError
+
+
+def rotary(x: Float[Tensor, "batch head time width"], *, base: float = 100.0) -> Float[Tensor, "batch head time width"]:
+    """Turn each pair of features by an angle that grows with time (Su et al. 2021, arXiv:2104.09864).
+
+    The product of a turned query and a turned key depends on their distance in time alone.
+    """
+    n_bins, width = x.shape[-2:]
+    frequency = base ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
+    angle = torch.arange(n_bins, device=x.device, dtype=torch.float32)[:, None] * frequency
+    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens; keys that are not allowed are never read.
+
+    Args:
+        width: of a token.
+        n_heads: heads; each is width / n_heads wide.
+        is_temporal: whether the tokens are time bins (then queries and keys carry their time).
+    """
+
+    def __init__(self, width: int, n_heads: int, *, is_temporal: bool) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.is_temporal = is_temporal
+        self.to_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.to_out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]
+    ) -> Float[Tensor, "batch token width"]:
+        query, key, value = self._heads(x)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, None])
+        return self.to_out(rearrange(x, "batch head token width -> batch token (head width)"))
+
+    def weights(
+        self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]
+    ) -> Float[Tensor, "batch head token token"]:
+        """Who attends to whom: the rows (queries) sum to one."""
+        query, key, _ = self._heads(x)
+        score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        return score.masked_fill(~allowed[:, None], -torch.inf).softmax(dim=-1)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = rearrange(
+            self.to_qkv(x), "batch token (part head width) -> part batch head token width", part=3, head=self.n_heads
+        ).unbind(0)
+        return (rotary(query), rotary(key), value) if self.is_temporal else (query, key, value)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer layer: attention, then a feed-forward net, each added to the stream."""
+
+    def __init__(
+        self, width: int, n_heads: int, feedforward_ratio: float, dropout: float, *, is_temporal: bool
+    ) -> None:
+        super().__init__()
+        hidden = int(width * feedforward_ratio)
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, n_heads, is_temporal=is_temporal)
+        self.feedforward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]
+    ) -> Float[Tensor, "batch token width"]:
+        x = x + self.dropout(self.attention(self.attention_norm(x), allowed))
+        return x + self.dropout(self.feedforward(x))
+
+
+def allowed_keys(observed: Bool[Tensor, "batch token"], *, causal: bool = False) -> Bool[Tensor, "batch #query token"]:
+    """Which tokens may be read by which: observed ones, and, if causal, none later than the reader.
+
+    A reader with nothing to read, whose own output is masked in any case, is let read everything (or itself, if
+    causal), since a softmax over nothing is NaN.
+    """
+    if not causal:
+        return (observed | ~observed.any(dim=-1, keepdim=True))[:, None, :]
+    n_tokens = observed.shape[-1]
+    past = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=observed.device).tril()
+    return (observed[:, None, :] & past) | torch.eye(n_tokens, dtype=torch.bool, device=observed.device)
+
+
+class Clock(nn.Module):
+    """Tells a bin how far into its trial it is: a learned mix of slow waves, for trials of any length."""
+
+    def __init__(self, width: int, longest_period: float = 64.0) -> None:
+        super().__init__()
+        self.periods = tuple(float(period) for period in torch.logspace(2, math.log2(longest_period), 5, base=2))
+        self.to_width = nn.Linear(2 * len(self.periods), width, bias=False)
+
+    def forward(self, n_bins: int) -> Float[Tensor, "time width"]:
+        weight = self.to_width.weight
+        bins = torch.arange(n_bins, device=weight.device, dtype=weight.dtype)
+        angle = 2 * torch.pi * bins[:, None] / torch.tensor(self.periods, device=weight.device, dtype=weight.dtype)
+        return self.to_width(torch.cat((angle.sin(), angle.cos()), dim=-1))
+
+
+class IndividualTable(nn.Module):
+    """Weights for each individual, found by its id, so that they travel with it and never with its position.
+
+    Args:
+        individual_ids: the individuals known.
+        shape: of what each has.
+        std: of the initial weights.
+    """
+
+    def __init__(self, individual_ids: tuple[str, ...], shape: tuple[int, ...], *, std: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(len(individual_ids), *shape) * std)
+        self._row = {individual: row for row, individual in enumerate(individual_ids)}
+        self._rows: dict[tuple[str, ...], Tensor] = {}
+
+    def forward(self, batch: Batch) -> Float[Tensor, "recording individual ..."]:
+        """The weights of every individual of the batch; those of padding are never read.
+
+        Raises:
+            InputError: if an observed individual is not known.
+        """
+        rows = []
+        for recording, ids in enumerate(batch.individual_ids):
+            if ids not in self._rows:
+                self._rows[ids] = torch.tensor([self._row.get(individual, -1) for individual in ids])
+            known = self._rows[ids].to(batch.positions.device)
+            position = batch.positions[recording]
+            if (known < 0).any():
+                self._refuse_strangers(batch, recording, known)
+            rows.append(known[position.clamp(min=0)])
+        return self.weight[torch.stack(rows).clamp(min=0)]
+
+    def _refuse_strangers(self, batch: Batch, recording: int, known: Tensor) -> None:
+        is_observed = batch.observed[batch.recording_index == recording].any(dim=2).any(dim=0)
+        position = batch.positions[recording][is_observed]
+        strangers = position[known[position] < 0]
+        if len(strangers):
+            raise InputError(
+                f"the model never saw individual {batch.individual_ids[recording][int(strangers[0])]!r}; "
+                f"it knows {len(self._row)}. Train with trials of it, or use a model with identity='none' and a "
+                "pooled readout."
+            )

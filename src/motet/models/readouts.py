@@ -1,0 +1,122 @@
+"""Readouts: from embeddings of individuals to what is asked of the population.
+
+A bottleneck per individual, combined over individuals into a latent state of the population, and from that the outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.errors import InputError
+from motet.models.layers import IndividualTable
+
+ReadoutKind = Literal["individual", "pooled"]
+
+
+class Readout(nn.Module):
+    """Outputs for each time bin, read from the embeddings of the individuals observed.
+
+    1. Combine: by weights of each individual's own, found by its id; or, "pooled", by attention.
+    2. Output: a linear reading of the latent state, plus a nonlinear one that starts at nothing.
+
+    Args:
+        kind: "individual" (the projection of the paper, its weights tied to ids instead of positions) or "pooled".
+        width: of an embedding.
+        n_outputs: numbers per time bin.
+        latent_width: of the population's latent state.
+        individual_ids: the individuals that "individual" can read.
+    """
+
+    def __init__(
+        self, kind: ReadoutKind, *, width: int, n_outputs: int, latent_width: int, individual_ids: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.combine = (
+            ByIndividual(width, latent_width, individual_ids) if kind == "individual" else Pooled(width, latent_width)
+        )
+        self.linear = nn.Linear(latent_width, n_outputs)
+        self.nonlinear = nn.Sequential(
+            nn.LayerNorm(latent_width),
+            nn.Linear(latent_width, 32),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(32, n_outputs),
+        )
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "trial individual time width"],
+        observed: Bool[Tensor, "trial individual time"],
+        batch: Batch,
+    ) -> Float[Tensor, "trial time output"]:
+        latent = self.combine(embedding, observed, batch)
+        return self.linear(latent) + self.nonlinear(latent)
+
+
+class ByIndividual(nn.Module):
+    """Combines individuals by a matrix for each, averaged over those observed.
+
+    Args:
+        width: of an embedding.
+        latent_width: of the combination.
+        individual_ids: the individuals that can be read.
+    """
+
+    def __init__(self, width: int, latent_width: int, individual_ids: tuple[str, ...]) -> None:
+        super().__init__()
+        if not individual_ids:
+            raise InputError("readout='individual' needs individual_ids; give them, or readout='pooled'.")
+        self.table = IndividualTable(individual_ids, (width, latent_width), std=0.05)
+        self.bias = nn.Parameter(torch.zeros(latent_width))
+        self.scale = len(individual_ids) ** 0.5
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "trial individual time width"],
+        observed: Bool[Tensor, "trial individual time"],
+        batch: Batch,
+    ) -> Float[Tensor, "trial time latent"]:
+        share = observed * self.scale / observed.sum(dim=1, keepdim=True).clamp(min=1)
+        weight = self.table(batch)  # (recording, individual, width, latent)
+        weight = weight[0] if len(weight) == 1 else weight[batch.recording_index]
+        x = rearrange(embedding * share[..., None], "trial individual time width -> trial time (individual width)")
+        return x @ weight.flatten(-3, -2) + self.bias
+
+
+class Pooled(nn.Module):
+    """Combines a population of any size: learned queries attend over the individuals observed at each time.
+
+    Args:
+        width: of an embedding.
+        latent_width: of the combination.
+        n_queries: how many weighted means over individuals are taken.
+    """
+
+    def __init__(self, width: int, latent_width: int, n_queries: int = 8) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.to_score = nn.Linear(width, n_queries)
+        self.to_value = nn.Linear(width, width)
+        self.to_latent = nn.Linear(n_queries * width, latent_width)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "trial individual time width"],
+        observed: Bool[Tensor, "trial individual time"],
+        batch: Batch,
+    ) -> Float[Tensor, "trial time latent"]:
+        allowed = observed | ~observed.any(dim=1, keepdim=True)  # a softmax over nothing is NaN
+        normed = self.norm(embedding)
+        weight = self.to_score(normed).masked_fill(~allowed[..., None], -torch.inf).softmax(dim=1)
+        pooled = einsum(
+            weight,
+            self.to_value(normed),
+            "trial individual time query, trial individual time width -> trial time query width",
+        )
+        return self.to_latent(pooled.flatten(-2))

@@ -1,0 +1,401 @@
+"""The EIT as its authors released it: a rival to measure against and an oracle, not an example to follow."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from motet.errors import InputError
+
+
+class ReferenceLogits(NamedTuple):
+    """What the two projection heads of an `EITReference` say of every bin, (trial, time, class) each."""
+
+    individual: Float[Tensor, "trial time class"]
+    population: Float[Tensor, "trial time class"]
+
+
+class ReferenceEncoding(NamedTuple):
+    """What happens inside an `EITReference`.
+
+    Attributes:
+        individual: embeddings before individuals meet, (trial, individual, time, width).
+        population: embeddings after, (trial, individual, time, width).
+        individual_attention: per layer, the attention between the bins of one individual,
+            (trial·individual, head, time, time).
+        interaction_attention: per layer, the attention between the individuals in one bin,
+            (trial·time, head, individual, individual).
+    """
+
+    individual: Float[Tensor, "trial individual time width"]
+    population: Float[Tensor, "trial individual time width"]
+    individual_attention: tuple[Float[Tensor, "series head time time"], ...]
+    interaction_attention: tuple[Float[Tensor, "bins head individual individual"], ...]
+
+
+class EITReference(nn.Module):
+    """The released EIT, faithful to the last parameter name.
+
+    1. Individual module (`MT`): every bin of every individual is embedded by one Linear(1 → width), then
+       a transformer reads the bins of each individual alone.
+    2. Interaction module: a learned embedding per individual is added, then a transformer reads the
+       individuals of each bin.
+    3. Projections: Linear(width → 1) per individual, all individuals side by side, a Linear to the classes.
+
+    The interaction transformer and both projections drop out with probability `dropout`; the individual
+    transformer does not. Attributes carry the released names, spelling included: `state_dict()` is a released one.
+
+    The slips of the released model, kept on purpose:
+
+    - Not permutation-invariant: embedding, LayerNorm and Linear after step 1 are indexed by individual.
+    - Bound to one population: for the same reason it takes no other number of individuals.
+    - Blind to time: bins carry no position, so shuffling them only shuffles what comes out.
+    - Amplitude nearly lost: without an attention residual only LayerNorm(Linear(rate)) enters the individual
+      transformer, and what is left of 10 Hz and of 300 Hz has a cosine of about 0.996 before training.
+    - Bins of one individual collapse onto each other, also for want of that residual.
+    - No mask: padding, gaps and absent individuals are numbers like any other.
+    - One number per individual reaches either head: `width` is squeezed to 1 before individuals combine.
+    - Two biases are idle: the population head's LayerNorm cancels those of `bottolneck` and of the Linear before it.
+    - All attention maps are built and kept: memory grows with the square of the number of individuals.
+    - Around the model, for the caller to repeat or not: train and test each centred by their own mean; no
+      validation split; the best test epoch reported; bins scored twice through overlapping windows.
+
+    **What to pass**: firing rates in Hz (counts / bin_seconds), unscaled, minus the mean of each individual
+    over trials and bins, without individuals whose standard deviation on training trials is at most 1e-3.
+    The release takes that mean from train and test separately; to be fair, take it from training trials.
+
+    Args:
+        n_individuals: the number of individuals, fixed for ever.
+        n_classes: the number of classes.
+        width: embedding width.
+        depth: layers of either transformer.
+        n_heads: attention heads.
+        head_width: width of a head.
+        dropout: probability of dropping out, in the interaction transformer and both projections.
+        seed: of the initial weights; the global random state is left alone.
+
+    Raises:
+        InputError: if a size is below 1 or `dropout` is not in [0, 1).
+
+    Source: Liu et al., NeurIPS 2022, arXiv:2206.06131, and its released code.
+
+    Example:
+        >>> model = EITReference(163, 8)
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        107480
+        >>> model(torch.zeros(4, 2, 163)).population.shape
+        torch.Size([4, 2, 8])
+    """
+
+    def __init__(
+        self,
+        n_individuals: int,
+        n_classes: int,
+        *,
+        width: int = 16,
+        depth: int = 2,
+        n_heads: int = 6,
+        head_width: int = 64,
+        dropout: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        sizes = {"n_individuals": n_individuals, "n_classes": n_classes, "width": width, "depth": depth}
+        _check_positive(sizes | {"n_heads": n_heads, "head_width": head_width})
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout is {dropout}; give a probability from 0 to below 1.")
+        self.n_individuals, self.n_classes = n_individuals, n_classes
+        with _seeded(seed, torch.device("cpu")):
+            self.neuron_embed = nn.Parameter(torch.randn(1, n_individuals, width))
+            self.MT = _IndividualModule(
+                _Transformer(width, depth, n_heads, head_width, expansion=2, dropout=0.0, has_residual=False),
+                n_individuals=n_individuals,
+                n_classes=n_classes,
+                width=width,
+                dropout=dropout,
+            )
+            self.S_transformer = _Transformer(
+                width, depth, n_heads, head_width, expansion=1, dropout=dropout, has_residual=True
+            )
+            self.bottolneck = nn.Sequential(nn.Linear(width, 1))
+            self.mlp_head = nn.Sequential(
+                nn.LayerNorm(n_individuals), nn.Dropout(dropout), nn.Linear(n_individuals, n_classes)
+            )
+
+    def forward(self, values: Float[Tensor, "trial time individual"]) -> ReferenceLogits:
+        """The logits of both projection heads for every bin.
+
+        Args:
+            values: centred rates in Hz (see the class).
+
+        Raises:
+            InputError: if `values` is not (trial, time, n_individuals).
+        """
+        encoding = self.encode(values)
+        # 3. Projections: one number per individual, side by side.
+        beside = "trial individual time 1 -> trial time individual"
+        individual = rearrange(self.MT.mlp_head_bottolneck(encoding.individual), beside)
+        population = rearrange(self.bottolneck(encoding.population), beside)
+        return ReferenceLogits(self.MT.mlp_head_bottom(individual), self.mlp_head(population))
+
+    def encode(self, values: Float[Tensor, "trial time individual"]) -> ReferenceEncoding:
+        """The embedding of every individual before and after they meet, and all attention maps.
+
+        Args:
+            values: centred rates in Hz (see the class).
+
+        Raises:
+            InputError: if `values` is not (trial, time, n_individuals).
+        """
+        if values.ndim != 3 or values.shape[2] != self.n_individuals:
+            raise InputError(
+                f"values have shape {tuple(values.shape)}, but this EITReference takes (trial, time, "
+                f"{self.n_individuals}) and no other number of individuals; make one for this population, "
+                "or use an EIT, which takes any."
+            )
+        # 1. Individual module: each alone, over time.
+        x = rearrange(values, "trial time individual -> (trial individual) time 1")
+        x, individual_attention = self.MT.T_transformer(self.MT.single_embed(x))
+        individual = rearrange(x, "(trial individual) ... -> trial individual ...", trial=len(values))
+        # 2. Interaction module: each bin, over individuals.
+        x = rearrange(individual, "trial individual time width -> (trial time) individual width")
+        x, interaction_attention = self.S_transformer(x + self.neuron_embed)
+        population = rearrange(x, "(trial time) ... width -> trial ... time width", trial=len(values))
+        return ReferenceEncoding(individual, population, individual_attention, interaction_attention)
+
+    def load_released_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the parameters of a released model.
+
+        Args:
+            state: every parameter by its released name (`MT.` is the individual module).
+
+        Raises:
+            InputError: if a name is missing or unknown, or a shape differs.
+        """
+        own = self.state_dict()
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unknown:
+            raise InputError(
+                f"the state lacks {_first_names(missing)} and has {_first_names(unknown)}, which is unknown; "
+                f"give the {len(own)} names of a released EIT of this depth, unchanged."
+            )
+        for name, parameter in own.items():
+            if state[name].shape != parameter.shape:
+                raise InputError(
+                    f"{name!r} has shape {tuple(state[name].shape)} in the state, but this model of "
+                    f"{self.n_individuals} individuals and {self.n_classes} classes needs "
+                    f"{tuple(parameter.shape)}; make it with the sizes of the released one."
+                )
+        self.load_state_dict(dict(state))
+
+
+def train_reference(
+    model: EITReference,
+    values: Float[Tensor, "window time individual"],
+    labels: Int[Tensor, " window"],
+    *,
+    n_epochs: int,
+    seed: int,
+    batch_size: int = 16,
+    learning_rate: float = 1e-4,
+    on_epoch: Callable[[int, float, EITReference], None] | None = None,
+) -> list[float]:
+    """Train an `EITReference` as released: cross-entropy(population) + ½·cross-entropy(individual), by Adam.
+
+    Every bin carries the class of its window. The release trains for 400 epochs on windows of 2 bins.
+    The model stays on its device and is left in evaluation mode; the global random state is left alone.
+
+    Args:
+        model: changed in place.
+        values: centred rates in Hz (see `EITReference`), one window per row.
+        labels: the class of each window, from 0.
+        n_epochs: passes over the windows.
+        seed: of the order of windows and of dropout.
+        batch_size: windows per step; the last batch of an epoch may be smaller.
+        learning_rate: of Adam.
+        on_epoch: called after each epoch with its number (from 1), the seconds of training so far (without
+            these calls) and the model in evaluation mode; it cannot disturb the training's random numbers.
+
+    Returns:
+        The mean training loss of each epoch.
+
+    Raises:
+        InputError: if labels do not fit values or classes, or a number is not positive.
+
+    Example:
+        >>> values = torch.tensor([-5.0, 5.0]).repeat(8)[:, None, None].expand(16, 2, 3)
+        >>> losses = train_reference(EITReference(3, 2), values, torch.arange(16) % 2, n_epochs=2, seed=0)
+        >>> len(losses)
+        2
+    """
+    _check_positive({"n_epochs": n_epochs, "batch_size": batch_size, "learning_rate": learning_rate})
+    _check_labels(values, labels, n_classes=model.n_classes)
+    device = model.neuron_embed.device
+    values, labels = values.to(device), labels.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    seconds, losses = 0.0, []
+    for epoch in range(1, n_epochs + 1):
+        start = time.perf_counter()
+        model.train()
+        total = torch.zeros((), device=device)
+        order = torch.randperm(len(values), generator=generator)
+        with _seeded(int(torch.randint(2**62, (), generator=generator)), device):
+            for chosen in torch.split(order.to(device), batch_size):
+                optimizer.zero_grad()
+                loss = _released_loss(model(values[chosen]), labels[chosen])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += loss.detach() * len(chosen)
+        losses.append(total.item() / len(values))
+        model.eval()
+        seconds += time.perf_counter() - start
+        if on_epoch is not None:
+            on_epoch(epoch, seconds, model)
+    return losses
+
+
+def _released_loss(logits: ReferenceLogits, labels: Int[Tensor, " window"]) -> Float[Tensor, ""]:
+    per_bin = labels.repeat_interleave(logits.population.shape[1])
+    population = cross_entropy(logits.population.flatten(0, 1), per_bin)
+    return population + 0.5 * cross_entropy(logits.individual.flatten(0, 1), per_bin)
+
+
+def _check_positive(numbers: Mapping[str, float | int]) -> None:
+    for name, number in numbers.items():
+        if not number > 0:
+            raise InputError(f"{name} is {number}; give a positive number.")
+
+
+def _check_labels(values: Tensor, labels: Tensor, *, n_classes: int) -> None:
+    if labels.shape != values.shape[:1] or labels.dtype != torch.int64 or len(labels) == 0:
+        raise InputError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype} for values of shape "
+            f"{tuple(values.shape)}; give one int64 class per window."
+        )
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= n_classes:
+        raise InputError(f"labels go from {lowest} to {highest}; give classes from 0 to {n_classes - 1}.")
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators that weights and dropout on `device` draw from, and put them back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # torch.manual_seed would also reseed devices that are not put back.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def _first_names(names: list[str], limit: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
+    shown = ", ".join(map(repr, names[:limit])) or "nothing"
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+class _IndividualModule(nn.Module):
+    """What the release calls MT: the transformer over time and the individual head."""
+
+    def __init__(
+        self, transformer: _Transformer, *, n_individuals: int, n_classes: int, width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.single_embed = nn.Linear(1, width)
+        self.T_transformer = transformer
+        self.mlp_head_bottolneck = nn.Sequential(nn.Linear(width, 1))
+        self.mlp_head_bottom = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_individuals, n_classes))
+
+
+class _Transformer(nn.Module):
+    """Blocks of attention and feed-forward, each after a LayerNorm; the attention residual can be absent."""
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        n_heads: int,
+        head_width: int,
+        *,
+        expansion: int,
+        dropout: float,
+        has_residual: bool,
+    ) -> None:
+        super().__init__()
+        self.has_residual = has_residual
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    _AfterNorm(width, _Attention(width, n_heads, head_width, dropout=dropout)),
+                    _AfterNorm(width, _FeedForward(width, expansion * width, dropout=dropout)),
+                ]
+            )
+            for _ in range(depth)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch token width"]
+    ) -> tuple[Float[Tensor, "batch token width"], tuple[Float[Tensor, "batch head token token"], ...]]:
+        maps = []
+        for layer in self.layers:
+            attention, feed_forward = cast(nn.ModuleList, layer)
+            attended, weights = attention(x)
+            x = attended + x if self.has_residual else attended
+            x = feed_forward(x) + x
+            maps.append(weights)
+        return x, tuple(maps)
+
+
+class _AfterNorm(nn.Module):
+    def __init__(self, width: int, fn: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fn = fn
+
+    def forward(self, x: Float[Tensor, "batch token width"]) -> Any:
+        return self.fn(self.norm(x))
+
+
+class _Attention(nn.Module):
+    """Attention that also returns its maps; no bias on queries, keys and values, no dropout on the maps."""
+
+    def __init__(self, width: int, n_heads: int, head_width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.scale = head_width**-0.5
+        self.to_qkv = nn.Linear(width, 3 * n_heads * head_width, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(n_heads * head_width, width), nn.Dropout(dropout))
+
+    def forward(
+        self, x: Float[Tensor, "batch token width"]
+    ) -> tuple[Float[Tensor, "batch token width"], Float[Tensor, "batch head token token"]]:
+        split = "batch token (three head channel) -> three batch head token channel"
+        query, key, value = rearrange(self.to_qkv(x), split, three=3, head=self.n_heads)
+        weights = (query @ key.transpose(-1, -2) * self.scale).softmax(dim=-1)
+        attended = rearrange(weights @ value, "batch head token channel -> batch token (head channel)")
+        return self.to_out(attended), weights
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, width: int, hidden_width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(width, hidden_width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
+        return cast(Tensor, self.net(x))

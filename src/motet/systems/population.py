@@ -1,0 +1,371 @@
+"""A simulated neural population: several subjects reach to targets, each seen through neurons of its own.
+
+The embedded default, which needs no download. The subjects share the reach dynamics and the types of
+tuning, and no neuron: each is another random draw. The type of every neuron is known, so that the matching
+of neurons between subjects, and the transfer of a decoder from one to another, have a ground truth.
+
+A trial starts when the target appears. After a reaction time the hand makes a minimum-jerk reach (Flash and
+Hogan, J. Neurosci. 1985). The log-rate of a neuron is linear in what its type follows, plus a gain that
+all neurons share in a trial and noise that they share from bin to bin; spikes are Poisson. Reaction time,
+speed and gain vary from trial to trial: a decoder that follows them has an advantage over a linear one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.recording import Recording
+from motet.errors import InputError
+
+Array = NDArray[np.float64]
+
+REACH_CM = 8.0
+PEAK_SPEED_CM_S = 30.0
+REACTION_SECONDS = 0.3
+# A minimum-jerk reach over distance d in time T peaks at 1.875 d / T.
+PEAK_OF_MEAN_SPEED = 1.875
+# Ragged trials last this long after the hand has stopped.
+HOLD_SECONDS = 0.1
+# Motor cortex mostly leads the hand; with bins of 0.1 s these are lags of 0, 1 or 2 bins.
+LEAD_SECONDS = (-0.05, 0.2)
+PLAN_RISE_SECONDS = 0.1
+RAMP_SECONDS = 0.12
+# Width of the sharp tuning: a concentration of 5 falls to half of its peak 30 degrees away.
+CONCENTRATION = 5.0
+# The noise that neurons share has this many dimensions and this memory.
+N_SHARED_FACTORS = 3
+SHARED_NOISE_SECONDS = 0.2
+# Between neurons, as a fraction of the mean.
+BASELINE_VARIATION = 0.5
+DEPTH_VARIATION = 0.4
+# Refractoriness: no neuron fires faster.
+CEILING_HZ = 200.0
+
+
+class NeuronType(NamedTuple):
+    """What the neurons of a type follow, how common they are, and how strongly they follow it.
+
+    Attributes:
+        name: what modulates the neuron.
+        share: fraction of the neurons of every subject.
+        depth: mean change of the log-rate where what is followed is at its full size (a reach of mean
+            peak speed, the target's distance, the preferred direction).
+    """
+
+    name: str
+    share: float
+    depth: float
+
+
+TYPES = (
+    NeuronType("velocity", share=0.3, depth=0.9),
+    NeuronType("preparatory", share=0.15, depth=1.6),
+    NeuronType("speed", share=0.1, depth=0.9),
+    NeuronType("position", share=0.15, depth=0.7),
+    NeuronType("ramp", share=0.15, depth=0.9),
+    NeuronType("untuned", share=0.15, depth=0.0),
+)
+"""The types of neuron; the target "type" of a simulated recording is a position in this tuple.
+
+velocity: cosine tuning to the hand's velocity. preparatory: sharp (von Mises) tuning to the direction of
+the target, from its appearance until the hand is on its way. speed: the hand's speed, whatever the
+direction. position: cosine tuning to the hand's position. ramp: a step around the onset of movement, the
+same for all directions. untuned: shared gain and noise only. Speed and ramp neurons are excited or
+suppressed at equal odds.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationSettings:
+    """What `simulate_population` simulates.
+
+    Attributes:
+        n_subjects: subjects, one recording each.
+        n_trials: reaches per subject.
+        n_neurons: neurons per subject, or the smallest and the largest number, drawn per subject.
+        n_directions: targets, evenly spaced on a circle and equally frequent.
+        n_bins: bins per trial; the longest trial where trials are ragged.
+        bin_seconds: width of a bin.
+        baseline_rate_hz: mean over neurons of the rate at rest; neurons differ log-normally.
+        gain_variability: standard deviation over trials of the gain shared by all neurons, whose mean is 1.
+        shared_noise: standard deviation of the log-rate due to the low-dimensional noise that neurons share.
+        reaction_jitter_seconds: standard deviation of the reaction time, whose mean is 0.3 s.
+        speed_variability: standard deviation of the peak speed as a fraction of its mean, 30 cm/s.
+        curvature_cm: standard deviation of the sideways bow of a reach at its middle; reaches are 8 cm long.
+        trials_are_ragged: a trial ends 0.1 s after the hand has stopped, not after `n_bins`.
+        seed: same settings, same recordings.
+
+    Raises:
+        InputError: if a setting is of the wrong type or out of range.
+
+    Example:
+        >>> PopulationSettings(n_subjects=2, n_neurons=(20, 40)).n_neurons
+        (20, 40)
+    """
+
+    n_subjects: int = 3
+    n_trials: int = 200
+    n_neurons: int | tuple[int, int] = 80
+    n_directions: int = 8
+    n_bins: int = 10
+    bin_seconds: float = 0.1
+    baseline_rate_hz: float = 12.0
+    gain_variability: float = 0.25
+    shared_noise: float = 0.2
+    reaction_jitter_seconds: float = 0.1
+    speed_variability: float = 0.2
+    curvature_cm: float = 0.8
+    trials_are_ragged: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_subjects", "n_trials", "n_directions", "n_bins"):
+            _check_whole(name, getattr(self, name), least=1)
+        _check_whole("seed", self.seed, least=0)
+        _check_neurons(self.n_neurons)
+        _check_between("bin_seconds", self.bin_seconds, least=0.001, most=1.0)
+        _check_between("baseline_rate_hz", self.baseline_rate_hz, least=0.01, most=CEILING_HZ)
+        _check_between("reaction_jitter_seconds", self.reaction_jitter_seconds, least=0.0, most=1.0)
+        _check_between("curvature_cm", self.curvature_cm, least=0.0, most=REACH_CM)
+        for name in ("gain_variability", "shared_noise", "speed_variability"):
+            _check_between(name, getattr(self, name), least=0.0, most=1.0)
+        if not isinstance(self.trials_are_ragged, bool):
+            raise InputError(f"trials_are_ragged is {self.trials_are_ragged!r}; give True or False.")
+
+
+def simulate_population(settings: PopulationSettings | None = None) -> list[Recording]:
+    """Simulate subjects who reach to targets: one recording of spike counts per subject.
+
+    Values are counts per bin, (trial, neuron, time, 1). Targets: "direction" per trial, an integer from 0 to
+    n_directions - 1 (counter-clockwise from the right); "velocity" per bin, (trial, time, 2), the mean over
+    the bin in cm/s; "position" per bin, (trial, time, 2), at the end of the bin in cm; "type" per
+    individual, a position in `TYPES`. A subject does not depend on how many others are simulated. Names do
+    not tell seeds apart: do not put the recordings of two seeds into one dataset.
+
+    Args:
+        settings: by default `PopulationSettings()`.
+
+    Example:
+        >>> recordings = simulate_population(PopulationSettings(n_trials=16, n_neurons=20))
+        >>> recordings[0]
+        Recording('population/subject-1': 16 trials × 20 individuals × 10 bins of 0.1 s; targets: \
+direction per trial, velocity per bin, position per bin, type per individual)
+        >>> recordings[0].individual_ids[0]
+        'population/subject-1/0'
+    """
+    settings = settings or PopulationSettings()
+    return [_record(subject, settings, number) for number, subject in enumerate(_subjects(settings), start=1)]
+
+
+def population_rates(settings: PopulationSettings | None = None) -> list[Array]:
+    """The firing rates behind `simulate_population`: per subject (trial, neuron, time) in Hz.
+
+    Given the same settings, the counts were drawn from Poisson(rate × bin_seconds).
+
+    Example:
+        >>> population_rates(PopulationSettings(n_trials=16, n_neurons=20))[0].shape
+        (16, 20, 10)
+    """
+    return [subject.rates_hz for subject in _subjects(settings or PopulationSettings())]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reaches:
+    """What the hand does: one entry per trial."""
+
+    direction: NDArray[np.int64]
+    angle: Array
+    onset_seconds: Array
+    duration_seconds: Array
+    bow_cm: Array
+
+    @classmethod
+    def draw(cls, settings: PopulationSettings, rng: np.random.Generator) -> _Reaches:
+        n_trials = settings.n_trials
+        direction = rng.permutation(np.arange(n_trials) % settings.n_directions)
+        jitter = settings.reaction_jitter_seconds / REACTION_SECONDS
+        peak_speed = PEAK_SPEED_CM_S * _log_normal(rng, settings.speed_variability, n_trials)
+        return cls(
+            direction=direction,
+            angle=direction * (2 * np.pi / settings.n_directions),
+            onset_seconds=REACTION_SECONDS * _log_normal(rng, jitter, n_trials),
+            duration_seconds=PEAK_OF_MEAN_SPEED * REACH_CM / peak_speed,
+            bow_cm=settings.curvature_cm * rng.standard_normal(n_trials),
+        )
+
+    def progress(self, seconds: Array) -> Array:
+        """Fraction of the reach's duration that has passed: (trial, time) in 0 … 1."""
+        return np.clip((seconds - self.onset_seconds[:, None]) / self.duration_seconds[:, None], 0.0, 1.0)
+
+    def position(self, seconds: Array) -> Array:
+        """Position of the hand in cm, (trial, 2, time): minimum jerk along the reach, a bow across it."""
+        tau = self.progress(seconds)
+        along = REACH_CM * _minimum_jerk(tau)
+        across = self.bow_cm[:, None] * (4 * tau * (1 - tau)) ** 3
+        cosine, sine = np.cos(self.angle)[:, None], np.sin(self.angle)[:, None]
+        return np.stack([along * cosine - across * sine, along * sine + across * cosine], axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Neurons:
+    """What the neurons follow: one entry per neuron."""
+
+    type: NDArray[np.int64]
+    baseline_hz: Array
+    depth: Array
+    preferred_angle: Array
+    sign: Array
+    lead_bins: NDArray[np.int64]
+    loadings: Array
+
+    @classmethod
+    def draw(cls, settings: PopulationSettings, rng: np.random.Generator) -> _Neurons:
+        sizes = settings.n_neurons
+        n_neurons = int(rng.integers(*sizes, endpoint=True)) if isinstance(sizes, tuple) else sizes
+        quantiles = (np.arange(n_neurons) + 0.5) / n_neurons
+        type_ = rng.permutation(np.searchsorted(np.cumsum([kind.share for kind in TYPES])[:-1], quantiles))
+        loadings = rng.standard_normal((n_neurons, N_SHARED_FACTORS)) / math.sqrt(N_SHARED_FACTORS)
+        depth = np.array([kind.depth for kind in TYPES])[type_]
+        return cls(
+            type=type_,
+            baseline_hz=settings.baseline_rate_hz * _log_normal(rng, BASELINE_VARIATION, n_neurons),
+            depth=depth * _log_normal(rng, DEPTH_VARIATION, n_neurons),
+            preferred_angle=rng.uniform(0, 2 * np.pi, n_neurons),
+            sign=rng.choice([-1.0, 1.0], n_neurons),
+            lead_bins=np.rint(rng.uniform(*LEAD_SECONDS, n_neurons) / settings.bin_seconds).astype(np.int64),
+            loadings=settings.shared_noise * loadings,
+        )
+
+    def are(self, name: str) -> NDArray[np.bool_]:
+        """(neuron,): whether a neuron is of the type of that name."""
+        return np.equal(self.type, [kind.name for kind in TYPES].index(name))
+
+    def modulation(self, reaches: _Reaches, edges: Array) -> Array:
+        """Change of the log-rate, (trial, neuron, time), for the bins between `edges` in seconds."""
+        centres = (edges[1:] + edges[:-1]) / 2
+        position = reaches.position(edges)
+        velocity = np.diff(position) / np.diff(edges) / PEAK_SPEED_CM_S
+        speed = np.linalg.norm(velocity, axis=1, keepdims=True)
+        ramp = (1 + np.tanh((centres - reaches.onset_seconds[:, None]) / RAMP_SECONDS)) / 2
+        state = np.concatenate([velocity, speed, position[..., 1:] / REACH_CM, ramp[:, None]], axis=1)
+        preferred = np.stack([np.cos(self.preferred_angle), np.sin(self.preferred_angle)])
+        weights = np.vstack(
+            [
+                self.are("velocity") * preferred,
+                self.are("speed") * self.sign,
+                self.are("position") * preferred,
+                self.are("ramp") * self.sign,
+            ]
+        ).T
+        distance = reaches.angle[:, None] - self.preferred_angle
+        tuning = self.are("preparatory") * np.exp(CONCENTRATION * (np.cos(distance) - 1))
+        plan = 1 - np.exp(-np.maximum(centres, 0) / PLAN_RISE_SECONDS)
+        plan = plan * (1 - _minimum_jerk(reaches.progress(centres)))
+        modulation: Array = self.depth[:, None] * (weights @ state + tuning[..., None] * plan[:, None])
+        return modulation
+
+
+class _Subject(NamedTuple):
+    """One simulated subject; rates and counts are (trial, neuron, time)."""
+
+    reaches: _Reaches
+    neurons: _Neurons
+    rates_hz: Array
+    counts: NDArray[np.int64]
+
+
+def _subjects(settings: PopulationSettings) -> Iterator[_Subject]:
+    """Every subject from a stream of its own, so that it stays the same whatever the others are."""
+    for stream in np.random.SeedSequence(settings.seed).spawn(settings.n_subjects):
+        rng = np.random.default_rng(stream)
+        neurons, reaches = _Neurons.draw(settings, rng), _Reaches.draw(settings, rng)
+        rates_hz = _rates(settings, neurons, reaches, rng)
+        yield _Subject(reaches, neurons, rates_hz, counts=rng.poisson(rates_hz * settings.bin_seconds))
+
+
+def _rates(settings: PopulationSettings, neurons: _Neurons, reaches: _Reaches, rng: np.random.Generator) -> Array:
+    """Rates in Hz, (trial, neuron, time): baseline × gain of the trial × exp(modulation + shared noise)."""
+    bins = np.arange(settings.n_bins)
+    margin = math.ceil(max(map(abs, LEAD_SECONDS)) / settings.bin_seconds)
+    edges = np.arange(-margin, settings.n_bins + margin + 1.0) * settings.bin_seconds
+    shifted = margin + bins + neurons.lead_bins[:, None]
+    modulation = np.take_along_axis(neurons.modulation(reaches, edges), shifted[None], axis=2)
+
+    memory = np.exp(-np.abs(bins[:, None] - bins) * settings.bin_seconds / SHARED_NOISE_SECONDS)
+    white = rng.standard_normal((settings.n_trials, N_SHARED_FACTORS, settings.n_bins))
+    noise = neurons.loadings @ (white @ np.linalg.cholesky(memory).T)
+
+    gain = _log_normal(rng, settings.gain_variability, settings.n_trials)
+    scale_hz = gain[:, None] * neurons.baseline_hz
+    rates: Array = np.minimum(scale_hz[..., None] * np.exp(modulation + noise), CEILING_HZ)
+    return rates
+
+
+def _record(subject: _Subject, settings: PopulationSettings, number: int) -> Recording:
+    """What is seen of a subject, and what is known about it, as a recording."""
+    reaches, name = subject.reaches, f"population/subject-{number}"
+    n_trials, n_neurons, n_bins = subject.counts.shape
+    goes_on = np.ones((n_trials, n_bins), dtype=np.bool_)
+    if settings.trials_are_ragged:
+        stop_seconds = reaches.onset_seconds + reaches.duration_seconds + HOLD_SECONDS
+        goes_on = np.arange(n_bins) * settings.bin_seconds < stop_seconds[:, None]
+    position = reaches.position(np.arange(n_bins + 1) * settings.bin_seconds)
+    hand = {"velocity": np.diff(position) / settings.bin_seconds, "position": position[..., 1:]}
+    return Recording(
+        values=np.where(goes_on[:, None], subject.counts, 0)[..., None].astype(np.float32),
+        observed=np.repeat(goes_on[:, None], n_neurons, axis=1),
+        individual_ids=tuple(f"{name}/{neuron}" for neuron in range(n_neurons)),
+        targets={
+            "direction": reaches.direction,
+            **{
+                key: np.where(goes_on[..., None], target.transpose(0, 2, 1), np.nan).astype(np.float32)
+                for key, target in hand.items()
+            },
+            "type": np.broadcast_to(subject.neurons.type, (n_trials, n_neurons)),
+        },
+        bin_seconds=settings.bin_seconds,
+        subject=f"subject-{number}",
+        name=name,
+        target_levels={"direction": "trial", "velocity": "bin", "position": "bin", "type": "individual"},
+    )
+
+
+def _minimum_jerk(tau: Array) -> Array:
+    """Fraction of the distance covered after the fraction `tau` of the time."""
+    return tau**3 * (10 - 15 * tau + 6 * tau**2)
+
+
+def _log_normal(rng: np.random.Generator, variation: float, size: int) -> Array:
+    """Positive numbers of mean 1 and standard deviation `variation`."""
+    variance = math.log1p(variation**2)
+    return np.exp(math.sqrt(variance) * rng.standard_normal(size) - variance / 2)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: int, *, least: int) -> None:
+    if not _is_whole(value) or value < least:
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
+
+
+def _check_neurons(n_neurons: int | tuple[int, int]) -> None:
+    sizes = n_neurons if isinstance(n_neurons, tuple) else (n_neurons, n_neurons)
+    if len(sizes) != 2 or not all(map(_is_whole, sizes)) or not 1 <= sizes[0] <= sizes[1]:
+        raise InputError(
+            f"n_neurons is {n_neurons!r}; give a whole number of at least 1, or a tuple (smallest, largest)."
+        )
+
+
+def _check_between(name: str, value: float, *, least: float, most: float) -> None:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:
+        raise InputError(f"{name} is {value!r}; give a number from {least:g} to {most:g}.")

@@ -1,0 +1,1 @@
+"""Objectives, the one training loop, and the Run that it leaves."""

@@ -1,0 +1,371 @@
+"""Objectives: what is asked of a model.
+
+An objective says what is hidden from the input, how the encoding is read, the loss, the prediction and the score.
+The model never sees a target, and the trainer never knows the task.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.data.dataset import PopulationDataset
+from motet.data.recording import Level, Recording
+from motet.errors import InputError
+from motet.models.eit import Encoding
+from motet.models.readouts import Readout, ReadoutKind
+
+TargetKind = Literal["class", "quantity"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveSettings:
+    """How targets are read and what is hidden in training.
+
+    Attributes:
+        readout: "individual": weights for each individual id, as in the paper; "pooled": attention over
+            individuals, for populations of any size.
+        latent_width: of the population's state, between individuals and outputs.
+        individual_weight: of the loss of the individual embedding beside that of the population embedding.
+        label_smoothing: of classes.
+        hidden_individuals: from how many to how many of the individuals are hidden from a training step, as fractions.
+        noise: standard deviation of the normal noise added to training values, as the model reads them.
+    """
+
+    readout: ReadoutKind = "individual"
+    latent_width: int = 16
+    individual_weight: float = 0.5
+    label_smoothing: float = 0.0
+    hidden_individuals: tuple[float, float] = (0.2, 0.6)
+    noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"objective.label_smoothing is {self.label_smoothing}; give 0 to below 1.")
+        least, most = self.hidden_individuals
+        if not 0 <= least <= most < 1:
+            raise InputError(f"objective.hidden_individuals is {least} to {most}; give fractions from 0 to below 1.")
+        if self.latent_width < 1:
+            raise InputError(f"objective.latent_width is {self.latent_width}; give at least 1.")
+        if self.individual_weight < 0 or self.noise < 0:
+            raise InputError("objective.individual_weight and objective.noise must not be negative.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What training trials tell of a target.
+
+    Attributes:
+        name: in the recordings.
+        level: "trial" or "bin".
+        classes: sorted; empty for a quantity.
+        mean: one per dimension of a quantity, shape `shape`, flattened.
+        std: of a quantity, one number, so that dimensions keep their proportions.
+        shape: of a quantity; () for a single number.
+        weight: of its loss beside those of other targets.
+    """
+
+    name: str
+    level: Level
+    classes: tuple[Any, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: float = 1.0
+    shape: tuple[int, ...] = ()
+    weight: float = 1.0
+
+    @classmethod
+    def learn(
+        cls, train: PopulationDataset, name: str, *, kind: TargetKind | None = None, weight: float = 1.0
+    ) -> Target:
+        """Read off training trials what is needed to classify or regress a target.
+
+        Args:
+            train: training trials.
+            name: of the target.
+            kind: "class" or "quantity"; by default floats are quantities, everything else classes.
+            weight: of its loss.
+
+        Raises:
+            InputError: if the target is unknown, has one class only, or is never known.
+        """
+        train.target_values(name)
+        having = [r for r in train.recordings if name in r.targets]
+        level = having[0].target_levels[name]
+        if level not in ("trial", "bin"):
+            raise InputError(f"target {name!r} is per {level}; a decoder reads targets per trial or per bin.")
+        known = np.concatenate([r.targets[name][known_rows(r, name)] for r in having])
+        if len(known) == 0:
+            raise InputError(f"target {name!r} is not known in any training trial; give trials where it is.")
+        if (kind or ("quantity" if known.dtype.kind == "f" else "class")) == "quantity":
+            if known.dtype.kind not in "biuf":
+                raise InputError(f"target {name!r} holds {known.dtype} values; a regression needs numbers.")
+            known = known.astype(np.float64)
+            mean = known.mean(axis=0)
+            std = float(np.sqrt(((known - mean) ** 2).mean())) or 1.0
+            return cls(name, level, mean=tuple(mean.ravel().tolist()), std=std, shape=mean.shape, weight=weight)
+        classes = np.unique(known)
+        if known.ndim > 1 or len(classes) < 2:
+            raise InputError(
+                f"target {name!r} has {len(classes)} class{'es' if len(classes) != 1 else ''} in the training trials, "
+                f"shape {known.shape}; give one label per trial or bin, of at least two classes."
+            )
+        return cls(name, level, classes=tuple(classes.tolist()), weight=weight)
+
+
+class Objective(nn.Module, abc.ABC):
+    """What every objective does."""
+
+    @abc.abstractmethod
+    def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The dataset with its targets as numbers that the loss understands."""
+
+    @abc.abstractmethod
+    def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """What of a training batch the model may see."""
+
+    @abc.abstractmethod
+    def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
+        """To be made small."""
+
+    @abc.abstractmethod
+    def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
+        """By target name: (trial, …) or (trial, time, …)."""
+
+    @abc.abstractmethod
+    def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
+        """To be made large, over all batches of an evaluation."""
+
+
+class _Supervised(Objective):
+    """A target read from both the individual and the population embedding."""
+
+    def __init__(
+        self, target: Target, *, n_outputs: int, width: int, ids: tuple[str, ...], settings: ObjectiveSettings
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.settings = settings
+        shape = {"width": width, "n_outputs": n_outputs, "latent_width": settings.latent_width}
+        self.individual_readout = Readout(settings.readout, individual_ids=ids, **shape)
+        self.population_readout = Readout(settings.readout, individual_ids=ids, **shape)
+
+    def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return hidden(batch, self.settings, generator)
+
+    def read(self, encoding: Encoding, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Outputs of the individual and of the population embedding, (trial, output) or (trial, time, output)."""
+        individual = self.individual_readout(encoding.individual, encoding.observed, batch)
+        population = self.population_readout(encoding.population, encoding.observed, batch)
+        if self.target.level == "bin":
+            return individual, population
+        share = batch.bin_is_observed.float()
+        share = (share / share.sum(dim=1, keepdim=True).clamp(min=1))[..., None]
+        return (individual * share).sum(dim=1), (population * share).sum(dim=1)
+
+    def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
+        individual, population = self.read(encoding, batch)
+        return self.error(population, batch) + self.settings.individual_weight * self.error(individual, batch)
+
+    @abc.abstractmethod
+    def error(self, output: Tensor, batch: Batch) -> Float[Tensor, ""]: ...
+
+
+class Classify(_Supervised):
+    """One of several classes, per trial or per time bin; cross-entropy.
+
+    Args:
+        target: see `Target`.
+        width: of an embedding.
+        ids: individuals, for a readout by individual.
+        settings: see `ObjectiveSettings`.
+    """
+
+    def __init__(self, target: Target, *, width: int, ids: tuple[str, ...], settings: ObjectiveSettings) -> None:
+        super().__init__(target, n_outputs=len(target.classes), width=width, ids=ids, settings=settings)
+        self.classes = np.asarray(target.classes)
+
+    def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The dataset with each class as its position; -1 for classes that are not known."""
+
+        def encoded(labels: NDArray[Any]) -> NDArray[np.int64]:
+            position = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
+            return np.where(self.classes[position] == labels, position, -1)
+
+        return _with_target(dataset, self.target.name, encoded)
+
+    def error(self, output: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        target = batch.targets[self.target.name]
+        if self.target.level == "bin":
+            target = target.masked_fill(~batch.bin_is_observed, -1)
+        n_known = (target >= 0).sum().clamp(min=1)
+        summed = F.cross_entropy(
+            output.flatten(0, -2),
+            target.flatten(),
+            ignore_index=-1,
+            label_smoothing=self.settings.label_smoothing,
+            reduction="sum",
+        )
+        return summed / n_known
+
+    def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
+        """Probabilities, (trial, class) or (trial, time, class); the mean of both heads' log-probabilities."""
+        individual, population = self.read(encoding, batch)
+        joint = individual.log_softmax(dim=-1) + population.log_softmax(dim=-1)
+        return {self.target.name: (0.5 * joint).softmax(dim=-1)}
+
+    def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
+        """Accuracy over known labels."""
+        n_right = n_known = 0
+        for prediction, batch in zip(predictions, batches, strict=True):
+            target = batch.targets[self.target.name]
+            known = target >= 0
+            if self.target.level == "bin":
+                known &= batch.bin_is_observed
+            n_right += int((prediction[self.target.name].argmax(dim=-1) == target)[known].sum())
+            n_known += int(known.sum())
+        return n_right / max(1, n_known)
+
+
+class Regress(_Supervised):
+    """One or several quantities, per trial or per time bin; squared error in units of their training spread.
+
+    Args:
+        target: see `Target`.
+        width: of an embedding.
+        ids: individuals, for a readout by individual.
+        settings: see `ObjectiveSettings`.
+    """
+
+    mean: Tensor
+
+    def __init__(self, target: Target, *, width: int, ids: tuple[str, ...], settings: ObjectiveSettings) -> None:
+        super().__init__(target, n_outputs=len(target.mean), width=width, ids=ids, settings=settings)
+        self.register_buffer("mean", torch.tensor(target.mean, dtype=torch.float32), persistent=False)
+
+    def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The dataset with the target as it is, float32."""
+        return _with_target(dataset, self.target.name, lambda quantity: quantity.astype(np.float32))
+
+    def error(self, output: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        target, known = self._known(batch)
+        difference = (output - (target - self.mean) / self.target.std)[known]
+        return difference.square().sum() / max(1, difference.numel())
+
+    def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
+        """The quantity in its own units; the mean of both heads."""
+        individual, population = self.read(encoding, batch)
+        mean = 0.5 * (individual + population) * self.target.std + self.mean
+        return {self.target.name: mean.reshape(*mean.shape[:-1], *self.target.shape)}
+
+    def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
+        """R², weighted by the variance of the dimensions."""
+        pairs = [
+            (prediction[self.target.name].reshape(target.shape)[known], target[known])
+            for prediction, batch in zip(predictions, batches, strict=True)
+            for target, known in [self._known(batch)]
+        ]
+        prediction, target = (torch.cat(part) for part in zip(*pairs, strict=True))
+        residual = (prediction - target).square().sum()
+        return float(1 - residual / (target - target.mean(dim=0)).square().sum().clamp(min=1e-12))
+
+    def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        target = batch.targets[self.target.name].reshape(
+            *batch.targets[self.target.name].shape[: 2 - (self.target.level == "trial")], -1
+        )
+        known = target.isfinite().all(dim=-1)
+        return target, known & batch.bin_is_observed if self.target.level == "bin" else known
+
+
+class Joint(Objective):
+    """Several objectives at once, each with its weight; the first is the one that is scored.
+
+    Args:
+        objectives: first the one of interest.
+    """
+
+    def __init__(self, objectives: Sequence[_Supervised]) -> None:
+        super().__init__()
+        self.objectives = nn.ModuleList(objectives)
+
+    @property
+    def parts(self) -> list[_Supervised]:
+        return cast(list[_Supervised], list(self.objectives))
+
+    def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
+        for objective in self.parts:
+            dataset = objective.prepare(dataset)
+        return dataset
+
+    def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return self.parts[0].hide(batch, generator)
+
+    def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
+        return torch.stack([o.loss(encoding, batch) * o.target.weight for o in self.parts]).sum()
+
+    def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
+        return {name: p for o in self.parts for name, p in o.predict(encoding, batch).items()}
+
+    def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
+        return self.parts[0].score(predictions, batches)
+
+
+def hidden(batch: Batch, settings: ObjectiveSettings, generator: torch.Generator) -> Batch:
+    """A training batch with some individuals left out and noise on the values of the others.
+
+    All trials of the batch lose the same individuals, so that the step is as much cheaper.
+    """
+    least, most = settings.hidden_individuals
+    n_individuals = batch.values.shape[1]
+    if most > 0:
+        fraction = least + (most - least) * float(torch.rand((), generator=generator))
+        n_kept = max(1, round((1 - fraction) * n_individuals))
+        batch = batch.keep_individuals(torch.randperm(n_individuals, generator=generator)[:n_kept].sort().values)
+    if settings.noise:
+        noise = settings.noise * torch.randn(batch.values.shape, generator=generator)
+        batch = batch.replace(values=(batch.values + noise) * batch.observed[..., None])
+    return batch
+
+
+def make_objective(
+    targets: Sequence[Target], *, width: int, ids: tuple[str, ...], settings: ObjectiveSettings
+) -> Joint:
+    """The objective of some targets, the one of interest first."""
+    return Joint(
+        [
+            (Classify if target.classes else Regress)(target, width=width, ids=ids, settings=settings)
+            for target in targets
+        ]
+    )
+
+
+def known_rows(recording: Recording, target: str) -> NDArray[np.bool_]:
+    """(trial,) or (trial, time): where a target per trial or per bin is known, and its bin observed."""
+    values = recording.target(target)
+    if recording.target_levels[target] == "bin":
+        known = recording.bin_is_observed
+    else:
+        known = np.ones(recording.n_trials, dtype=bool)
+    if values.dtype.kind != "f":
+        return known
+    return known & np.isfinite(values.reshape(*known.shape, -1)).all(axis=-1)
+
+
+def _with_target(
+    dataset: PopulationDataset, target: str, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> PopulationDataset:
+    def changed(recording: Recording) -> Recording:
+        if target not in recording.targets:
+            return recording
+        return dataclasses.replace(recording, targets={**recording.targets, target: change(recording.targets[target])})
+
+    return dataset.map(changed)

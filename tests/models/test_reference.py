@@ -1,0 +1,241 @@
+"""The released EIT: held to numbers computed by the authors' own code, slips included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from motet.errors import InputError
+from motet.models.reference import EITReference, _check_labels, train_reference
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "eit_reference_n12.npz"
+
+
+@pytest.fixture(scope="module")
+def released() -> dict[str, Tensor]:
+    with np.load(FIXTURE, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+@pytest.fixture(scope="module")
+def released_state(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("state/"): t for name, t in released.items() if name.startswith("state/")}
+
+
+@pytest.fixture
+def model(released_state: dict[str, Tensor]) -> EITReference:
+    model = EITReference(12, 8)
+    model.load_released_state(released_state)
+    return model.eval()
+
+
+@pytest.fixture
+def values(released: dict[str, Tensor]) -> Tensor:
+    return released["input_trial_time_individual"]
+
+
+def separable(n_windows: int = 48) -> tuple[Tensor, Tensor]:
+    """Two classes told apart by which half of six individuals is above its mean."""
+    labels = torch.arange(n_windows) % 2
+    side = (2.0 * labels - 1)[:, None, None] * torch.tensor([1.0, 1, 1, -1, -1, -1])
+    noise = torch.randn(n_windows, 2, 6, generator=torch.Generator().manual_seed(0))
+    return 10 * side.expand(-1, 2, -1) + noise, labels
+
+
+def small_model(dropout: float = 0.5) -> EITReference:
+    return EITReference(6, 2, n_heads=2, head_width=8, dropout=dropout)
+
+
+class TestAgainstTheReleasedCode:
+    def test_the_individual_embedding_is_the_released_one(self, model, values, released):
+        expected = released["individual_embedding_trial_individual_time_width"]
+        torch.testing.assert_close(model.encode(values).individual, expected, atol=1e-5, rtol=0)
+
+    def test_the_interaction_attention_is_the_released_one(self, model, values, released):
+        maps = model.encode(values).interaction_attention
+        torch.testing.assert_close(maps[0], released["interaction_attention_layer0"], atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("head", ["individual", "population"])
+    def test_the_logits_are_the_released_ones(self, model, values, released, head):
+        torch.testing.assert_close(getattr(model(values), head), released[f"{head}_logits"], atol=1e-5, rtol=0)
+
+    def test_every_parameter_matters_but_two_biases_that_a_layer_norm_cancels(self, model, values, released_state):
+        logits = torch.cat(model(values), dim=-1)
+        generator = torch.Generator().manual_seed(0)
+        idle = set()
+        for name, parameter in released_state.items():
+            moved = parameter + 0.1 * torch.randn(parameter.shape, generator=generator)
+            model.load_released_state(released_state | {name: moved})
+            if torch.allclose(torch.cat(model(values), dim=-1), logits, atol=1e-5):
+                idle.add(name)
+        assert idle == {"bottolneck.0.bias", "S_transformer.layers.1.1.fn.net.3.bias"}
+
+    def test_the_published_size_has_107480_parameters(self):
+        assert sum(parameter.numel() for parameter in EITReference(163, 8).parameters()) == 107_480
+
+    def test_attention_maps_are_distributions_of_the_documented_shapes(self, model, values):
+        encoding = model.encode(values)
+        assert [m.shape for m in encoding.individual_attention] == [(36, 6, 4, 4)] * 2
+        assert [m.shape for m in encoding.interaction_attention] == [(12, 6, 12, 12)] * 2
+        for attention in encoding.individual_attention + encoding.interaction_attention:
+            torch.testing.assert_close(attention.sum(-1), torch.ones(attention.shape[:-1]))
+
+    def test_dropout_acts_after_individuals_meet_and_not_before(self, model, values):
+        model.train()
+        first, second = model.encode(values), model.encode(values)
+        assert torch.equal(first.individual, second.individual)
+        assert not torch.allclose(first.population, second.population)
+
+
+class TestSlipsOfTheRelease:
+    """Documented on the class; the oracle must keep them."""
+
+    def test_it_is_not_permutation_invariant(self, model, values):
+        order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+        there, here = model(values), model(values[..., order])
+        assert (there.population - here.population).abs().max() > 0.1
+        assert (there.individual - here.individual).abs().max() > 0.1
+
+    def test_only_what_follows_the_individual_module_breaks_the_permutation(self, model, values):
+        order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+        there, here = model.encode(values), model.encode(values[..., order])
+        torch.testing.assert_close(there.individual[:, order], here.individual, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(there.population[:, order], here.population, atol=0.1)
+
+    def test_it_is_blind_to_the_order_of_bins(self, model, values):
+        order = torch.tensor([2, 0, 3, 1])
+        for there, here in zip(model(values), model(values[:, order]), strict=True):
+            torch.testing.assert_close(there[:, order], here, atol=1e-5, rtol=1e-5)
+
+    def test_its_first_block_nearly_loses_amplitude(self):
+        cosines = []
+        for seed in range(50):
+            individual = EITReference(1, 2, seed=seed).MT
+            norm = individual.T_transformer.layers[0][0].norm
+            slow, fast = norm(individual.single_embed(torch.tensor([[10.0], [300.0]])))
+            cosines.append(torch.cosine_similarity(slow, fast, dim=0).item())
+        assert np.median(cosines) > 0.99
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize("n_individuals", [1, 11, 13])
+    def test_another_number_of_individuals_names_what_is_allowed(self, model, n_individuals):
+        with pytest.raises(InputError, match=rf"\(3, 4, {n_individuals}\).*\(trial, time, 12\)"):
+            model(torch.zeros(3, 4, n_individuals))
+
+    def test_a_misspelt_parameter_is_named_with_the_one_that_is_missing(self, model, released_state):
+        state = dict(released_state)
+        state["bottleneck.0.weight"] = state.pop("bottolneck.0.weight")
+        with pytest.raises(InputError, match=r"lacks 'bottolneck.0.weight' and has 'bottleneck.0.weight'"):
+            model.load_released_state(state)
+
+    def test_a_missing_parameter_is_named(self, model, released_state):
+        state = {name: parameter for name, parameter in released_state.items() if name != "neuron_embed"}
+        with pytest.raises(InputError, match="lacks 'neuron_embed'"):
+            model.load_released_state(state)
+
+    def test_a_state_of_another_population_is_refused_with_both_shapes(self, released_state):
+        with pytest.raises(InputError, match=r"\(1, 12, 16\).*163 individuals.*\(1, 163, 16\)"):
+            EITReference(163, 8).load_released_state(released_state)
+
+    def test_a_refused_state_changes_nothing(self, model, values, released_state):
+        before = model(values).population
+        with pytest.raises(InputError):
+            model.load_released_state({name: 2 * p for name, p in released_state.items() if "mlp" not in name})
+        assert torch.equal(model(values).population, before)
+
+    @pytest.mark.parametrize("wrong", [{"width": 0}, {"depth": 0}, {"n_heads": -1}, {"dropout": 1.0}])
+    def test_impossible_settings_are_named(self, wrong):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            EITReference(3, 2, **wrong)
+
+    @pytest.mark.parametrize(
+        ("labels", "said"),
+        [
+            (torch.zeros(3, dtype=torch.int64), "one int64 class per window"),
+            (torch.zeros(4), "one int64 class per window"),
+            (torch.tensor([0, 1, 2, 0]), "from 0 to 1"),
+            (torch.tensor([0, 1, -1, 0]), "from 0 to 1"),
+        ],
+    )
+    def test_labels_that_do_not_fit_are_refused(self, labels, said):
+        # Asked of the check itself: with shapes checked as types, the trainer would refuse some even sooner.
+        with pytest.raises(InputError, match=said):
+            _check_labels(torch.zeros(4, 2, 3), labels, n_classes=2)
+
+    @pytest.mark.parametrize("wrong", [{"n_epochs": 0}, {"batch_size": 0}, {"learning_rate": float("nan")}])
+    def test_training_for_nothing_is_refused(self, wrong):
+        values, labels = separable(4)
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            train_reference(EITReference(6, 2), values, labels, **({"n_epochs": 1, "seed": 0} | wrong))
+
+
+class TestTraining:
+    def test_it_learns_a_separable_problem(self):
+        values, labels = separable()
+        model = small_model()
+        losses = train_reference(model, values, labels, n_epochs=15, seed=0, learning_rate=3e-3)
+        assert losses[-1] < 0.5 * losses[0]
+        predicted = model(values).population.argmax(-1)
+        assert (predicted == labels[:, None]).float().mean() > 0.95
+
+    def test_one_seed_gives_one_model_and_another_seed_another(self):
+        values, labels = separable(20)
+
+        def trained(seed: int) -> Tensor:
+            model = small_model()
+            train_reference(model, values, labels, n_epochs=2, seed=seed)
+            return torch.nn.utils.parameters_to_vector(model.parameters())
+
+        assert torch.equal(trained(0), trained(0))
+        assert not torch.equal(trained(0), trained(1))
+
+    def test_the_global_random_state_is_neither_touched_nor_read(self):
+        values, labels = separable(20)
+
+        def trained(global_seed: int) -> Tensor:
+            torch.manual_seed(global_seed)
+            before = torch.get_rng_state()
+            model = small_model()
+            train_reference(model, values, labels, n_epochs=1, seed=0)
+            assert torch.equal(torch.get_rng_state(), before)
+            return torch.nn.utils.parameters_to_vector(model.parameters())
+
+        assert torch.equal(trained(1), trained(2))
+
+    def test_the_loss_is_population_plus_half_individual_with_every_bin_labelled(self):
+        values, labels = separable(10)
+        model = small_model(dropout=0.0)
+        with torch.no_grad():
+            log_p = [logits.log_softmax(-1) for logits in model(values)]
+        individual, population = (-p[torch.arange(10), :, labels].mean().item() for p in log_p)
+        [loss] = train_reference(model, values, labels, n_epochs=1, seed=0, batch_size=10)
+        assert loss == pytest.approx(population + 0.5 * individual, abs=1e-5)
+
+    def test_on_epoch_sees_the_epoch_the_growing_training_seconds_and_an_evaluating_model(self):
+        values, labels = separable(8)
+        seen: list[tuple[int, float, bool]] = []
+        model = small_model()
+        train_reference(
+            model, values, labels, n_epochs=3, seed=0,
+            on_epoch=lambda epoch, seconds, model: seen.append((epoch, seconds, model.training)),
+        )  # fmt: skip
+        epochs, seconds, is_training = zip(*seen, strict=True)
+        assert epochs == (1, 2, 3)
+        assert 0 < seconds[0] < seconds[1] < seconds[2]
+        assert not any(is_training)
+        assert not model.training
+
+    def test_a_callback_that_draws_random_numbers_does_not_change_the_training(self):
+        values, labels = separable(20)
+
+        def trained(on_epoch) -> Tensor:
+            model = small_model()
+            train_reference(model, values, labels, n_epochs=2, seed=0, on_epoch=on_epoch)
+            return torch.nn.utils.parameters_to_vector(model.parameters())
+
+        assert torch.equal(trained(None), trained(lambda *_: torch.rand(3)))

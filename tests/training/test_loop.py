@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from motet.data.dataset import PopulationDataset
+from motet.errors import InputError
+from motet.estimators import EITClassifier
+from motet.models.eit import EITSettings
+from motet.training.loop import TrainingSettings
+from motet.training.run import Run
+
+SHORT = TrainingSettings(max_epochs=6, batch_trials=16, checkpoint_seconds=0.0, validation=0.25)
+SMALL = EITSettings(width=8, n_heads=2, dropout=0.1)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def weights(estimator):
+    return {name: tensor.clone() for name, tensor in estimator.learner_.state_dict().items()}
+
+
+def fit(recording, run=None, stop_after=None, training=SHORT, seed=0, **settings):
+    def on_epoch(epoch):
+        if epoch.epoch == stop_after:
+            raise Interrupted
+
+    estimator = EITClassifier("direction", model=SMALL, training=training, seed=seed, **settings)
+    return estimator.fit(recording, run=run, on_epoch=on_epoch)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 6])
+def test_interrupted_training_ends_with_the_same_bits(small_recording, tmp_path, stop_after):
+    whole = fit(small_recording)
+    with pytest.raises(Interrupted):
+        fit(small_recording, run=tmp_path, stop_after=stop_after)
+    torch.manual_seed(123)  # what the interpreter did in between does not matter
+    torch.rand(7)
+    resumed = fit(small_recording, run=tmp_path)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+    strip = [dataclasses.replace(row, seconds=0.0) for row in whole.history_]
+    assert [dataclasses.replace(row, seconds=0.0) for row in resumed.history_] == strip
+
+
+def test_killed_training_ends_with_the_same_bits(small_recording, tmp_path):
+    """The process is killed while it writes a checkpoint: the one before it is whole."""
+    from motet.data.readers import write_recording
+
+    write_recording(small_recording, tmp_path / "small.npz")
+    script = textwrap.dedent("""
+        import os, signal, sys
+        import torch
+        torch.set_num_threads(1)
+        import safetensors.torch
+        from motet.data.readers import read_recording
+        from tests_of_loop import fit
+        save, calls = safetensors.torch.save_file, []
+        def dying(tensors, path, metadata):
+            save(tensors, path, metadata)
+            calls.append(path)
+            if len(calls) == 3:
+                with open(path, "r+b") as file:
+                    file.truncate(100)
+                os.kill(os.getpid(), signal.SIGKILL)
+        safetensors.torch.save_file = dying
+        fit(read_recording(sys.argv[1]), run=sys.argv[2])
+    """)
+    (tmp_path / "tests_of_loop.py").write_bytes(open(__file__, "rb").read())
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "small.npz"), str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert result.returncode == -signal.SIGKILL
+    assert len(Run(tmp_path / "run").read_history()["epoch"]) == 2
+    resumed, whole = fit(small_recording, run=tmp_path / "run"), fit(small_recording)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_training_leaves_the_global_generators_as_they_were(small_recording):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 (what must not change)
+    fit(small_recording)
+    assert torch.equal(torch.rand(3), expected)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_a_seed_decides_the_weights(small_recording):
+    first, same, other = (weights(fit(small_recording, seed=seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_weights_kept_are_those_of_the_best_validation_loss(small_recording):
+    long = dataclasses.replace(SHORT, max_epochs=40, patience=5, learning_rate=0.05, averaging=0.0)
+    estimator = fit(small_recording, training=long)
+    losses = [row.validation_loss for row in estimator.history_]
+    best = int(np.argmin(losses))
+    assert len(losses) == min(40, best + 1 + 5)
+    again = fit(small_recording, training=dataclasses.replace(long, max_epochs=40, patience=40))
+    reached = min(row.validation_loss for row in again.history_)
+    assert reached <= losses[best]
+
+
+def test_a_checkpoint_of_other_data_or_settings_is_refused_and_kept(small_recording, tmp_path):
+    with pytest.raises(Interrupted):
+        fit(small_recording, run=tmp_path, stop_after=3)
+    kept = (tmp_path / "checkpoint.safetensors").read_bytes()
+    changed = small_recording.select(trials=slice(0, 40))
+    for other in (
+        lambda: fit(changed, run=tmp_path),
+        lambda: fit(small_recording, run=tmp_path, seed=1),
+        lambda: fit(small_recording, run=tmp_path, training=dataclasses.replace(SHORT, learning_rate=1e-4)),
+    ):
+        with pytest.raises(InputError, match="other data or settings"):
+            other()
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(small_recording, tmp_path):
+    with pytest.raises(Interrupted):
+        fit(small_recording, run=tmp_path, stop_after=3)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="damaged"):
+        fit(small_recording, run=tmp_path)
+
+
+def test_a_loss_that_explodes_is_one_clear_error(small_recording):
+    with pytest.raises(InputError, match="learning_rate"):
+        fit(small_recording, training=dataclasses.replace(SHORT, learning_rate=1e30, averaging=0.0, gradient_clip=1e30))
+
+
+def test_tensorboard_events_are_written_on_request(small_recording, tmp_path):
+    fit(small_recording, run=tmp_path, training=dataclasses.replace(SHORT, tensorboard=True))
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_an_accelerator_that_is_not_there_is_one_clear_error(small_recording):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="accelerator='gpu'"):
+        fit(small_recording, training=dataclasses.replace(SHORT, accelerator="gpu"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"compile": True}, {"precision": "bf16-mixed"}])
+def test_compiled_and_mixed_precision_training_learn_the_same(small_recording, change):
+    plain = fit(small_recording)
+    other = fit(small_recording, training=dataclasses.replace(SHORT, **change))
+    assert abs(plain.history_[-1].train_loss - other.history_[-1].train_loss) < 0.02
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_as_one(small_recording, tmp_path):
+    from motet.data.readers import write_recording
+
+    path = write_recording(small_recording, tmp_path / "small.npz")
+    losses = []
+    for devices in (1, 2):
+        folder = tmp_path / f"run{devices}"
+        command = [sys.executable, "-m", "motet", "decode", str(path), "--target", "direction", "--output", str(folder)]
+        command += ["--folds", "0", "--training.max_epochs", "4", "--training.devices", str(devices)]
+        command += ["--objective.noise", "0", "--objective.hidden_individuals", "[0, 0]", "--model.dropout", "0"]
+        subprocess.run(command, check=True, timeout=300)
+        losses.append(Run(folder).read_history()["train_loss"][-1])
+    assert abs(losses[0] - losses[1]) < 0.05
+
+
+def test_data_parallel_parts_cover_every_trial_once(small_recording):
+    dataset = PopulationDataset(small_recording)
+    parts = [np.arange(len(dataset))[rank::3] for rank in range(3)]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(dataset)))

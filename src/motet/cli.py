@@ -148,7 +148,9 @@ def _simulate(system: str) -> Callable[[list[str]], int]:
     return simulate
 
 
-def _task(module: str, settings_name: str, function_name: str, positionals: dict[str, str], example: str) -> Any:
+def _task(
+    module: str, settings_name: str, function_name: str, positionals: dict[str, bool], example: str
+) -> Callable[[list[str]], int]:
     """A verb whose options are one settings class."""
 
     def run(words: list[str]) -> int:
@@ -156,15 +158,22 @@ def _task(module: str, settings_name: str, function_name: str, positionals: dict
         settings, function = getattr(task, settings_name), getattr(task, function_name)
         verb = example.split()[1]
         parser = _parser(verb, (function.__doc__ or "").split("\n")[0], example)
-        for name, many in positionals.items():
-            parser.add_argument(name, type=str, **({"nargs": many} if many else {}))
+        for name, several in positionals.items():
+            parser.add_argument(name, type=str, nargs="+" if several else None, help=_help_of(settings, name))
         parser.add_class_arguments(settings, nested_key=None, skip=set(positionals))
         parsed = _parse(parser, words).as_dict()
         parsed.pop("config", None)
-        _say(function(settings(**parsed)))
+        _say(str(function(settings(**parsed))))
         return 0
 
     return run
+
+
+def _help_of(settings: type[Any], name: str) -> str:
+    """What the docstring of a settings class says of one of them."""
+    from docstring_parser import parse
+
+    return next(p.description or "" for p in parse(settings.__doc__ or "").params if p.arg_name == name)
 
 
 _VERBS: dict[str, Callable[[list[str]], int]] = {
@@ -176,14 +185,14 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {
         "motet.tasks.decode",
         "DecodeSettings",
         "decode",
-        {"recordings": "+"},
+        {"recordings": True},
         "motet decode reach/chewie-1 --target direction",
     ),
     "predict": _task(
         "motet.tasks.predict",
         "PredictSettings",
         "predict",
-        {"run": "", "recording": ""},
+        {"run": False, "recording": False},
         "motet predict runs/first data/subject-1.npz",
     ),
 }

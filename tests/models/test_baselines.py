@@ -222,15 +222,13 @@ def test_ridge_reads_three_bins_with_zeros_before_the_trial(train, test):
 
 
 def test_kernel_ridge_with_time_solves_its_closed_form(train, test):
-    """K = exp(-.3/n_inputs |x - x'|² - .25 (t - t')²), one input of n_inputs being the time."""
+    """K = exp(-.3/n_counts (4 |x - x'|² + 100 (t - t')²))."""
     fitted = BASELINES_REGRESS["kernel-ridge-time"].fit(train, "velocity")
     (x, bins), (x_test, test_bins) = (fitted.reading.inputs(recording) for recording in (train, test))
-    scale = StandardScaler().fit(x[:, :-1])
 
     def kernel(a, b):
-        a, b = (np.c_[scale.transform(rows[:, :-1]), rows[:, -1]] for rows in (a, b))
         square = (a[:, None] - b[None]) ** 2
-        return np.exp(-0.3 / 25 * square[..., :-1].sum(-1) - 0.25 * square[..., -1])
+        return np.exp(-0.3 / 24 * (4 * square[..., :-1].sum(-1) + 100 * square[..., -1]))
 
     answers = train.target("velocity")[bins]
     weights = np.linalg.solve(kernel(x, x) + 0.3 * np.eye(len(x)), answers - answers.mean(0))

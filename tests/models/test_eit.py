@@ -43,7 +43,10 @@ def encode(model, *recordings):
 
 def readouts(seed=0):
     torch.manual_seed(seed)
-    return [Readout(kind, width=16, n_outputs=3, latent_width=8, individual_ids=IDS).eval() for kind in ("individual", "pooled")]
+    return [
+        Readout(kind, width=16, n_outputs=3, latent_width=8, individual_ids=IDS).eval()
+        for kind in ("individual", "pooled")
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -426,6 +426,15 @@ def test_constant_neurons_come_last_and_unseen_ones_not_at_all() -> None:
     assert figures.informative_individuals(recording, "side", 4).tolist() == [3, 0, 1]
 
 
+def test_rounding_never_makes_a_constant_neuron_informative() -> None:
+    side = np.array([0] * 3 + [1] * 7)
+    rates = np.random.default_rng(0).random(50)
+    counts = np.tile(np.append(rates, 0.0)[:, None], (10, 1, 4))
+    counts[:, 50] = np.random.default_rng(1).poisson(3.0, (10, 4))
+    ranked = figures.informative_individuals(recording_of(counts, side=side), "side", 51)
+    assert ranked.tolist() == [50, *range(50)]
+
+
 def test_a_perfectly_separating_neuron_comes_first() -> None:
     counts = np.random.default_rng(0).poisson(3.0, (6, 3, 2)).astype(float)
     counts[:, 2] = np.array([0, 0, 0, 1, 1, 1])[:, None]

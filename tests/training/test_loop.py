@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ SHORT = TrainingSettings(max_epochs=6, batch_trials=16, checkpoint_seconds=0.0, 
 SMALL = EITSettings(width=8, n_heads=2, dropout=0.1)
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -33,7 +34,7 @@ def weights(estimator):
 def fit(recording, run=None, stop_after=None, training=SHORT, seed=0, **settings):
     def on_epoch(epoch):
         if epoch.epoch == stop_after:
-            raise Interrupted
+            raise StoppedError
 
     estimator = EITClassifier("direction", model=SMALL, training=training, seed=seed, **settings)
     return estimator.fit(recording, run=run, on_epoch=on_epoch)
@@ -42,7 +43,7 @@ def fit(recording, run=None, stop_after=None, training=SHORT, seed=0, **settings
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_interrupted_training_ends_with_the_same_bits(small_recording, tmp_path, stop_after):
     whole = fit(small_recording)
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         fit(small_recording, run=tmp_path, stop_after=stop_after)
     torch.manual_seed(123)  # what the interpreter did in between does not matter
     torch.rand(7)
@@ -76,7 +77,7 @@ def test_killed_training_ends_with_the_same_bits(small_recording, tmp_path):
         safetensors.torch.save_file = dying
         fit(read_recording(sys.argv[1]), run=sys.argv[2])
     """)
-    (tmp_path / "tests_of_loop.py").write_bytes(open(__file__, "rb").read())
+    (tmp_path / "tests_of_loop.py").write_bytes(Path(__file__).read_bytes())
     result = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "small.npz"), str(tmp_path / "run")],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -117,7 +118,7 @@ def test_the_weights_kept_are_those_of_the_best_validation_loss(small_recording)
 
 
 def test_a_checkpoint_of_other_data_or_settings_is_refused_and_kept(small_recording, tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         fit(small_recording, run=tmp_path, stop_after=3)
     kept = (tmp_path / "checkpoint.safetensors").read_bytes()
     changed = small_recording.select(trials=slice(0, 40))
@@ -132,7 +133,7 @@ def test_a_checkpoint_of_other_data_or_settings_is_refused_and_kept(small_record
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(small_recording, tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         fit(small_recording, run=tmp_path, stop_after=3)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-50])

@@ -19,7 +19,7 @@ class Batch:
         values: (trial, individual, time, feature) float; 0 where not observed.
         observed: (trial, individual, time) bool; False for padding and gaps.
         individual_ids: for each recording the names of its individuals.
-        positions: (recording, individual): which of these names is at each place of the individual axis; -1 for padding.
+        positions: (recording, individual): which of these names is at each place of the individual axis; -1 is padding.
         recording_index: (trial,) which recording each trial came from.
         targets: by name; classes are int64 with -1 for unknown, quantities float32 with NaN for
             unknown and padding.

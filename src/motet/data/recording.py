@@ -115,7 +115,7 @@ class Recording:
         """
         array = _pad_values(values)
         missing = np.isnan(array).any(axis=-1)
-        n_trials, n_individuals, n_bins = missing.shape
+        _, n_individuals, n_bins = missing.shape
         if individual_ids is None:
             individual_ids = [f"{name}/{position}" for position in range(n_individuals)]
         return cls(
@@ -184,7 +184,8 @@ class Recording:
             return target
 
         first_bin = range(self.n_bins)[bins].start
-        assert self.trial_ids is not None and self.trial_start_seconds is not None
+        assert self.trial_ids is not None
+        assert self.trial_start_seconds is not None
         return dataclasses.replace(
             self,
             values=self.values[trials][:, individuals][:, :, bins],

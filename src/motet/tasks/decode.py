@@ -119,7 +119,8 @@ def decode(settings: DecodeSettings) -> Decoded:
     metric: Metric = settings.metric or ("r2" if is_quantity else "accuracy")
     if (metric == "r2") != is_quantity:
         raise InputError(
-            f"metric {metric!r} does not fit target {settings.target!r}; give {'r2' if is_quantity else 'accuracy or macro_f1'}."
+            f"metric {metric!r} does not fit target {settings.target!r}; "
+            f"give {'r2' if is_quantity else 'accuracy or macro_f1'}."
         )
     run = Run(settings.folder)
     run.write_settings({key: value for key, value in as_plain(settings).items() if key != "output"})

@@ -53,7 +53,8 @@ def describe(recording: Recording) -> str:
     lines = [
         f"{recording.name}, of subject {recording.subject}",
         f"{recording.n_trials} trials of {bins} bins of {recording.bin_seconds:g} s, {recording.n_individuals} "
-        f"individuals, {recording.n_features} feature{plural}; {100 * recording.observed[within].mean():.1f} % observed",
+        f"individuals, {recording.n_features} feature{plural}; "
+        f"{100 * recording.observed[within].mean():.1f} % observed",
         f"values from {values.min():g} to {values.max():g}, mean {values.mean():g}; "
         f"individuals silent throughout: {n_silent}",
     ]

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import einsum
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -155,6 +156,7 @@ class _Supervised(Objective):
         super().__init__()
         self.target = target
         self.settings = settings
+        n_outputs += target.level == "trial"  # one more: the weight of a bin's vote
         shape = {"width": width, "n_outputs": n_outputs, "latent_width": settings.latent_width}
         self.individual_readout = Readout(settings.readout, individual_ids=ids, **shape)
         self.population_readout = Readout(settings.readout, individual_ids=ids, **shape)
@@ -168,9 +170,7 @@ class _Supervised(Objective):
         population = self.population_readout(encoding.population, encoding.observed, batch)
         if self.target.level == "bin":
             return individual, population
-        share = batch.bin_is_observed.float()
-        share = (share / share.sum(dim=1, keepdim=True).clamp(min=1))[..., None]
-        return (individual * share).sum(dim=1), (population * share).sum(dim=1)
+        return _vote(individual, batch), _vote(population, batch)
 
     def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
         individual, population = self.read(encoding, batch)
@@ -317,6 +317,13 @@ class Joint(Objective):
 
     def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
         return self.parts[0].score(predictions, batches)
+
+
+def _vote(output: Float[Tensor, "trial time output"], batch: Batch) -> Float[Tensor, "trial output"]:
+    """Outputs of a trial: those of its bins, weighted by the last of them."""
+    observed = batch.bin_is_observed
+    weight = output[..., -1].masked_fill(~(observed | ~observed.any(dim=1, keepdim=True)), -torch.inf).softmax(dim=1)
+    return einsum(output[..., :-1], weight, "trial time output, trial time -> trial output")
 
 
 def hidden(batch: Batch, settings: ObjectiveSettings, generator: torch.Generator) -> Batch:

@@ -1,0 +1,86 @@
+"""The house keeps its shape: floors, a light import, the public names."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import motet
+
+SOURCE = Path(motet.__file__).parent
+# From the ground up; a module imports its own floor or a lower one.
+FLOORS = [
+    {"errors", "files", "progress", "metrics", "statistics", "transport"},
+    {"systems", "data"},
+    {"models"},
+    {"training"},
+    {"estimators"},
+    {"tasks", "report"},
+    {"cli", "__main__"},
+]
+PUBLIC = [
+    "Batch", "EIT", "EITClassifier", "EITReference", "EITRegressor", "EITSettings", "Encoding", "InputError",
+    "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
+    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "simulate", "write_recording",
+]  # fmt: skip
+
+
+def floor_of(module: str) -> int:
+    return next(number for number, floor in enumerate(FLOORS) if module in floor)
+
+
+def imports_upwards(source: str, module: str) -> list[str]:
+    """The modules that a module imports from above its own floor."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        parts = [name.split(".") for name in names if name.startswith("motet.")]
+        found += [p[1] for p in parts if p[1] in set().union(*FLOORS) and floor_of(p[1]) > floor_of(module)]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_its_own_floor_or_a_lower_one(path):
+    module = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if module != "__init__":
+        assert imports_upwards(path.read_text(), module) == []
+
+
+def test_the_floor_test_sees_a_planted_fault():
+    assert imports_upwards("from motet.tasks.decode import decode", "models") == ["tasks", "tasks"]
+    assert imports_upwards("def f():\n    import motet.cli", "data") == ["cli"]
+
+
+@pytest.mark.parametrize("command", ["import motet", "from motet.cli import main; main(['--help'])"])
+def test_importing_motet_and_its_help_needs_nothing_heavy(command):
+    heavy = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "lightning_fabric", "jsonargparse", "rich", "pooch"}
+    script = f"import sys; {command}; print('|'.join(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert not heavy & {name.split(".")[0] for name in output.splitlines()[-1].split("|")}
+
+
+def test_the_public_names_are_these():
+    assert motet.__all__ == PUBLIC
+    assert all(getattr(motet, name).__module__.startswith("motet.") for name in PUBLIC)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        motet.nothing  # noqa: B018
+
+
+def test_every_module_says_what_it_is():
+    for path in SOURCE.rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_no_pickle_is_loaded_but_through_the_guard():
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text()
+        assert "weights_only=False" not in text
+        assert "allow_pickle=True" not in text
+        if path.name != "safe_pickle.py":
+            assert "import pickle" not in text, path

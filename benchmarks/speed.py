@@ -34,7 +34,9 @@ from torch.nn.functional import cross_entropy
 
 from motet.data.batch import Batch
 from motet.models.eit import EIT, EITSettings
+from motet.models.readouts import Readout
 from motet.models.reference import EITReference
+from motet.training.objectives import ObjectiveSettings
 
 N_CLASSES = 8
 N_BINS = 2
@@ -53,7 +55,7 @@ PASSES = ("forward pass", "training step")
 
 
 class Decoder(nn.Module):
-    """The EIT with a linear readout of the mean individual, before and after individuals meet.
+    """The EIT with its readout by individual, before and after individuals meet.
 
     Takes values (trial, time, individual) and returns logits (trial, time, class), as the reference does.
     """
@@ -62,20 +64,31 @@ class Decoder(nn.Module):
         super().__init__()
         self.individual_ids = tuple(map(str, range(n_individuals)))
         self.eit = EIT(settings, n_features=1, individual_ids=self.individual_ids)
-        self.individual = nn.Linear(settings.width, N_CLASSES)
-        self.population = nn.Linear(settings.width, N_CLASSES)
+        self.individual, self.population = (
+            Readout(
+                "individual",
+                width=settings.width,
+                n_outputs=N_CLASSES,
+                latent_width=ObjectiveSettings().latent_width,
+                individual_ids=self.individual_ids,
+            )
+            for _ in range(2)
+        )
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         values = values.mT[..., None]
-        encoding = self.eit(
-            Batch(
-                values=values,
-                observed=torch.ones(values.shape[:3], dtype=torch.bool),
-                individual_ids=(self.individual_ids,),
-                recording_index=torch.zeros(len(values), dtype=torch.int64),
-            )
+        batch = Batch(
+            values=values,
+            observed=torch.ones(values.shape[:3], dtype=torch.bool),
+            individual_ids=(self.individual_ids,),
+            positions=torch.arange(len(self.individual_ids))[None],
+            recording_index=torch.zeros(len(values), dtype=torch.int64),
         )
-        return self.individual(encoding.individual.mean(1)), self.population(encoding.population.mean(1))
+        encoding = self.eit(batch)
+        return (
+            self.individual(encoding.individual, encoding.observed, batch),
+            self.population(encoding.population, encoding.observed, batch),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import motet
 from motet.models.baselines import BASELINES_CLASSIFY
-from motet.report.figures import informative_individuals
+from motet.report.neurons import informative_individuals
 
 
 def main() -> None:
@@ -15,10 +15,11 @@ def main() -> None:
     print(subject)
     train, test = motet.PopulationDataset([subject]).split(by="trial", test=0.25, stratify="direction", seed=0)
 
-    decoder = motet.EITClassifier("direction", training=motet.TrainingSettings(max_epochs=30)).fit(train)
+    decoder = motet.EITClassifier("direction", training=motet.TrainingSettings(max_steps=100)).fit(train)
     rival = BASELINES_CLASSIFY["lda"].fit(train.recordings[0], "direction")
     truth = test.recordings[0].target("direction")
-    print(f"EIT {decoder.score(test):.2f}   LDA {(rival.predict(test.recordings[0]) == truth).mean():.2f}   chance 0.12")
+    accuracy = (rival.predict(test.recordings[0]) == truth).mean()
+    print(f"EIT {decoder.score(test):.2f}   LDA {accuracy:.2f}   chance 0.12")
 
     # Every individual keeps its own embedding, before and after it met the others.
     encoding = decoder.encode(test)[0]

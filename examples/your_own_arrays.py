@@ -24,7 +24,7 @@ def main() -> None:
     recording = motet.Recording.from_trials(counts, targets={"drive": drives}, bin_seconds=0.05, name="mine")
     print(recording)
     train, test = motet.PopulationDataset(recording).split(test=0.25, seed=0)
-    decoder = motet.EITRegressor("drive", training=motet.TrainingSettings(max_epochs=30)).fit(train)
+    decoder = motet.EITRegressor("drive", training=motet.TrainingSettings(max_steps=100)).fit(train)
     print(f"R² on trials held out: {decoder.score(test):.2f}")
 
     with tempfile.TemporaryDirectory() as folder:

@@ -18,20 +18,20 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
-from motet.training.loop import TrainingSettings
 from motet.training.objectives import ObjectiveSettings
+from motet.training.settings import TrainingSettings
 
 QUICK = {
     "model": EITSettings(width=8, n_heads=2),
-    "training": TrainingSettings(max_epochs=25, batch_trials=16, learning_rate=0.01, validation=0),
+    "training": TrainingSettings(max_steps=100, batch_trials=16, learning_rate=0.01, validation=0),
 }
 
 
 class _Flat(BaseEstimator):
     """Reads a 2-D table as one time bin of a population: scikit-learn's checks speak 2-D only."""
 
-    def __init__(self, max_epochs=15, seed=0):
-        self.max_epochs = max_epochs
+    def __init__(self, max_steps=100, seed=0):
+        self.max_steps = max_steps
         self.seed = seed
 
     def fit(self, X, y):
@@ -39,7 +39,7 @@ class _Flat(BaseEstimator):
         self.inner_ = self._make(
             seed=self.seed,
             model=EITSettings(width=8, n_heads=2),
-            training=TrainingSettings(max_epochs=self.max_epochs, batch_trials=16, learning_rate=0.02, validation=0),
+            training=TrainingSettings(max_steps=self.max_steps, batch_trials=16, learning_rate=0.02, validation=0),
             preprocess=PreprocessSettings(transform="none"),
         )
         self.inner_.fit(X[:, :, None], self._checked(y))
@@ -236,7 +236,7 @@ def test_a_save_that_fails_loses_nothing(tmp_path, small_recording, monkeypatch)
         (lambda X, y: EITClassifier(**QUICK).fit(X[:, :6], y).predict(X), "never saw individual 'array/6'"),
         (lambda X, y: EITClassifier(**QUICK, auxiliary={"speed": 1.0}).fit(X, y), "unknown target 'speed'"),
         (lambda X, y: EITClassifier(training=TrainingSettings(validation=0.5)).fit(X[:1], y[:1]), "validation"),
-        (lambda X, y: TrainingSettings(max_epochs=0), "max_epochs"),
+        (lambda X, y: TrainingSettings(max_steps=0), "max_steps"),
         (lambda X, y: ObjectiveSettings(noise=-1.0), "noise"),
     ],
 )

@@ -3,7 +3,7 @@
 >>> import motet
 >>> subject, *others = motet.simulate("population", n_trials=40, n_neurons=20)
 >>> train, test = motet.PopulationDataset([subject]).split(by="trial", test=0.2, seed=0)
->>> decoder = motet.EITClassifier("direction", training=motet.TrainingSettings(max_epochs=3)).fit(train)
+>>> decoder = motet.EITClassifier("direction", training=motet.TrainingSettings(max_steps=3)).fit(train)
 >>> decoder.predict(test).shape
 (8,)
 """
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from motet.models.eit import EIT, EITSettings, Encoding
     from motet.models.reference import EITReference
     from motet.systems import simulate
-    from motet.training.loop import TrainingSettings
     from motet.training.objectives import ObjectiveSettings
     from motet.training.run import Run
+    from motet.training.settings import TrainingSettings
 
 _HOME = {
     "Batch": "motet.data.batch",
@@ -44,7 +44,7 @@ _HOME = {
     "PreprocessSettings": "motet.data.preprocess",
     "Recording": "motet.data.recording",
     "Run": "motet.training.run",
-    "TrainingSettings": "motet.training.loop",
+    "TrainingSettings": "motet.training.settings",
     "fetch": "motet.data.catalogue",
     "list_recordings": "motet.data.catalogue",
     "load": "motet.data.catalogue",

@@ -84,7 +84,7 @@ def _parser(verb: str, description: str, example: str) -> ArgumentParser:
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
-    return parser.instantiate_classes(parser.parse_args(words))
+    return parser.instantiate(parser.parse_args(words))
 
 
 def _say(text: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,12 @@ from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import EIT, EITSettings
-from motet.training.loop import Epoch, Learner, TrainingSettings, train
+from motet.progress import progress_bar
+from motet.training.loop import train
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
-from motet.training.run import Run
+from motet.training.run import Run, from_plain
+from motet.training.settings import TrainingSettings
+from motet.training.state import Epoch, Learner
 
 Population = Recording | PopulationDataset | Sequence[Recording]
 _ARRAY_TARGET = "y"
@@ -105,7 +109,7 @@ class _EIT(TransformerMixin, BaseEstimator):
                 or a list of ragged trials (individual, time[, feature]).
             y: with arrays, the target: (trial,) or, for regression, (trial, dimension).
             run: a folder where the state of training is kept, so that a fit that was interrupted continues.
-            on_epoch: called after every epoch with its `Epoch`.
+            on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
 
         Raises:
             InputError: for data or targets that cannot be used.
@@ -121,15 +125,20 @@ class _EIT(TransformerMixin, BaseEstimator):
         train_part = self.preprocess_(train_part)
         self.learner_ = self._make_learner(train_part.individual_ids, dataset.n_features)
         prepare = self.learner_.objective.prepare
-        self.history_ = train(
-            self.learner_,
-            prepare(train_part),
-            prepare(self.preprocess_(validation)) if validation is not None else None,
-            self.training,
-            seed=seed,
-            run=Run(run) if isinstance(run, (str, Path)) else run,
-            on_epoch=on_epoch,
-        )
+        with contextlib.ExitStack() as stack:
+            if on_epoch is None:
+                n_epochs = self.training.n_epochs(len(train_part))
+                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {name}", n_epochs))
+                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
+            self.history_ = train(
+                self.learner_,
+                prepare(train_part),
+                prepare(self.preprocess_(validation)) if validation is not None else None,
+                self.training,
+                seed=seed,
+                run=Run(run) if isinstance(run, (str, Path)) else run,
+                on_epoch=on_epoch,
+            )
         return self
 
     def _make_learner(self, ids: tuple[str, ...], n_features: int) -> Learner:
@@ -150,16 +159,14 @@ class _EIT(TransformerMixin, BaseEstimator):
         fraction = self.training.validation
         if fraction == 0:
             return dataset, None
-        labels = dataset.target_values(target)
-        is_class = all(values.ndim == 1 and values.dtype.kind != "f" for values in labels)
         n_parts = max(2, round(1 / fraction))
-        frequent = is_class and min(np.unique(v, return_counts=True)[1].min() for v in labels) >= n_parts
         if len(dataset) < n_parts:
             raise InputError(
                 f"{len(dataset)} training trials leave none for validation={fraction}; give more trials, or "
                 "training.validation=0."
             )
-        return dataset.split(by="trial", test=fraction, stratify=target if frequent else None, seed=seed)
+        stratify = target if dataset.count_rarest(target) >= n_parts else None
+        return dataset.split(by="trial", test=fraction, stratify=stratify, seed=seed)
 
     # ------------------------------------------------------------------ data
 
@@ -288,12 +295,11 @@ class _EIT(TransformerMixin, BaseEstimator):
             )
         try:
             settings = about["settings"]
-            parts = {name: part(**settings.pop(name)) for name, part in _PART_SETTINGS.items()}
+            parts: dict[str, Any] = {
+                name: from_plain(part, settings.pop(name)) for name, part in _PART_SETTINGS.items()
+            }
             estimator = cls(**settings, **parts)
-            estimator.targets_ = [
-                Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in target.items()})
-                for target in about["targets"]
-            ]
+            estimator.targets_ = [from_plain(Target, target) for target in about["targets"]]
             estimator.preprocess_ = Preprocess(
                 estimator.preprocess,
                 tuple(about["kept_ids"]),
@@ -335,7 +341,7 @@ class EITClassifier(ClassifierMixin, _EIT):
         >>> rng = np.random.default_rng(0)
         >>> side = np.arange(40) % 2
         >>> counts = rng.poisson(2.0 + 4.0 * side[:, None, None], (40, 6, 5))
-        >>> decoder = EITClassifier(training=TrainingSettings(max_epochs=5)).fit(counts, side)
+        >>> decoder = EITClassifier(training=TrainingSettings(max_steps=10)).fit(counts, side)
         >>> decoder.predict(counts[:3]).shape
         (3,)
     """
@@ -372,7 +378,7 @@ class EITRegressor(RegressorMixin, _EIT):
         >>> drive = rng.uniform(0.0, 2.0, (40, 1, 9))
         >>> counts = rng.poisson(1.0 + 3.0 * drive, (40, 6, 9))
         >>> recording = Recording.from_trials(counts, targets={"drive": drive[:, 0]})
-        >>> decoder = EITRegressor("drive", training=TrainingSettings(max_epochs=5)).fit(recording)
+        >>> decoder = EITRegressor("drive", training=TrainingSettings(max_steps=10)).fit(recording)
         >>> decoder.predict(recording).shape
         (40, 9)
     """

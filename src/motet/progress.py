@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-Advance = Callable[[str], None]
+Advance = Callable[[float, str], None]
 
 
 @contextlib.contextmanager
-def progress_bar(description: str, n_steps: int) -> Iterator[Advance]:
+def progress_bar(description: str, n_steps: float) -> Iterator[Advance]:
     """A bar on standard error, with the time left.
 
     Args:
         description: what is going on.
-        n_steps: how often the function that this yields will be called, at most. Its argument is the latest news.
+        n_steps: how far the bar goes. The function that this yields is called with how far it went on since, and the
+            latest news.
     """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -30,11 +31,11 @@ def progress_bar(description: str, n_steps: int) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[news]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(description, total=n_steps, news="")
-        yield lambda news: progress.update(task, advance=1, news=news)
+        yield lambda steps, news: progress.update(task, advance=steps, news=news)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -175,8 +176,15 @@ def compare_table(scores: Mapping[str, ArrayLike], *, against: str, test_fractio
     return rows
 
 
-def markdown_table(rows: Sequence[Row], *, digits: int = 3) -> str:
+def markdown_table(
+    rows: Sequence[Row], *, digits: int = 3, more: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> str:
     """The rows as a Markdown table.
+
+    Args:
+        rows: see `compare_table`.
+        digits: after the point.
+        more: further columns, a text for each row.
 
     >>> rows = compare_table({"a": [1.0, 2.0], "b": [2.0, 3.5]}, against="a", test_fraction=None)
     >>> print(markdown_table(rows))
@@ -195,9 +203,10 @@ def markdown_table(rows: Sequence[Row], *, digits: int = 3) -> str:
         difference = f"{row.difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
         return name, mean, difference, "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
 
-    table = [("method", "mean [95 %]", "difference [95 %]", "p (Holm)"), *map(cells, rows)]
+    head = ("method", "mean [95 %]", "difference [95 %]", "p (Holm)", *more)
+    table = [head, *((*cells(row), *extra) for row, *extra in zip(rows, *more.values(), strict=True))]
     lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in table]
-    return "\n".join([lines[0], "|---|---|---|---|", *lines[1:]])
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def _folds(scores: ArrayLike) -> NDArray[np.float64]:

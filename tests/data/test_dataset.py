@@ -73,6 +73,14 @@ def test_no_split_parts_the_windows_of_a_trial(stratify):
             assert not in_train.get(recording.name, set()) & set(recording.trial_ids.tolist())
 
 
+def test_the_rarest_class_is_counted_in_trials_not_in_windows():
+    windows = PopulationDataset(a_recording(n_trials=20).windows(2))
+    assert windows.count_rarest("side") == 10
+    assert windows.count_rarest("drive") == 0
+    with pytest.raises(InputError, match="10 trials, too few for 11"):
+        list(windows.folds(11, stratify="side"))
+
+
 @given(n_folds=st.integers(2, 6), length=st.integers(2, 9), gap_bins=st.integers(0, 20))
 @settings(max_examples=30, deadline=None)
 def test_folds_by_time_leave_a_gap_between_train_and_test(n_folds, length, gap_bins):

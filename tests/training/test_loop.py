@@ -16,10 +16,10 @@ from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.estimators import EITClassifier
 from motet.models.eit import EITSettings
-from motet.training.loop import TrainingSettings
 from motet.training.run import Run
+from motet.training.settings import TrainingSettings
 
-SHORT = TrainingSettings(max_epochs=6, batch_trials=16, checkpoint_seconds=0.0, validation=0.25)
+SHORT = TrainingSettings(max_steps=18, batch_trials=16, checkpoint_seconds=0.0, validation=0.25)
 SMALL = EITSettings(width=8, n_heads=2, dropout=0.1)
 
 
@@ -107,12 +107,12 @@ def test_a_seed_decides_the_weights(small_recording):
 
 
 def test_the_weights_kept_are_those_of_the_best_validation_loss(small_recording):
-    long = dataclasses.replace(SHORT, max_epochs=40, patience=5, learning_rate=0.05, averaging=0.0)
+    long = dataclasses.replace(SHORT, max_steps=120, patience=5, learning_rate=0.05, averaging=0.0)
     estimator = fit(small_recording, training=long)
     losses = [row.validation_loss for row in estimator.history_]
     best = int(np.argmin(losses))
     assert len(losses) == min(40, best + 1 + 5)
-    again = fit(small_recording, training=dataclasses.replace(long, max_epochs=40, patience=40))
+    again = fit(small_recording, training=dataclasses.replace(long, max_steps=120, patience=40))
     reached = min(row.validation_loss for row in again.history_)
     assert reached <= losses[best]
 
@@ -175,7 +175,7 @@ def test_two_processes_learn_the_same_as_one(small_recording, tmp_path):
     for devices in (1, 2):
         folder = tmp_path / f"run{devices}"
         command = [sys.executable, "-m", "motet", "decode", str(path), "--target", "direction", "--output", str(folder)]
-        command += ["--folds", "0", "--training.max_epochs", "4", "--training.devices", str(devices)]
+        command += ["--folds", "0", "--training.max_steps", "8", "--training.devices", str(devices)]
         command += ["--objective.noise", "0", "--objective.hidden_individuals", "[0, 0]", "--model.dropout", "0"]
         subprocess.run(command, check=True, timeout=300)
         losses.append(Run(folder).read_history()["train_loss"][-1])

@@ -137,7 +137,7 @@ class PopulationDataset:
         if stratify is None:
             chosen = np.random.default_rng(seed).permutation(len(groups))[:n_test]
         else:
-            labels = self._labels(stratify, n_folds)[first]
+            labels = self._strata(stratify, first, n_folds)
             _, chosen = next(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels))
         return self._parts(np.isin(self._groups(by), groups[chosen]))
 
@@ -174,7 +174,7 @@ class PopulationDataset:
         elif stratify is None:
             folds = RepeatedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed).split(groups)
         else:
-            labels = self._labels(stratify, n_folds)[first]
+            labels = self._strata(stratify, first, n_folds)
             splitter = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
             folds = splitter.split(labels, labels)
         for _, test in folds:
@@ -205,22 +205,35 @@ class PopulationDataset:
             case _:
                 raise did_you_mean(str(by), ["trial", "time", "recording", "subject"], what="way to split")
 
-    def _labels(self, target: str, n_folds: int) -> NDArray[Any]:
-        """For each trial its class of `target`, within its recording."""
+    def count_rarest(self, target: str) -> int:
+        """Trials of the rarest class of a target, where it is rarest; 0 if it has no classes per trial."""
+        labels = self._labels(target)
+        if labels is None:
+            return 0
+        _, first = np.unique(self._groups("trial"), return_index=True)
+        return int(np.unique(labels[first], return_counts=True)[1].min())
+
+    def _strata(self, target: str, first: NDArray[np.int64], n_folds: int) -> NDArray[Any]:
+        """For each group, of which `first` is the first trial, the class whose proportion folds keep."""
+        labels = self._labels(target)
+        if labels is None:
+            raise InputError(f"target {target!r} is not one class per trial; stratify by one that is, or by none.")
+        classes, counts = np.unique(labels[first], return_counts=True)
+        if counts.min() < n_folds:
+            raise InputError(
+                f"class {classes[counts.argmin()]} of {target!r} has {counts.min()} trials, too few for {n_folds} "
+                "folds; give fewer folds, or stratify=None."
+            )
+        return labels[first]
+
+    def _labels(self, target: str) -> NDArray[Any] | None:
+        """For each trial the recording and its class of `target`, or None if it is not one class per trial."""
         self.target_values(target)
-        rows = []
-        for recording in self.recordings:
-            labels = recording.target(target)
-            if labels.ndim > 1 or labels.dtype.kind == "f":
-                raise InputError(f"target {target!r} is not one class per trial; stratify by one that is, or by none.")
-            classes, counts = np.unique(labels, return_counts=True)
-            if counts.min() < n_folds:
-                raise InputError(
-                    f"class {classes[counts.argmin()]!s} of {target!r} has {counts.min()} trials in recording "
-                    f"{recording.name!r}, too few for {n_folds} folds; give fewer folds, or stratify=None."
-                )
-            rows.append(np.char.add(f"{recording.name} ", labels.astype(str)))
-        return np.concatenate(rows)
+        values = [recording.target(target) for recording in self.recordings]
+        if any(labels.ndim > 1 or labels.dtype.kind == "f" for labels in values):
+            return None
+        named = zip(self.recordings, values, strict=True)
+        return np.concatenate([np.char.add(f"{r.name} ", labels.astype(str)) for r, labels in named])
 
     def _time_block(
         self, start: float, stop: float, gap_seconds: float | None
@@ -298,6 +311,6 @@ class PopulationDataset:
                         np.nan if is_quantity else -1,
                         dtype=torch.float32 if is_quantity else torch.int64,
                     )
-                place = (torch.from_numpy(rows), *(slice(size) for size in cut.shape[1 : 1 + len(lead)]))
+                place: Any = (torch.from_numpy(rows), *(slice(size) for size in cut.shape[1 : 1 + len(lead)]))
                 tensors[name][place] = torch.as_tensor(np.ascontiguousarray(cut)).to(tensors[name].dtype)
         return tensors

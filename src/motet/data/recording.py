@@ -114,7 +114,7 @@ class Recording:
             InputError: see `Recording`.
         """
         array = _pad_values(values)
-        missing = np.isnan(array).any(axis=-1)
+        missing: NDArray[np.bool_] = np.asarray(np.isnan(array).any(axis=-1))
         _, n_individuals, n_bins = missing.shape
         if individual_ids is None:
             individual_ids = [f"{name}/{position}" for position in range(n_individuals)]
@@ -147,7 +147,7 @@ class Recording:
     @functools.cached_property
     def bin_is_observed(self) -> NDArray[np.bool_]:
         """(trial, time): whether any individual is observed."""
-        return self.observed.any(axis=1)
+        return np.asarray(self.observed.any(axis=1))
 
     @functools.cached_property
     def trial_lengths(self) -> NDArray[np.int64]:
@@ -296,7 +296,7 @@ def _target_level(recording: Recording, name: str, target: NDArray[Any], given: 
         return given
     if target.ndim == 1:
         return "trial"
-    certain = [level for level in fits if level != "trial"]
+    certain: list[Level] = [level for level in fits if level != "trial"]
     if "pair" in certain and n_bins != n_individuals:
         certain = ["pair"]
     if len(certain) != 1:

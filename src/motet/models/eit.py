@@ -39,14 +39,14 @@ class EITSettings:
             interact; with "none" the model reads any individual.
     """
 
-    width: int = 32
-    n_heads: int = 4
+    width: int = 16
+    n_heads: int = 1
     individual_depth: int = 1
     interaction_depth: int = 1
     feedforward_ratio: float = 2.0
-    dropout: float = 0.1
+    dropout: float = 0.0
     causal: bool = False
-    token_bins: int = 1
+    token_bins: int = 2
     time: Literal["relative", "absolute"] = "absolute"
     identity: Literal["none", "learned"] = "learned"
 

@@ -1,4 +1,4 @@
-"""What a run found, for a reader: figures, and one self-contained page.
+"""What a run found, for a reader: pure functions from arrays to a matplotlib `Figure`; nothing here opens a window.
 
-`figures` holds pure functions from arrays to a matplotlib `Figure`; nothing here opens a window.
+`scores` says how well it went, `decoded` shows what was decoded, `neurons` who told it, and `style` saves it.
 """

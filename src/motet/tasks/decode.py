@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +19,16 @@ from motet.data.preprocess import PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators import EITClassifier, EITRegressor, known_predictions
+from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
-from motet.progress import progress_bar
-from motet.statistics import compare_table, markdown_table
+from motet.progress import Advance, progress_bar
+from motet.statistics import Row, compare_table, estimate_mean, markdown_table
 from motet.tasks.find import class_target, find_recordings
-from motet.training.loop import TrainingSettings
 from motet.training.objectives import ObjectiveSettings
 from motet.training.run import Run, as_plain
+from motet.training.settings import TrainingSettings
+from motet.training.state import Epoch
 
 Metric = Literal["accuracy", "macro_f1", "r2"]
 MODEL, CONTROL = "eit", "eit, shuffled targets"
@@ -131,16 +134,20 @@ def decode(settings: DecodeSettings) -> Decoded:
     with progress_bar(f"{settings.target} of {', '.join(settings.recordings)}", n_steps) as advance:
         for number, (train, test) in enumerate(folds):
             for method in methods:
+                if method == CONTROL and number >= settings.folds:
+                    continue  # chance is known well enough from one repeat
                 part = run.part(f"folds/{number:02d}/{_file_name(method)}")
                 if not part.has_results:
-                    _fit_and_score(method, train, test, settings, metric, part)
+                    say = functools.partial(_say_epoch, advance, f"fold {number + 1} of {len(folds)}, {method}")
+                    _fit_and_score(method, train, test, settings, metric, part, say)
                 scores[method].append(part.read_results())
-                advance(f"{method}: {scores[method][-1]['score']:.3f}")
+                advance(1, f"{method}: {scores[method][-1]['score']:.3f}")
         if settings.final and not run.has_tensors("weights"):
             _estimator(settings, is_quantity=is_quantity).fit(dataset, run=run).save(run)
             run.delete_tensors("checkpoint")
     results, table = _results(scores, settings, metric)
     run.write_results(results)
+    write_text(run.folder / "table.md", table + "\n")
     if folds:
         draw_figures(run, dataset, settings.target, n_folds=settings.folds, results=results)
     return Decoded(run, table, results)
@@ -208,13 +215,14 @@ def _fit_and_score(
     settings: DecodeSettings,
     metric: Metric,
     part: Run,
+    on_epoch: Callable[[Epoch], None],
 ) -> None:
     """Fit one method to one fold, and leave its score and predictions in that part of the run."""
     is_quantity = metric == "r2"
     if method in (MODEL, CONTROL):
         if method == CONTROL:
             train = train.map(lambda recording: _shuffled(recording, settings.seed))
-        estimator = _estimator(settings, is_quantity=is_quantity).fit(train, run=part)
+        estimator = _estimator(settings, is_quantity=is_quantity).fit(train, run=part, on_epoch=on_epoch)
         prediction = estimator.predict(test)
         about = {
             "fit_seconds": sum(row.seconds for row in estimator.history_),
@@ -224,7 +232,7 @@ def _fit_and_score(
         started = time.monotonic()
         rival = (BASELINES_REGRESS if is_quantity else BASELINES_CLASSIFY)[method]
         fitted = rival.fit(train.recordings[0], settings.target)
-        about = {"fit_seconds": time.monotonic() - started}
+        about = {"fit_seconds": time.monotonic() - started, "n_parameters": fitted.n_parameters}
         prediction = fitted.predict(test.recordings[0])
     truth, flat = known_predictions(test, settings.target, prediction)
     if method == MODEL:
@@ -274,17 +282,30 @@ def _results(
     folds = {method: np.asarray([part["score"] for part in parts]) for method, parts in scores.items()}
     rivals = [method for method in folds if method not in (MODEL, CONTROL)]
     best = max(rivals, key=lambda method: float(folds[method].mean()), default=MODEL)
-    rows = compare_table(folds, against=best, test_fraction=1 / settings.folds)
+    fraction = 1 / settings.folds
+    rows = compare_table({m: s for m, s in folds.items() if m != CONTROL}, against=best, test_fraction=fraction)
+    if CONTROL in folds:
+        chance = estimate_mean(folds[CONTROL], test_fraction=fraction)
+        rows.append(Row(CONTROL, chance.mean, chance.interval))
     methods = {
         method: {
             "score": float(folds[method].mean()),
             "fold_scores": folds[method],
             "fit_seconds": float(np.mean([part["fit_seconds"] for part in parts])),
-            "n_parameters": parts[0].get("n_parameters"),
+            "n_parameters": int(parts[0]["n_parameters"]),
         }
         for method, parts in scores.items()
     }
-    return {"metric": metric, "best_rival": best, "methods": methods, "rows": rows}, markdown_table(rows)
+    more = {
+        "parameters": [f"{methods[row.method]['n_parameters']:,}" for row in rows],
+        "fit (s)": [f"{methods[row.method]['fit_seconds']:.1f}" for row in rows],
+    }
+    results = {"metric": metric, "best_rival": best, "methods": methods, "rows": rows}
+    return results, markdown_table(rows, more=more)
+
+
+def _say_epoch(advance: Advance, where: str, row: Epoch) -> None:
+    advance(0, f"{where}: {row}")
 
 
 def _file_name(method: str) -> str:

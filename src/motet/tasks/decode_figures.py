@@ -10,9 +10,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.report import figures
+from motet.report.decoded import confusion_matrix, decoded_trajectories
+from motet.report.neurons import psths
+from motet.report.scores import learning_curve, score_comparison
+from motet.report.style import save_figure
+from motet.tasks.decode import CONTROL, MODEL
 from motet.tasks.find import class_target
 from motet.training.run import Run
+
+IGNORANT = ("majority", "mean")  # baselines that never look at the activity
 
 
 def draw_figures(
@@ -30,24 +36,31 @@ def draw_figures(
     parts = [run.part(f"folds/{number:02d}/eit") for number in range(n_folds)]
     metric = {"r2": "R²", "accuracy": "accuracy", "macro_f1": "macro-F1"}[results["metric"]]
     title = f"{target} of {', '.join(recording.name for recording in dataset.recordings)}"
-    scores = {name: np.asarray(method["fold_scores"]) for name, method in results["methods"].items()}
+    shown = {CONTROL: "shuffled targets"}
+    scores = {shown.get(name, name): np.asarray(found["fold_scores"]) for name, found in results["methods"].items()}
+    chance = {*IGNORANT, shown[CONTROL]} & scores.keys()
     drawn: dict[str, Figure] = {
-        "scores": figures.score_comparison(scores, metric, title=title),
-        "learning_curve": figures.learning_curve(
-            [part.read_history() for part in parts], score_name=metric, title=title
+        "scores": score_comparison(
+            scores,
+            metric,
+            baselines=scores.keys() - chance - {MODEL},
+            chance=chance,
+            test_fraction=1 / n_folds,
+            title=title,
         ),
+        "learning_curve": learning_curve([part.read_history() for part in parts], score_name=metric, title=title),
     }
     if results["metric"] == "r2":
-        drawn |= _trajectories(parts, dataset, title)
+        drawn |= _trajectories(parts, dataset, title) if "velocity" in target else {}
     else:
         drawn["confusion_matrix"] = _confusion(parts, title)
     for recording in dataset.recordings:
         label = class_target(recording, target)
         if label is not None and recording.n_features == 1:
             name = f"psths_{recording.name.replace('/', '_')}" if len(dataset.recordings) > 1 else "psths"
-            drawn[name] = figures.psths(recording, label, title=f"most informative of {recording.name}")
+            drawn[name] = psths(recording, label, title=f"most informative neurons of {recording.name}")
     for name, figure in drawn.items():
-        figures.save_figure(figure, run.figures, name)
+        save_figure(figure, run.figures, name)
 
 
 def _confusion(parts: list[Run], title: str) -> Figure:
@@ -58,18 +71,18 @@ def _confusion(parts: list[Run], title: str) -> Figure:
         truths.append(classes[tensors["truth"].numpy()])
         predictions.append(classes[tensors["prediction"].numpy()])
     truth, prediction = np.concatenate(truths), np.concatenate(predictions)
-    return figures.confusion_matrix(truth, prediction, np.unique([*truth, *prediction]).tolist(), title=title)
+    return confusion_matrix(truth, prediction, np.unique([*truth, *prediction]).tolist(), title=title)
 
 
 def _trajectories(parts: list[Run], dataset: PopulationDataset, title: str) -> dict[str, Figure]:
-    """Decoded beside true, for a quantity of two dimensions per bin."""
+    """Decoded beside true, for a velocity of two dimensions per bin."""
     tensors = [part.read_tensors("predictions")[0] for part in parts]
     if tensors[0]["truth"].ndim != 3 or tensors[0]["truth"].shape[-1] != 2:
         return {}
     truth, prediction = (_padded([t[name].numpy() for t in tensors]) for name in ("truth", "prediction"))
     label = np.concatenate([t["label"].numpy() for t in tensors])
     seconds = dataset.recordings[0].bin_seconds
-    return {"trajectories": figures.decoded_trajectories(prediction, truth, label, seconds, title=title)}
+    return {"trajectories": decoded_trajectories(prediction, truth, label, seconds, title=title)}
 
 
 def _padded(arrays: list[NDArray[Any]]) -> NDArray[Any]:

@@ -319,11 +319,11 @@ class Joint(Objective):
         return self.parts[0].score(predictions, batches)
 
 
-def _vote(output: Float[Tensor, "trial time output"], batch: Batch) -> Float[Tensor, "trial output"]:
+def _vote(read: Float[Tensor, "trial time read"], batch: Batch) -> Float[Tensor, "trial output"]:
     """Outputs of a trial: those of its bins, weighted by the last of them."""
     observed = batch.bin_is_observed
-    weight = output[..., -1].masked_fill(~(observed | ~observed.any(dim=1, keepdim=True)), -torch.inf).softmax(dim=1)
-    return einsum(output[..., :-1], weight, "trial time output, trial time -> trial output")
+    weight = read[..., -1].masked_fill(~(observed | ~observed.any(dim=1, keepdim=True)), -torch.inf).softmax(dim=1)
+    return einsum(read[..., :-1], weight, "trial time output, trial time -> trial output")
 
 
 def hidden(batch: Batch, settings: ObjectiveSettings, generator: torch.Generator) -> Batch:

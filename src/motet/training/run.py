@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import yaml
@@ -22,6 +22,7 @@ from motet.errors import InputError
 from motet.files import atomic_path, write_text
 
 FORMAT = "1"
+Fields = TypeVar("Fields")
 
 
 class Run:
@@ -180,3 +181,8 @@ def as_plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return value
+
+
+def from_plain(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
+    """The dataclass whose fields were written as YAML or JSON, which have lists for tuples."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})

@@ -1,0 +1,211 @@
+"""What was decoded, beside the truth: a confusion matrix, and hand trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from motet.errors import InputError
+from motet.report.style import (
+    GREY,
+    INK,
+    PALE,
+    TWO_COLUMNS_INCHES,
+    Floats,
+    class_colours,
+    class_legend,
+    in_our_style,
+    titled,
+)
+
+
+@in_our_style
+def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence[Any], *, title: str = "") -> Figure:
+    """Draw which class was taken for which: counts as text, share of the true class as colour.
+
+    The title gives the accuracy, and chance: the accuracy of always answering the commonest class. The
+    row of a class that never occurs is grey.
+
+    Args:
+        target: (item,) true classes.
+        prediction: (item,) predicted classes.
+        classes: what both are drawn from, in the order of the axes.
+        title: what is shown, above the accuracy.
+
+    Raises:
+        InputError: if shapes disagree, nothing is given, or a label is not among `classes`.
+
+    Example:
+        >>> figure = confusion_matrix([0, 0, 1], [0, 1, 1], classes=[0, 1])
+        >>> figure.get_suptitle()
+        'accuracy 0.667 (chance 0.667), n = 3'
+    """
+    true, predicted = np.asarray(target), np.asarray(prediction)
+    counts = _count_pairs(true, predicted, list(classes))
+    n_items = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, n_items, out=np.full(counts.shape, np.nan), where=n_items > 0)
+    names = [str(label) for label in classes]
+
+    side = float(np.clip(0.9 + 0.2 * len(names), 1.9, 5.8))
+    figure = Figure(figsize=(side + 1.6, side + 0.9))
+    axes = figure.subplots()
+    axes.set_facecolor(PALE)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    cell_points = 72 * side / len(names)
+    for row, column in np.argwhere(counts > 0):
+        ink = "white" if share[row, column] > 0.55 else INK
+        size = float(np.clip(cell_points * 0.45, 3.5, 8))
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=size)
+    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) * 5 > cell_points else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1], shrink=0.7, label="share of the true class")
+    bar.outline.set_visible(False)
+    accuracy, chance = np.trace(counts) / true.size, n_items.max() / true.size
+    return titled(figure, title, f"accuracy {accuracy:.3f} (chance {chance:.3f}), n = {true.size}")
+
+
+def _count_pairs(true: NDArray[Any], predicted: NDArray[Any], classes: list[Any]) -> NDArray[np.int64]:
+    """(true class, predicted class) how often each was taken for each."""
+    if true.ndim != 1 or true.shape != predicted.shape or true.size == 0:
+        raise InputError(f"target has shape {true.shape} and prediction {predicted.shape}; give one class per item.")
+    rank = {label: position for position, label in enumerate(np.asarray(classes).tolist())}
+    strange = (set(true.tolist()) | set(predicted.tolist())) - set(rank)
+    if strange or len(rank) != len(classes):
+        given = f"{min(map(str, strange))!r} was given" if strange else "one of them is listed twice"
+        raise InputError(f"classes are {classes}, but {given}; list every class once.")
+    counts = np.zeros((len(rank), len(rank)), dtype=np.int64)
+    np.add.at(counts, tuple([rank[label] for label in labels.tolist()] for labels in (true, predicted)), 1)
+    return counts
+
+
+@in_our_style
+def decoded_trajectories(
+    decoded_velocity: ArrayLike,
+    true_velocity: ArrayLike,
+    direction: ArrayLike,
+    bin_seconds: float,
+    *,
+    length_unit: str = "cm",
+    n_examples: int = 3,
+    title: str = "",
+) -> Figure:
+    """Draw true and decoded hand paths side by side, and the velocities of a few trials over time.
+
+    Paths integrate the velocity from the origin, over the bins in which both velocities are known,
+    up to a trial's first gap. The examples are spread evenly from well to badly decoded
+    trials, by root-mean-square error.
+
+    Args:
+        decoded_velocity: (trial, time, 2) in length units per second; NaN where unknown.
+        true_velocity: likewise.
+        direction: (trial,) class that colours a path.
+        bin_seconds: width of a time bin, in seconds.
+        length_unit: of the paths.
+        n_examples: how many trials to follow over time.
+        title: what is shown, above the R² over all bins (variance-weighted over x and y).
+
+    Raises:
+        InputError: if shapes disagree or no bin has both velocities.
+
+    Example:
+        >>> velocity = np.random.default_rng(0).normal(size=(6, 10, 2))
+        >>> figure = decoded_trajectories(velocity, velocity, [0, 0, 1, 1, 2, 2], 0.1)
+        >>> figure.get_suptitle()
+        'velocity R² 1.000, 6 trials'
+    """
+    both = np.stack(_same_shapes(decoded_velocity, true_velocity, direction))
+    if not (np.isfinite(bin_seconds) and bin_seconds > 0) or n_examples < 1:
+        raise InputError(f"bin_seconds is {bin_seconds} and n_examples {n_examples}; give positive numbers.")
+    known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3))
+    if not known.any():
+        raise InputError("no bin has both a decoded and a true velocity; check which trials were decoded.")
+    both = np.where(known[..., None], both, np.nan)
+    classes, codes = np.unique(np.asarray(direction), return_inverse=True)
+    colours = class_colours(len(classes))[codes]
+    trials = np.flatnonzero(known.any(axis=1))
+    squared_error = np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials]
+    error = np.sqrt(squared_error / known[trials].sum(axis=1))
+    spread = np.linspace(0, len(trials) - 1, n_examples + 2)[1:-1].round().astype(int)
+    examples = {
+        int(trials[i]): f"error {error[i]:.1f} {length_unit}/s" for i in np.argsort(error, kind="stable")[spread]
+    }
+
+    figure = Figure(figsize=(TWO_COLUMNS_INCHES, 5.6))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1])[:, 0]
+    _draw_paths(upper, _hand_paths(both, known, bin_seconds), colours, length_unit)
+    class_legend(upper, classes, title="direction")
+    seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
+    _draw_velocities(lower, seconds, both, examples, colours, f"{length_unit}/s")
+    deviation = ((both[1][known] - both[1][known].mean(axis=0)) ** 2).sum()
+    r_squared = 1 - squared_error.sum() / deviation if deviation > 0 else np.nan
+    return titled(figure, title, f"velocity R² {r_squared:.3f}, {len(trials)} trials")
+
+
+def _same_shapes(decoded: ArrayLike, true: ArrayLike, direction: ArrayLike) -> tuple[Floats, Floats]:
+    """Both velocities as arrays, or an `InputError` if the three do not go together."""
+    decoded, true = np.asarray(decoded, dtype=np.float64), np.asarray(true, dtype=np.float64)
+    if true.ndim != 3 or true.shape[2] != 2 or decoded.shape != true.shape or np.shape(direction) != true.shape[:1]:
+        raise InputError(
+            f"decoded_velocity has shape {decoded.shape}, true_velocity {true.shape} and direction "
+            f"{np.shape(direction)}; give (trial, time, 2) twice and (trial,)."
+        )
+    return decoded, true
+
+
+def _hand_paths(both: Floats, known: NDArray[np.bool_], bin_seconds: float) -> Floats:
+    """(…, trial, 1 + time, 2) positions, at the origin until the first known bin, NaN from a gap on."""
+    has_ended = np.maximum.accumulate(np.maximum.accumulate(known, axis=1) & ~known, axis=1)
+    path = np.cumsum(np.nan_to_num(both), axis=-2) * bin_seconds
+    path = np.where((has_ended | ~known.any(axis=1, keepdims=True))[..., None], np.nan, path)
+    return np.concatenate([np.zeros_like(path[..., :1, :]), path], axis=-2)
+
+
+def _draw_paths(figure: SubFigure, both: Floats, colours: NDArray[Any], length_unit: str) -> None:
+    """True and decoded paths on common limits, from (decoded and true, trial, 1 + time, 2); dots are ends."""
+    low, high = np.nanmin(both, axis=(0, 1, 2)), np.nanmax(both, axis=(0, 1, 2))
+    reach = float(np.max(high - low)) * 0.54 or 1.0
+    centre = (low + high) / 2
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, name, path in zip(panels, ("true", "decoded"), both[::-1], strict=True):
+        axes.add_collection(LineCollection(list(path), colors=colours.tolist(), linewidths=0.7, alpha=0.7))
+        last = path[np.arange(len(path)), np.isfinite(path[..., 0]).sum(axis=1) - 1]
+        axes.scatter(*last.T, c=colours.tolist(), s=7, linewidths=0, zorder=3)
+        axes.plot(0, 0, "+", color=INK, markersize=6, markeredgewidth=0.8, zorder=4)
+        axes.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
+        axes.set(aspect="equal", title=f"{name} paths", xlabel=f"x ({length_unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    panels[0].set_ylabel(f"y ({length_unit})")
+
+
+def _draw_velocities(
+    figure: SubFigure,
+    seconds: Floats,
+    both: Floats,
+    examples: Mapping[int, str],
+    colours: NDArray[Any],
+    unit: str,
+) -> None:
+    """Draw x above y, one column per example, from (decoded and true, trial, time, 2)."""
+    panels = figure.subplots(2, len(examples), sharex=True, sharey=True, squeeze=False)
+    for column, (trial, name) in enumerate(examples.items()):
+        panels[0, column].set_title(name)
+        panels[1, column].set_xlabel("time in the trial (s)")
+        for row, axes in enumerate(panels[:, column]):
+            axes.axhline(0, color=GREY, linewidth=0.4, zorder=0)
+            axes.plot(seconds, both[1, trial, :, row], color=GREY, linewidth=2.2)
+            axes.plot(seconds, both[0, trial, :, row], color=colours[trial])
+    for axes, component in zip(panels[:, 0], "xy", strict=True):
+        axes.set_ylabel(f"{component} velocity\n({unit})")
+    handles = [Line2D([], [], color=GREY, linewidth=2.2), Line2D([], [], color=INK)]
+    figure.legend(handles, ["true", "decoded"], loc="outside right upper")

@@ -1,0 +1,249 @@
+"""How well it went: methods beside one another, and learning curves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from motet.errors import InputError, did_you_mean
+from motet.report.style import ACCENT, BEST, GREY, ONE_COLUMN_INCHES, Floats, in_our_style, titled
+from motet.statistics import estimate_mean
+
+
+@in_our_style
+def score_comparison(
+    scores: Mapping[str, ArrayLike],
+    metric: str,
+    *,
+    baselines: Collection[str] = (),
+    chance: Collection[str] = (),
+    test_fraction: float | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw every method's score: a dot per fold, the mean, and its 95 % interval.
+
+    The interval is that of `motet.statistics.estimate_mean`; a single fold has none. So that differences
+    between methods can be seen, what lies far from all their folds, the end of a wide interval or a
+    method at chance, is an arrow at the edge.
+
+    Args:
+        scores: method → (fold,), drawn from top to bottom; NaN for a fold that was not run.
+        metric: what the score is, with its unit; more is better.
+        baselines: which methods are rivals, drawn in grey; a line marks the best one's mean.
+        chance: which methods know nothing, such as a control on shuffled labels; a line marks the best
+            one's mean.
+        test_fraction: of the trials, how many are in a test fold, to widen the interval for folds that
+            share training trials; None for independent folds or seeds.
+        title: what is shown.
+
+    Raises:
+        InputError: if a method has no finite score, or one in `baselines` or `chance` is not among `scores`.
+
+    Example:
+        >>> scores = {"EIT": [0.9, 0.92], "LDA": [0.85, 0.88], "shuffled": [0.1, 0.14]}
+        >>> figure = score_comparison(scores, "accuracy", baselines=["LDA"], chance=["shuffled"])
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['EIT', 'LDA', 'shuffled (chance)']
+    """
+    folds = _finite_folds(scores, named=(*baselines, *chance))
+    intervals = {name: _interval(values, test_fraction) for name, values in folds.items()}
+    figure = Figure(figsize=(3.0 + 0.07 * max(map(len, folds)), 1.0 + 0.3 * len(folds)))
+    axes = figure.subplots()
+    _limit_axis(axes, folds, intervals, chance)
+    for row, (name, values) in enumerate(folds.items()):
+        _draw_scores(axes, row, values, intervals[name], is_rival=name in baselines or name in chance)
+    axes.text(1.03, -0.9, "mean ± 95 %", transform=axes.get_yaxis_transform(), va="center", color=GREY)
+    if baselines:
+        best = max(folds[name].mean() for name in baselines)
+        axes.plot([], [], "o", color=GREY, markersize=4.5, markerfacecolor="white", label="baseline")
+        axes.axvline(best, color=GREY, linewidth=0.8, linestyle="--", zorder=0, label="best baseline")
+    axes.set_yticks(range(len(folds)), [f"{name} (chance)" if name in chance else name for name in folds])
+    axes.set_ylim(len(folds) - 0.45, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(metric)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:g}")
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=3)
+    return titled(figure, title)
+
+
+def _finite_folds(scores: Mapping[str, ArrayLike], *, named: Sequence[str]) -> dict[str, Floats]:
+    """Every method's finite scores, or an `InputError` if one has none or one that is named is not there."""
+    folds: dict[str, Floats] = {
+        name: np.asarray(values, dtype=np.float64).reshape(-1) for name, values in scores.items()
+    }
+    folds = {name: values[np.isfinite(values)] for name, values in folds.items()}
+    empty = [name for name, values in folds.items() if not len(values)]
+    if empty or not folds:
+        whose = f"method {empty[0]!r} has" if empty else "there are"
+        raise InputError(f"{whose} no finite scores; give one number per fold for every method.")
+    for name in named:
+        if name not in folds:
+            raise did_you_mean(name, folds, what="method")
+    return folds
+
+
+def _draw_scores(axes: Axes, row: int, values: Floats, interval: tuple[float, float], *, is_rival: bool) -> None:
+    """One row: folds as dots under the mean and its interval, and the numbers at the right."""
+    colour = GREY if is_rival else ACCENT
+    mean, half = values.mean(), (interval[1] - interval[0]) / 2
+    axes.scatter(values, row + np.linspace(0.1, 0.3, len(values)), s=5, color=colour, alpha=0.5, linewidths=0)
+    axes.hlines(row - 0.1, *interval, color=colour, linewidth=1.6)
+    face = "white" if is_rival else colour
+    axes.plot(mean, row - 0.1, "o", markersize=4.5, color=colour, markerfacecolor=face)
+    low, high = axes.get_xlim()
+    for is_beyond, edge, arrow in ((interval[0] < low, 0.01, "<"), (interval[1] > high, 0.99, ">")):
+        if is_beyond:
+            place = axes.get_yaxis_transform()
+            axes.plot(edge, row - 0.1, arrow, transform=place, color=colour, markersize=4, clip_on=False)
+    text = f"{mean:z.3f}" + (f" ± {half:.3f}" if half > 0 else "")
+    axes.text(1.03, row, text.replace("-", "−"), transform=axes.get_yaxis_transform(), va="center")
+
+
+def _interval(values: Floats, test_fraction: float | None) -> tuple[float, float]:
+    """Ends of the 95 % interval of a mean; for one value, itself."""
+    if len(values) < 2:
+        return float(values[0]), float(values[0])
+    return estimate_mean(values, test_fraction=test_fraction).interval
+
+
+def _limit_axis(
+    axes: Axes, folds: Mapping[str, Floats], intervals: Mapping[str, tuple[float, float]], chance: Collection[str]
+) -> None:
+    """Show the methods' folds, and intervals and chance as far as these leave them room."""
+    methods = [name for name in folds if name not in chance] or list(folds)
+    values = np.concatenate([folds[name] for name in methods])
+    low, high = values.min(), values.max()
+    reach = (high - low) or 0.1 * abs(low) or 0.1
+    ends = np.clip([intervals[name] for name in methods], low - reach, high + reach)
+    low, high = min(low, ends.min()), max(high, ends.max())
+    reach = max(reach, high - low)
+    levels = [folds[name].mean() for name in chance]
+    near = [level for level in levels if low - reach <= level <= high + reach]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.07 * ((high - low) or reach)
+    axes.set_xlim(low - margin, high + margin)
+    if near and max(near) == max(levels):
+        axes.axvline(max(near), color=BEST, linewidth=0.8, linestyle=":", zorder=0, label="chance")
+
+
+@in_our_style
+def learning_curve(
+    history: Mapping[str, ArrayLike] | Sequence[Mapping[str, ArrayLike]],
+    *,
+    score_name: str = "score",
+    best_by: str | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw loss and score against epoch with the best epoch marked; folds thin, their mean thick.
+
+    The mean is drawn over the epochs that every fold reached.
+
+    Args:
+        history: of one fold, or one per fold: "epoch" and any of "train_loss", "validation_loss",
+            "train_score", "validation_score", each (epoch,), NaN where not measured. Other columns,
+            and those never measured, are left alone.
+        score_name: what the score is, with its unit.
+        best_by: the column whose best epoch is marked: lowest of a loss, highest of a score. By
+            default "validation_loss", which chooses the weights in training; without one, none is marked.
+        title: what is shown.
+
+    Raises:
+        InputError: if there is nothing to draw, columns differ in length or between folds, or
+            `best_by` is not drawn.
+
+    Example:
+        >>> history = {"epoch": [1, 2, 3], "train_loss": [3, 2, 1], "validation_loss": [3.0, 2.0, 2.5]}
+        >>> [text.get_text() for text in learning_curve(history).legends[0].get_texts()]
+        ['training', 'validation', 'best: epoch 2']
+    """
+    folds = _folds([history] if isinstance(history, Mapping) else history)
+    drawn = [name for name in _CURVES if name in folds[0]]
+    if best_by is not None and best_by not in drawn:
+        raise did_you_mean(best_by, drawn, what="column of the history")
+
+    kinds = [kind for kind in ("loss", "score") if any(name.endswith(kind) for name in drawn)]
+    figure = Figure(figsize=(ONE_COLUMN_INCHES, 0.9 + 1.5 * len(kinds)))
+    panels = dict(zip(kinds, figure.subplots(len(kinds), sharex=True, squeeze=False)[:, 0], strict=True))
+    for name in drawn:
+        _draw_curves(panels[name.split("_")[1]], folds, name)
+    if (best_by or "validation_loss") in drawn:
+        _mark_best(panels, folds, best_by or "validation_loss")
+    for kind, axes in panels.items():
+        axes.set_ylabel("loss" if kind == "loss" else score_name)
+    panels[kinds[-1]].set_xlabel("epoch")
+    panels[kinds[-1]].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    entries = {
+        label: handle
+        for axes in panels.values()
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, columnspacing=1.2)
+    return titled(figure, title)
+
+
+# Column of a history → what its curve is called and its colour.
+_CURVES = {
+    "train_loss": ("training", GREY),
+    "validation_loss": ("validation", ACCENT),
+    "train_score": ("training", GREY),
+    "validation_score": ("validation", ACCENT),
+}
+
+
+def _folds(histories: Sequence[Mapping[str, ArrayLike]]) -> list[dict[str, Floats]]:
+    """The epochs and the columns to draw of every fold, or an `InputError` if they do not go together."""
+    names = ("epoch", *_CURVES)
+    folds: list[dict[str, Floats]] = [
+        {name: np.asarray(fold[name], dtype=np.float64) for name in names if name in fold} for fold in histories
+    ]
+    for fold in folds:
+        shapes = {name: column.shape for name, column in fold.items()}
+        is_ragged = len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values())
+        if fold.keys() != folds[0].keys() or is_ragged:
+            raise InputError(f"a fold's history has columns {shapes}; give every fold the same, all (epoch,).")
+        if (np.diff(fold.get("epoch", np.zeros(0))) <= 0).any():
+            raise InputError(f"a fold's history has epochs {fold['epoch']}; give each once, in order.")
+    measured = {name for fold in folds for name, column in fold.items() if np.isfinite(column).any()}
+    if "epoch" not in measured or len(measured) < 2:
+        raise InputError(f"the history has no curve to draw; give 'epoch' and any of {', '.join(_CURVES)}.")
+    return [{name: column for name, column in fold.items() if name in measured} for fold in folds]
+
+
+def _draw_curves(axes: Axes, folds: Sequence[Mapping[str, Floats]], name: str) -> None:
+    """Every fold's curve, thin, and their mean, thick; a single fold is its own mean."""
+    label, colour = _CURVES[name]
+    curves = [(fold["epoch"][np.isfinite(fold[name])], fold[name][np.isfinite(fold[name])]) for fold in folds]
+    if len(folds) > 1:
+        for epoch, value in curves:
+            axes.plot(epoch, value, color=colour, linewidth=0.5, alpha=0.5)
+    shared = functools.reduce(np.intersect1d, [epoch for epoch, _ in curves])
+    mean = np.mean([value[np.isin(epoch, shared)] for epoch, value in curves], axis=0)
+    axes.plot(shared, mean, color=colour, linewidth=1.6, marker="." if len(shared) == 1 else "", label=label)
+
+
+def _mark_best(panels: Mapping[str, Axes], folds: Sequence[Mapping[str, Floats]], best_by: str) -> None:
+    """A dot on each fold's best epoch; for one fold also its number, and a line through both panels."""
+    sign = -1 if best_by.endswith("loss") else 1
+    best = [
+        (fold["epoch"][i], fold[best_by][i])
+        for fold in folds
+        if np.isfinite(fold[best_by]).any()
+        for i in [np.nanargmax(sign * fold[best_by])]
+    ]
+    label = "best epoch of each fold"
+    if len(folds) == 1 and best:
+        label = f"best: epoch {best[0][0]:g}"
+        for axes in panels.values():
+            axes.axvline(best[0][0], color=BEST, linewidth=0.8, linestyle=":", zorder=0)
+    if best:
+        axes = panels[best_by.split("_")[1]]
+        axes.plot(*zip(*best, strict=True), "o", color=BEST, markersize=3.5, linewidth=0, label=label, zorder=4)

@@ -1,0 +1,119 @@
+"""What every figure shares: one style, whatever the reader's matplotlib settings are, and how it is saved.
+
+No pyplot, no window, no lasting global state.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from motet.errors import InputError
+from motet.files import atomic_path
+
+Floats = NDArray[np.floating[Any]]
+
+ONE_COLUMN_INCHES, TWO_COLUMNS_INCHES = 3.5, 7.2  # of a journal's page
+INK, GREY, PALE, ACCENT, BEST = "#333333", "#8A8A8A", "#EEEEEE", "#0B6FA4", "#CC3311"
+# Paul Tol's "muted" colours, which colour-blind readers can tell apart, without the sand that is too pale
+# for a line on white. They run around the hues: neighbouring reach directions get neighbouring colours.
+CLASS_COLOURS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#CC6677", "#882255", "#AA4499")
+
+_STYLE: dict[str, Any] = {
+    "figure.constrained_layout.use": True,
+    "font.size": 8,
+    "figure.titlesize": 9,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.3,
+    "svg.hashsalt": "motet",
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+in_our_style = matplotlib.style.context(["default", _STYLE])
+
+
+def class_colours(n_classes: int) -> NDArray[Any]:
+    """(class, 4) colours, neighbours alike; beyond eight classes from a ramp that everyone can order.
+
+    Example:
+        >>> class_colours(3).shape
+        (3, 4)
+    """
+    if n_classes > len(CLASS_COLOURS):
+        return matplotlib.colormaps["viridis"](np.linspace(0, 0.95, n_classes))
+    spread = np.arange(n_classes) * len(CLASS_COLOURS) // max(n_classes, 1)
+    return matplotlib.colors.to_rgba_array([CLASS_COLOURS[position] for position in spread])
+
+
+def titled(figure: Figure, title: str, summary: str = "") -> Figure:
+    """The figure, laid out, with the title over the summary from its left edge.
+
+    Example:
+        >>> titled(Figure(), "sleep").get_suptitle()
+        'sleep'
+    """
+    figure.suptitle("\n".join(line for line in (title, summary) if line), x=0.01, horizontalalignment="left")
+    # Matplotlib solves the layout anew from the last one at every drawing, each time a little differently.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def class_legend(figure: Figure | SubFigure, classes: NDArray[Any], *, title: str) -> None:
+    """The classes' colours, to the right of the panels.
+
+    Example:
+        >>> figure = Figure()
+        >>> class_legend(figure, np.array(["left", "right"]), title="side")
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['left', 'right']
+    """
+    handles = [Line2D([], [], color=colour, linewidth=2) for colour in class_colours(len(classes))]
+    legend = figure.legend(handles, [str(label) for label in classes], loc="outside right upper", title=title)
+    legend.set_alignment("left")
+
+
+@in_our_style
+def save_figure(figure: Figure, folder: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
+    """Write a figure as `name`.png (150 dots per inch) and `name`.svg; gives back both paths.
+
+    A file is replaced whole or not at all. The same arrays give the same bytes: neither file holds a
+    date or a random id.
+
+    Raises:
+        InputError: if `name` is no bare file name, or the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in save_figure(Figure(), folder, "empty")]
+        ['empty.png', 'empty.svg']
+    """
+    if not name or Path(name).name != name:
+        raise InputError(f"the figure's name is {name!r}; give a file name without folder, such as 'psths'.")
+    png, svg = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
+    with atomic_path(png) as whole_png, atomic_path(svg) as whole_svg:
+        figure.savefig(whole_png, dpi=150, metadata={"Software": None})
+        figure.savefig(whole_svg, metadata={"Date": None, "Creator": None})
+    return png, svg

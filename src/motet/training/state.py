@@ -1,0 +1,176 @@
+"""The whole state of training: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.data.dataset import PopulationDataset
+from motet.errors import InputError
+from motet.training.objectives import Objective
+from motet.training.optimizer import TableAdam
+from motet.training.run import Run, as_plain
+from motet.training.settings import TrainingSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to; a row of the history. Validation figures are NaN without a validation part."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_score: float
+    learning_rate: float
+    seconds: float
+
+    def __str__(self) -> str:
+        validation = ""
+        if math.isfinite(self.validation_loss):
+            validation = f", validation {self.validation_loss:.3f}, score {self.validation_score:.3f}"
+        return f"epoch {self.epoch}: loss {self.train_loss:.3f}{validation}"
+
+
+class Learner(nn.Module):
+    """A model and its objective: from a batch to a loss."""
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.objective.loss(self.model(batch), batch)
+
+
+class TrainingState:
+    """All that training needs to go on: weights, their mean, the best so far, the optimiser, the history."""
+
+    def __init__(self, learner: Learner, settings: TrainingSettings, n_trials: int, fingerprint: str) -> None:
+        self.learner = learner
+        self.settings = settings
+        self.n_epochs = settings.n_epochs(n_trials)
+        self.fingerprint = fingerprint
+        self.optimizer = TableAdam(
+            learner,
+            learning_rate=settings.learning_rate,
+            table_learning_rate=settings.table_learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        self.parameters = dict(learner.named_parameters())
+        self.mean = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.best_epoch = 0
+        self.history: list[Epoch] = []
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    @property
+    def is_finished(self) -> bool:
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= self.n_epochs or (self.epoch > 0 and waited >= self.settings.patience)
+
+    def to(self, device: torch.device) -> None:
+        self.learner.to(device)
+        for tensors in (self.mean, self.best):
+            tensors.update({name: tensor.to(device) for name, tensor in tensors.items()})
+        for slots in self.optimizer.state.values():
+            slots.update({key: value.to(device) if value.ndim else value for key, value in slots.items()})
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the mean weights towards the present ones; early on the mean is over all steps so far."""
+        slots = next(iter(self.optimizer.state.values()))
+        n_steps = float(slots["step"])
+        decay = min(self.settings.averaging, (1 + n_steps) / (10 + n_steps))
+        torch._foreach_lerp_(list(self.mean.values()), list(self.parameters.values()), 1 - decay)
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The learner with its mean weights, for as long as the block lasts."""
+        present = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._load(self.mean)
+        try:
+            yield
+        finally:
+            self._load(present)
+
+    def end_epoch(self, row: Epoch) -> None:
+        self.history.append(row)
+        lowest = min((r.validation_loss for r in self.history[:-1]), default=math.inf)
+        if math.isnan(row.validation_loss) or row.validation_loss < lowest:
+            self.best_epoch = self.epoch
+            self.best = {name: tensor.clone() for name, tensor in self.mean.items()}
+
+    def load_best(self) -> None:
+        self._load(self.best)
+
+    @torch.no_grad()
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[name])
+
+    def write(self, run: Run) -> None:
+        names = {id(p): name for name, p in self.parameters.items()}
+        tensors: dict[str, Tensor] = {f"weights/{name}": p for name, p in self.parameters.items()}
+        tensors |= {f"mean/{name}": tensor for name, tensor in self.mean.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        for parameter, slots in self.optimizer.state.items():
+            tensors |= {f"optimizer/{key}/{names[id(parameter)]}": value for key, value in slots.items()}
+        about = {"fingerprint": self.fingerprint, "best_epoch": self.best_epoch, "history": self.history}
+        run.write_tensors("checkpoint", tensors, about)
+        run.write_history([dataclasses.asdict(row) for row in self.history])
+
+    def read(self, run: Run) -> None:
+        tensors, about = run.read_tensors("checkpoint")
+        if about.get("fingerprint") != self.fingerprint:
+            raise InputError(
+                f"{run.folder} holds training of other data or settings; choose another folder, or delete "
+                "its checkpoint.safetensors to begin again."
+            )
+        part: dict[str, dict[str, Tensor]] = {"weights": {}, "mean": {}, "best": {}, "optimizer": {}}
+        for key, tensor in tensors.items():
+            kind, name = key.split("/", 1)
+            part[kind][name] = tensor
+        self._load(part["weights"])
+        self.mean = {name: part["mean"][name] for name in self.parameters}
+        self.best = {name: part["best"][name] for name in self.parameters}
+        self.best_epoch = about["best_epoch"]
+        self.history = [Epoch(**row) for row in about["history"]]
+        for name, parameter in self.parameters.items():
+            slots = {key.split("/", 1)[0]: t for key, t in part["optimizer"].items() if key.split("/", 1)[1] == name}
+            if slots:
+                self.optimizer.state[parameter] = slots
+
+
+def fingerprint(
+    learner: Learner,
+    dataset: PopulationDataset,
+    validation: PopulationDataset | None,
+    settings: TrainingSettings,
+    seed: int,
+) -> str:
+    """Changes with anything that would change the weights."""
+    digest = hashlib.blake2b(digest_size=16)
+    irrelevant = {"checkpoint_seconds", "tensorboard"}
+    kept = {key: value for key, value in as_plain(settings).items() if key not in irrelevant}
+    digest.update(json.dumps([kept, seed, repr(learner)], sort_keys=True).encode())
+    for part in (dataset, validation):
+        for recording in part.recordings if part is not None else ():
+            digest.update(json.dumps(recording.individual_ids).encode())
+            for array in (recording.values, recording.observed, *recording.targets.values()):
+                digest.update(np.ascontiguousarray(array).tobytes() if array.dtype.kind != "U" else str(array).encode())
+    for parameter in learner.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""Scores and learning curves: the lines and dots are the numbers."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from scipy import stats
+
+from motet.errors import InputError
+from motet.report.scores import learning_curve, score_comparison
+from motet.statistics import estimate_mean
+
+HISTORY: dict[str, Any] = {
+    "epoch": [1, 2, 3, 4],
+    "train_loss": [4.0, 3.0, 2.0, 1.0],
+    "validation_loss": [4.0, 2.0, 2.5, 3.0],
+    "validation_score": [0.1, 0.5, 0.7, 0.6],
+    "learning_rate": [0.1, 0.1, 0.1, 0.1],
+}
+
+
+def line(axes: Axes, label: str) -> np.ndarray:
+    """(2, point) of the line of that label."""
+    return np.asarray(next(line for line in axes.lines if line.get_label() == label).get_data())
+
+
+# Score comparison
+
+
+def test_a_row_shows_the_mean_and_students_interval_of_the_finite_folds() -> None:
+    folds = np.array([0.8, 0.9, 0.85, 0.7])
+    axes = score_comparison({"EIT": [*folds, np.nan], "one": [0.5]}, "accuracy").axes[0]
+    low, high = stats.t.interval(0.95, 3, folds.mean(), folds.std(ddof=1) / 2)
+    dots, interval = cast(Any, axes.collections[:2])
+    np.testing.assert_allclose(dots.get_offsets()[:, 0], folds)
+    np.testing.assert_allclose(interval.get_segments()[0][:, 0], [low, high])
+    assert [text.get_text() for text in axes.texts[:2]] == [f"0.812 ± {(high - low) / 2:.3f}", "0.500"]
+
+
+def test_the_interval_is_the_one_in_the_tables() -> None:
+    folds = [0.8, 0.9, 0.85, 0.7]
+    axes = score_comparison({"EIT": folds}, "accuracy", test_fraction=0.2).axes[0]
+    expected = estimate_mean(folds, test_fraction=0.2)
+    np.testing.assert_allclose(cast(Any, axes.collections[1]).get_segments()[0][:, 0], expected.interval)
+
+
+def test_the_best_baseline_and_near_chance_are_lines() -> None:
+    scores = {"EIT": [0.6], "LDA": [0.4], "NDT": [0.5], "shuffled": [0.3]}
+    axes = score_comparison(scores, "R²", baselines=["LDA", "NDT"], chance=["shuffled"]).axes[0]
+    assert line(axes, "best baseline")[0].tolist() == [0.5, 0.5]
+    assert line(axes, "chance")[0].tolist() == [0.3, 0.3]
+
+
+@pytest.mark.parametrize(("level", "arrow"), [(0.1, "<"), (1.7, ">")])
+def test_distant_chance_is_an_arrow_and_leaves_the_methods_their_room(level: float, arrow: str) -> None:
+    scores = {"EIT": [0.90, 0.92, 0.93], "LDA": [0.89, 0.90, 0.91], "shuffled": [level]}
+    axes = score_comparison(scores, "accuracy", chance=["shuffled"]).axes[0]
+    assert axes.lines[-1].get_marker() == arrow
+    low, high = axes.get_xlim()
+    assert 0.8 < low < 0.88
+    assert 0.93 < high < 1
+    segments = [c.get_segments()[0][:, 0] for c in cast(Any, axes.collections[1:4:2])]
+    assert all(low < left < right < high for left, right in segments)
+
+
+def test_the_line_at_chance_is_the_best_of_those_that_know_nothing() -> None:
+    scores = {"EIT": [0.6], "LDA": [0.2], "majority": [0.1], "shuffled": [0.15]}
+    axes = score_comparison(scores, "accuracy", chance=["majority", "shuffled"]).axes[0]
+    assert line(axes, "chance")[0].tolist() == [0.15, 0.15]
+
+
+def test_a_wide_interval_leaves_the_folds_their_room_and_goes_on_as_an_arrow() -> None:
+    axes = score_comparison({"EIT": [0.5, 0.7], "LDA": [0.6, 0.61]}, "accuracy").axes[0]
+    left, right = cast(Any, axes.collections[1]).get_segments()[0][:, 0]
+    low, high = axes.get_xlim()
+    assert left < low < 0.5
+    assert 0.7 < high < right
+    assert high - low < 4 * (0.7 - 0.5)
+    assert sorted(marker for line in axes.lines if (marker := line.get_marker()) in ("<", ">")) == ["<", ">"]
+
+
+@pytest.mark.parametrize("scores", [{"EIT": [0.5]}, {"EIT": [0.0], "LDA": [0.0]}, {"shuffled": [0.1, 0.1]}])
+def test_scores_that_are_all_the_same_are_drawn(scores: Any) -> None:
+    axes = score_comparison(scores, "accuracy", chance=[name for name in scores if name == "shuffled"]).axes[0]
+    low, high = axes.get_xlim()
+    assert low < next(iter(scores.values()))[0] < high
+
+
+def test_numbers_have_a_minus_and_no_negative_zero() -> None:
+    axes = score_comparison({"a": [-0.25], "b": [-0.0001]}, "R²").axes[0]
+    assert [text.get_text() for text in axes.texts[:2]] == ["−0.250", "0.000"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "names", "message"),
+    [
+        ({}, {}, "there are no finite scores"),
+        ({"EIT": [1.0], "LDA": [np.nan]}, {}, "'LDA' has no finite scores"),
+        ({"EIT": [1.0]}, {"baselines": ["EIF"]}, "did you mean 'EIT'"),
+        ({"EIT": [1.0]}, {"chance": ["shuffled"]}, "unknown method 'shuffled'"),
+    ],
+)
+def test_scores_that_cannot_be_compared_are_refused(scores: Any, names: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        score_comparison(scores, "accuracy", **names)
+
+
+# Learning curve
+
+
+@pytest.mark.parametrize(
+    ("best_by", "epoch"), [(None, 2), ("validation_loss", 2), ("train_loss", 4), ("validation_score", 3)]
+)
+def test_the_best_epoch_has_the_lowest_loss_or_the_highest_score(best_by: str | None, epoch: int) -> None:
+    figure = learning_curve(HISTORY, best_by=best_by)
+    panel = figure.axes[best_by == "validation_score"]
+    assert line(panel, f"best: epoch {epoch}")[0].tolist() == [epoch]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == f"best: epoch {epoch}"
+
+
+def test_folds_are_averaged_over_the_epochs_that_all_reached() -> None:
+    longer = {"epoch": [1.0, 2.0, 3.0], "validation_loss": [5.0, 3.0, 1.0]}
+    shorter = {"epoch": [1.0, 2.0], "validation_loss": [3.0, 2.0]}
+    axes = learning_curve([longer, shorter]).axes[0]
+    np.testing.assert_allclose(line(axes, "validation"), [[1.0, 2.0], [4.0, 2.5]])
+    np.testing.assert_allclose(line(axes, "best epoch of each fold"), [[3, 2], [1, 2]])
+    assert len(axes.lines) == 4
+
+
+def test_epochs_without_a_measurement_are_bridged() -> None:
+    history = {"epoch": [1.0, 2.0, 3.0], "train_loss": [3.0, 2.0, 1.0], "validation_loss": [3.0, np.nan, 2.0]}
+    axes = learning_curve(history).axes[0]
+    np.testing.assert_allclose(line(axes, "validation"), [[1, 3], [3, 2]])
+    np.testing.assert_allclose(line(axes, "best: epoch 3"), [[3], [2]])
+
+
+def test_columns_never_measured_are_not_drawn_and_leave_no_best_epoch() -> None:
+    never = {"validation_loss": [np.nan] * 2, "validation_score": [np.nan] * 2}
+    figure = learning_curve({"epoch": [1, 2], "train_loss": [2, 1], **never})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training"]
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ([], "no curve"),
+        ({}, "no curve"),
+        ({"epoch": [1, 2]}, "no curve"),
+        ({"train_loss": [1, 2]}, "no curve"),
+        ({"epoch": [1, 2], "train_loss": [np.nan] * 2}, "no curve"),
+        ({"epoch": [1, 2], "train_loss": [1]}, "all \\(epoch,\\)"),
+        ({"epoch": [[1]], "train_loss": [[1]]}, "all \\(epoch,\\)"),
+        ([HISTORY, {"epoch": [1], "train_loss": [1]}], "every fold the same"),
+        ({"epoch": [1, 1], "train_loss": [1, 2]}, "each once"),
+    ],
+)
+def test_a_history_that_cannot_be_drawn_is_refused(history: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        learning_curve(history)
+
+
+def test_a_mistyped_column_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'validation_loss'"):
+        learning_curve(HISTORY, best_by="validation_los")

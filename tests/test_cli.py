@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from motet.cli import main
+from motet.data.readers import write_recording
+
+QUICK = ["--training.max_steps", "3", "--model.width", "8", "--model.n_heads", "1", "--folds", "2"]
+
+
+@pytest.fixture
+def small(tmp_path, small_recording):
+    return str(write_recording(small_recording, tmp_path / "small.npz"))
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run("decode", small, "--target", "direction", "--output", folder, *QUICK) == 0
+    printed = capsys.readouterr()
+    assert "| eit |" in printed.out
+    assert printed.err == ""  # quiet when not a terminal
+    results = json.loads((folder / "results.json").read_text())
+    assert set(results["methods"]) == {
+        "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "eit, shuffled targets",
+    }  # fmt: skip
+    assert all(len(method["fold_scores"]) == 2 for method in results["methods"].values())
+    for figure in ("scores", "learning_curve", "confusion_matrix", "psths"):
+        assert (folder / "figures" / f"{figure}.png").stat().st_size > 5000
+        assert (folder / "figures" / f"{figure}.svg").exists()
+    for file in ("settings.yaml", "environment.json", "weights.safetensors", "history.csv", "table.md"):
+        assert (folder / file).exists()
+
+    assert run("predict", folder, small) == 0
+    rows = list(csv.DictReader((folder / "predictions.csv").open()))
+    assert len(rows) == 48
+    assert {row["direction"] for row in rows} <= set("0123")
+    np.testing.assert_allclose([sum(float(row[f"p({k})"]) for k in range(4)) for row in rows], 1, rtol=1e-4)
+
+
+def test_decode_of_a_quantity_draws_trajectories_and_predicts_every_bin(small, tmp_path, small_recording):
+    folder = tmp_path / "run"
+    words = (
+        "decode",
+        small,
+        "--target",
+        "velocity",
+        "--output",
+        folder,
+        "--model.causal",
+        "true",
+        "--control",
+        "false",
+    )
+    assert run(*words, *QUICK) == 0
+    assert (folder / "figures" / "trajectories.png").exists()
+    assert run("predict", folder, small, "--output", tmp_path / "velocity.csv") == 0
+    rows = list(csv.DictReader((tmp_path / "velocity.csv").open()))
+    assert len(rows) == small_recording.bin_is_observed.sum()
+    assert list(rows[0]) == ["trial", "bin", "velocity[0]", "velocity[1]"]
+
+
+def test_windows_are_decoded_and_windows_of_a_trial_stay_together(small, tmp_path):
+    folder = tmp_path / "run"
+    words = ("decode", small, "--target", "direction", "--output", folder, "--bins", 4, "--window", 2)
+    assert run(*words, "--control", "false", "--final", "false", *QUICK) == 0
+    part = json.loads((folder / "folds" / "00" / "eit" / "results.json").read_text())
+    assert part["n_test"] == 24 * 3
+
+
+def test_a_second_run_of_the_same_command_computes_nothing_and_other_settings_are_refused(small, tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["decode", small, "--target", "direction", "--output", folder, "--control", "false", *QUICK]
+    assert run(*words) == 0
+    first = capsys.readouterr().out
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("folds/**/*") if path.is_file()}
+    weights = (folder / "weights.safetensors").stat().st_mtime_ns
+    assert run(*words) == 0
+    assert capsys.readouterr().out == first
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == weights
+    assert run(*words, "--seed", "1") == 2
+    assert "other settings (seed differ)" in capsys.readouterr().err
+
+
+def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
+    words = ["decode", small, "--target", "direction", "--rivals", "false", "--control", "false", "--folds", "2"]
+    words += ["--training.max_steps", "25", "--training.checkpoint_seconds", "0", "--model.width", "8"]
+    words += ["--model.n_heads", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "motet", *words, "--output"]
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "killed" / "folds" / "00" / "eit" / "checkpoint.safetensors"
+    while not checkpoint.exists():
+        assert process.poll() is None, "finished before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "weights.safetensors").exists()
+    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True)
+
+    from motet.training.run import Run
+
+    whole, killed = (Run(tmp_path / name).read_tensors("weights")[0] for name in ("whole", "killed"))
+    assert all((whole[name] == killed[name]).all() for name in whole)
+    for fold in ("00", "01"):
+        parts = (
+            Run(tmp_path / name / "folds" / fold / "eit").read_tensors("predictions")[0] for name in ("whole", "killed")
+        )
+        first, second = parts
+        assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_a_config_that_was_printed_is_read_back(small, tmp_path, capsys):
+    words = ["decode", small, "--target", "direction", "--control", "false", *QUICK]
+    with pytest.raises(SystemExit) as stop:
+        run(*words, "--print_config")
+    assert stop.value.code == 0
+    config = tmp_path / "config.yaml"
+    config.write_text(capsys.readouterr().out)
+    assert yaml.safe_load(config.read_text())["training"]["max_steps"] == 3
+    assert run("decode", "--config", config, small, "--output", tmp_path / "run", "--seed", "5") == 0
+    kept = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
+    assert (kept["seed"], kept["training"]["max_steps"], kept["control"]) == (5, 3, False)
+
+
+def test_simulate_writes_recordings_that_can_be_shown(tmp_path, capsys):
+    assert (
+        run("simulate", "population", "--output", tmp_path, "--n_subjects", 2, "--n_trials", 16, "--n_neurons", 6) == 0
+    )
+    paths = capsys.readouterr().out.split()
+    assert len(paths) == 2
+    assert run("data", "show", paths[0]) == 0
+    shown = capsys.readouterr().out
+    assert "16 trials of 10 bins of 0.1 s, 6 individuals" in shown
+    assert "target direction per trial: 8 classes" in shown
+
+
+def test_the_catalogue_is_listed(capsys):
+    assert run("data", "list") == 0
+    printed = capsys.readouterr().out
+    assert "reach/chewie-1" in printed
+    assert "sleep/mouse-ca1" in printed
+
+
+@pytest.mark.parametrize("verb", ["decode", "predict", "simulate population", "data list", "data show", "data fetch"])
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*verb.split(), "--help")
+    assert stop.value.code == 0
+    assert f"example: motet {verb}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["decde"], "did you mean 'decode'"),
+        (["data", "lst"], "did you mean 'list'"),
+        (["decode"], "recordings"),
+        (["decode", "nowhere.npz", "--target", "x"], "nowhere.npz"),
+        (["decode", "reach/chewy-1", "--target", "x"], "did you mean 'reach/chewie-1'"),
+        (["decode", "SMALL", "--target", "directoin"], "did you mean 'direction'"),
+        (["decode", "SMALL", "--target", "direction", "--model.widht", "8"], "widht"),
+        (["decode", "SMALL", "--target", "direction", "--model.width", "7"], "multiple"),
+        (["decode", "SMALL", "--target", "direction", "--folds", "13"], "too few for 13 folds"),
+        (["decode", "SMALL", "--target", "direction", "--metric", "r2"], "does not fit"),
+        (["decode", "SMALL", "--target", "direction", "--window", "99"], "do not fit"),
+        (["decode", "SMALL", "--target", "velocity", "--output", "SMALL"], "is a file"),
+        (["decode", "BROKEN", "--target", "direction"], "broken.npz"),
+        (["predict", "NOWHERE", "SMALL"], "no weights.safetensors"),
+        (["predict", "NOWHERE"], "recording"),
+        (["simulate", "population", "--n_trials", "0"], "n_trials"),
+        (["simulate", "population", "--output", "SMALL"], "cannot write"),
+        (["data", "fetch", "reach/nobody"], "reach/nobody"),
+    ],
+)
+def test_bad_input_exits_2_with_one_line(words, message, small, tmp_path, capsys):
+    (tmp_path / "broken.npz").write_bytes(open(small, "rb").read()[:300])  # noqa: SIM115
+    names = {"SMALL": small, "BROKEN": str(tmp_path / "broken.npz"), "NOWHERE": str(tmp_path / "nowhere")}
+    words = [names.get(word, word) for word in words]
+    if words[0] == "decode" and "--output" not in words:
+        words += ["--output", str(tmp_path / "out")]
+    assert run(*words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("motet: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err

@@ -42,10 +42,11 @@ from motet.training.settings import TrainingSettings
 # What differs from the defaults of EITClassifier; the budget of epochs comes from the command line.
 EIT_SETTINGS: dict[str, Any] = {
     "model": EITSettings(width=16, n_heads=1, dropout=0.0, token_bins=3, causal=True),
-    "training": TrainingSettings(validation=0),
+    "training": TrainingSettings(validation=0),  # so that all training trials train, as in the release
 }
 RECORDING, TARGET = "reach/chewie-1", "direction"
 READ_BINS, WINDOW_BINS, LAST_START = 8, 2, 5
+EIT_EPOCH = 1 / 40  # seconds of an epoch of motet's EIT, in those of the released one: roughly, for the progress bar
 REFERENCE, EIT, LDA = "released EIT", "motet EIT", "shrinkage LDA"
 COLOURS = {REFERENCE: GREY, EIT: ACCENT, LDA: INK}
 TEXT = """# The paper's protocol on {recording}
@@ -61,7 +62,7 @@ each of its bins. One test trial is {trial:.1f} points, so differences of a few 
   the {n_active} neurons whose standard deviation over the training trials is above 1e-3; as released, train and test are *each centred by their own
   mean* (over the first {read} bins), so that it alone learns something from the test trials. One seed; scored after some epochs, outside the
   seconds of training.
-- **{eit}**: `EITClassifier` with {settings}; otherwise its defaults. Input statistics come from training trials only. {n_seeds} seed(s);
+- **{eit}**: `EITClassifier` with {settings} and otherwise its defaults. Input statistics come from training trials only. {n_seeds} seed(s);
   every budget of epochs is a training of its own, with a full learning-rate schedule. The seconds are those of the whole `fit`.
 - **{lda}**: the `lda` of `motet.models.baselines`, on √counts of the window.
 
@@ -130,7 +131,7 @@ def measure_reference(train: Recording, test: Recording, n_epochs: int, advance:
             accuracy = float((torch.cat(parts) == test_labels[:, None]).double().mean())
             points.append(Point(epoch, (seconds,), (accuracy,)))
             news += f": {accuracy:.3f}"
-        advance(news)
+        advance(1, news)
 
     model = EITReference(int(is_active.sum()), int(labels.max()) + 1, seed=0)
     train_reference(model, values, labels, n_epochs=n_epochs, seed=0, on_epoch=score)
@@ -162,8 +163,11 @@ def measure_eit(train: Recording, test: Recording, budgets: Sequence[int], n_see
     """Train motet's EIT with every budget of epochs and every seed."""
 
     def fitted(n_epochs: int, seed: int) -> EITClassifier:
-        training = dataclasses.replace(EIT_SETTINGS["training"], max_epochs=n_epochs)
-        return EITClassifier(TARGET, **{**EIT_SETTINGS, "training": training}, seed=seed).fit(train)
+        training: TrainingSettings = EIT_SETTINGS["training"]
+        n_steps = n_epochs * training.steps_per_epoch(train.n_trials)
+        settings = EIT_SETTINGS | {"training": dataclasses.replace(training, max_steps=n_steps)}
+        name = f"{EIT}, {n_epochs} epochs, seed {seed}"
+        return EITClassifier(TARGET, **settings, seed=seed).fit(train, on_epoch=lambda _: advance(EIT_EPOCH, name))
 
     n_parameters = fitted(1, 0).n_parameters_  # the first fit of a process imports for seconds
     points = []
@@ -173,19 +177,17 @@ def measure_eit(train: Recording, test: Recording, budgets: Sequence[int], n_see
             start = time.perf_counter()
             estimator = fitted(n_epochs, seed)
             runs.append((time.perf_counter() - start, estimator.score(test)))
-            advance(f"{EIT}, {n_epochs} epochs, seed {seed}: {runs[-1][1]:.3f}")
         seconds, accuracies = zip(*runs, strict=True)
         points.append(Point(n_epochs, seconds, accuracies))
     return Method(EIT, n_parameters, tuple(points))
 
 
-def measure_lda(train: Recording, test: Recording, advance: Advance) -> Method:
+def measure_lda(train: Recording, test: Recording) -> Method:
     """Fit shrinkage LDA."""
     start = time.perf_counter()
     fitted = BASELINES_CLASSIFY["lda"].fit(train, TARGET)
     seconds = time.perf_counter() - start
     accuracy = float((fitted.predict(test) == test.target(TARGET)).mean())
-    advance(f"{LDA}: {accuracy:.3f}")
     return Method(LDA, fitted.n_parameters, (Point(None, (seconds,), (accuracy,)),))
 
 
@@ -254,7 +256,7 @@ def report(methods: Sequence[Method], train: Recording, test: Recording, *, n_se
         bin_seconds=train.bin_seconds,
         trial=100 / test.n_trials,
         n_active=int(active_individuals(train).sum()),
-        settings=" and ".join(f"`{changed(part)}`" for part in EIT_SETTINGS.values()),
+        settings=" and ".join(f"`{changed(part)}`" for part in EIT_SETTINGS.values() if part != type(part)()),
         n_seeds=n_seeds,
         target=accuracy,
         n_epochs=methods[0].points[-1].n_epochs,
@@ -288,10 +290,10 @@ def main() -> None:
     recording = load(RECORDING)
     n_train = int(0.8 * recording.n_trials)
     train, test = recording.select(trials=slice(0, n_train)), recording.select(trials=slice(n_train, None))
-    n_steps = given.epochs + len(set(given.budgets)) * given.seeds + 1
+    n_steps = given.epochs + EIT_EPOCH * (1 + given.seeds * sum(set(given.budgets)))
     with threadpool_limits(1), progress_bar(RECORDING, n_steps) as advance:
         windows = cut(train), cut(test)
-        lda = measure_lda(*windows, advance)
+        lda = measure_lda(*windows)
         eit = measure_eit(*windows, given.budgets, given.seeds, advance)
         reference = measure_reference(train, test, given.epochs, advance)
     methods = (reference, eit, lda)

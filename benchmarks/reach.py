@@ -22,6 +22,7 @@ import torch
 from motet.data.catalogue import load
 from motet.models.eit import EITSettings
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
+from motet.training.settings import TrainingSettings
 
 RECORDINGS = ("reach/chewie-1", "reach/chewie-2", "reach/mihi-1")
 PROTOCOLS = ("window-2", "trial", "velocity")
@@ -53,7 +54,9 @@ def settings_of(recording: str, protocol: str, runs: Path) -> DecodeSettings:
         final=False,
     )
     if protocol == "velocity":
-        return dataclasses.replace(common, model=EITSettings(causal=True, token_bins=3))
+        return dataclasses.replace(
+            common, model=EITSettings(causal=True, token_bins=3), training=TrainingSettings(batch_trials=16)
+        )
     n_bins = min(8, int(load(recording).trial_lengths.min()))
     if protocol == "trial":
         return dataclasses.replace(common, bins=n_bins)

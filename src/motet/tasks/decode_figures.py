@@ -35,7 +35,8 @@ def draw_figures(
     """
     parts = [run.part(f"folds/{number:02d}/eit") for number in range(n_folds)]
     metric = {"r2": "R²", "accuracy": "accuracy", "macro_f1": "macro-F1"}[results["metric"]]
-    title = f"{target} of {', '.join(recording.name for recording in dataset.recordings)}"
+    names = [recording.name for recording in dataset.recordings]
+    title = f"{target} of {names[0] if len(names) == 1 else f'{len(names)} recordings'}"
     shown = {CONTROL: "shuffled targets"}
     scores = {shown.get(name, name): np.asarray(found["fold_scores"]) for name, found in results["methods"].items()}
     chance = {*IGNORANT, shown[CONTROL]} & scores.keys()

@@ -35,7 +35,7 @@ class Run:
     | `history.csv` | loss and score of each epoch |
     | `checkpoint.safetensors` | the state of unfinished training |
     | `weights.safetensors` | the trained model, with all that is needed to use it |
-    | `results.json` | scores and predictions' summaries |
+    | `results.json` | scores |
     | `figures/` | PNG and SVG |
 
     Every write is atomic and no file is a pickle.
@@ -101,7 +101,7 @@ class Run:
     def read_results(self) -> dict[str, Any]:
         try:
             return dict(json.loads(self._read("results.json")))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"{self.folder}/results.json is damaged ({error}); delete it and run again.") from error
 
     @property
@@ -118,7 +118,10 @@ class Run:
     def read_history(self) -> dict[str, list[float]]:
         """One list per column of the history."""
         rows = list(csv.DictReader(io.StringIO(self._read("history.csv"))))
-        return {key: [float(row[key]) for row in rows] for key in (rows[0] if rows else {})}
+        try:
+            return {key: [float(row[key]) for row in rows] for key in (rows[0] if rows else {})}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.folder}/history.csv is damaged ({error}); delete it and run again.") from error
 
     def _read(self, name: str) -> str:
         try:

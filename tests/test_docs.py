@@ -1,0 +1,34 @@
+"""What the documentation says runs, and what it links to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("docs/**/*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("motet.training.settings.TrainingSettings.n_epochs", lambda settings, n_trials: 1)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "runs" / "first" / "weights.safetensors").exists()
+
+
+def test_the_readme_names_only_verbs_that_exist():
+    from motet.cli import _GROUPS, _VERBS
+
+    blocks = "".join(re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    for verb, word in re.findall(r"^motet (\w+) (\w+)", blocks, re.MULTILINE):
+        assert verb in _VERBS or (verb in _GROUPS and word in _GROUPS[verb])

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from motet.data.dataset import PopulationDataset
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.models.eit import EIT, EITSettings
+from motet.training.objectives import ObjectiveSettings, Target, hidden, known_rows, make_objective
+
+SETTINGS = ObjectiveSettings(latent_width=4, individual_weight=0.5)
+
+
+def built(recording, *targets, settings=SETTINGS):
+    dataset = PopulationDataset(recording)
+    torch.manual_seed(0)
+    model = EIT(EITSettings(width=8), individual_ids=recording.individual_ids).eval()
+    learned = [Target.learn(dataset, name) for name in targets]
+    objective = make_objective(learned, width=8, ids=recording.individual_ids, settings=settings).eval()
+    batch = objective.prepare(dataset).batch()
+    return model, objective, batch
+
+
+def test_a_loss_is_that_of_the_population_and_half_that_of_the_individuals(small_recording):
+    model, objective, batch = built(small_recording, "direction")
+    classify = objective.parts[0]
+    individual, population = classify.read(model(batch), batch)
+    labels = batch.targets["direction"]
+    expected = F.cross_entropy(population, labels) + 0.5 * F.cross_entropy(individual, labels)
+    torch.testing.assert_close(objective.loss(model(batch), batch), expected)
+
+
+def test_a_quantity_counts_where_it_is_observed_and_known(small_recording):
+    model, objective, batch = built(small_recording, "velocity")
+    regress = objective.parts[0]
+    individual, population = regress.read(model(batch), batch)
+    truth = small_recording.targets["velocity"]
+    known = known_rows(small_recording, "velocity")
+    mean, std = truth[known].mean(axis=0), np.sqrt(((truth[known] - truth[known].mean(axis=0)) ** 2).mean())
+    expected = [
+        (((out.detach().numpy() - (truth - mean) / std)[known]) ** 2).mean() for out in (population, individual)
+    ]
+    np.testing.assert_allclose(objective.loss(model(batch), batch).item(), expected[0] + 0.5 * expected[1], rtol=1e-4)
+    prediction = objective.predict(model(batch), batch)["velocity"]
+    np.testing.assert_allclose(
+        prediction.detach().numpy(),
+        (0.5 * (individual + population)).detach().numpy() * std + mean,
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+def test_targets_of_hidden_bins_and_unknown_targets_change_nothing(small_recording):
+    model, objective, batch = built(small_recording, "velocity", "direction")
+    changed = {name: target.clone() for name, target in batch.targets.items()}
+    changed["velocity"][~batch.bin_is_observed] = 1e6
+    torch.testing.assert_close(
+        objective.loss(model(batch), batch.replace(targets=changed)), objective.loss(model(batch), batch)
+    )
+
+
+def test_a_label_that_training_never_saw_is_unknown_to_the_loss(small_recording):
+    model, objective, _ = built(small_recording, "direction")
+    strange = dataclasses.replace(
+        small_recording, targets={"direction": np.where(np.arange(48) < 10, 9, small_recording.targets["direction"])}
+    )
+    batch = objective.prepare(PopulationDataset(strange)).batch()
+    assert batch.targets["direction"][:10].tolist() == [-1] * 10
+    kept = objective.prepare(PopulationDataset(strange)).batch(np.arange(10, 48))
+    torch.testing.assert_close(objective.loss(model(batch), batch), objective.loss(model(kept), kept))
+
+
+def test_weights_of_targets_weigh_their_losses(small_recording):
+    dataset = PopulationDataset(small_recording)
+    learned = [Target.learn(dataset, "direction"), Target.learn(dataset, "velocity", weight=0.3)]
+    torch.manual_seed(0)
+    model = EIT(EITSettings(width=8), individual_ids=small_recording.individual_ids).eval()
+    joint = make_objective(learned, width=8, ids=small_recording.individual_ids, settings=SETTINGS).eval()
+    batch = joint.prepare(dataset).batch()
+    encoding = model(batch)
+    parts = [part.loss(encoding, batch) for part in joint.parts]
+    torch.testing.assert_close(joint.loss(encoding, batch), parts[0] + 0.3 * parts[1])
+
+
+def test_padding_never_changes_a_prediction(small_recording):
+    model, objective, _ = built(small_recording, "direction", "velocity")
+    dataset = objective.prepare(PopulationDataset(small_recording))
+    alone, among = dataset.batch([3]), dataset.batch()
+    one, many = (objective.predict(model(batch), batch) for batch in (alone, among))
+    torch.testing.assert_close(one["direction"][0], many["direction"][3], rtol=1e-4, atol=1e-6)
+    n_bins = alone.values.shape[2]
+    torch.testing.assert_close(one["velocity"][0], many["velocity"][3, :n_bins], rtol=1e-4, atol=1e-5)
+
+
+def test_hiding_is_reproducible_spares_some_and_leaves_what_is_not_observed_at_zero(small_recording):
+    batch = PopulationDataset(small_recording).batch()
+    settings = ObjectiveSettings(hidden_individuals=(0.3, 0.5), noise=0.7)
+    first, again = (hidden(batch, settings, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first.values, again.values)
+    assert 5 <= first.values.shape[1] <= 7
+    assert not first.values[~first.observed].any()
+    kept = first.positions[0]
+    noise = (first.values - batch.values[:, kept])[first.observed]
+    assert abs(float(noise.std()) - 0.7) < 0.05
+    nothing = ObjectiveSettings(hidden_individuals=(0.0, 0.0), noise=0.0)
+    assert torch.equal(hidden(batch, nothing, torch.Generator()).values, batch.values)
+
+
+def test_what_a_model_knows_of_individuals_is_right_after_hiding(small_recording):
+    model, objective, batch = built(small_recording, "direction")
+    kept = torch.tensor([7, 2, 4])
+    subset = PopulationDataset(small_recording.select(individuals=kept.numpy())).batch()
+    few = batch.keep_individuals(kept)
+    one, other = (objective.predict(model(b), b)["direction"] for b in (few, subset))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("targets", "name", "words"),
+    [
+        ({"y": np.zeros(6, dtype=int)}, "y", "1 class"),
+        ({"y": np.zeros((6, 2), dtype=int)}, "y", "one label"),
+        ({"y": np.full(6, np.nan)}, "y", "not known"),
+        ({"y": np.zeros((6, 3))}, "y", "per individual"),
+        ({"y": np.arange(6)}, "x", "unknown target"),
+    ],
+)
+def test_bad_targets_are_one_clear_error(targets, name, words):
+    recording = Recording.from_trials(
+        np.ones((6, 3, 4)), targets=targets, target_levels={"y": "individual" if "individual" in words else "trial"}
+    )
+    with pytest.raises(InputError, match=words):
+        Target.learn(PopulationDataset(recording), name)

@@ -143,7 +143,8 @@ def decode(settings: DecodeSettings) -> Decoded:
                 scores[method].append(part.read_results())
                 advance(1, f"{method}: {scores[method][-1]['score']:.3f}")
         if settings.final and not run.has_tensors("weights"):
-            _estimator(settings, is_quantity=is_quantity).fit(dataset, run=run).save(run)
+            say = functools.partial(_say_epoch, advance, "model of all trials")
+            _estimator(settings, is_quantity=is_quantity).fit(dataset, run=run, on_epoch=say).save(run)
             run.delete_tensors("checkpoint")
     results, table = _results(scores, settings, metric)
     run.write_results(results)

@@ -56,61 +56,67 @@ def train(
     state = TrainingState(learner, settings, len(dataset), fingerprint(learner, dataset, validation, settings, seed))
     if run is not None and run.has_tensors("checkpoint"):
         state.read(run)
-    n_steps = settings.steps_per_epoch(len(dataset))
-    n_epochs = settings.n_epochs(len(dataset))
     with _fabric(settings) as fabric, _tensorboard(settings, run, state.epoch) as log:
         state.to(fabric.device)
-        wrapped, optimizer = _setup(fabric, learner, state.optimizer, settings)
+        wrapped, optimizer = _set_up(fabric, learner, state.optimizer, settings)
         last_saved = time.monotonic()
         while not state.is_finished:
             started = time.monotonic()
-            epoch = state.epoch
-            generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
-            order = torch.randperm(len(dataset), generator=generator).numpy()
-            losses = []
-            learner.train()
-            with _forked_randomness(_epoch_seed(seed, epoch) + fabric.global_rank, fabric.device):
-                for step in range(n_steps):
-                    fraction = _schedule(settings, epoch * n_steps + step, n_epochs * n_steps)
-                    trials = order[step * settings.batch_trials : (step + 1) * settings.batch_trials]
-                    trials = trials[fabric.global_rank :: fabric.world_size] if fabric.world_size > 1 else trials
-                    if len(trials) == 0:  # every process must take every step
-                        trials = order[:1]
-                    batch = learner.objective.hide(dataset.batch(trials), generator).to(fabric.device)
-                    for group in optimizer.param_groups:
-                        group["lr"] = group["peak"] * fraction
-                    loss = wrapped(batch)
-                    fabric.backward(loss)
-                    fabric.clip_gradients(wrapped, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    state.average()
-                    losses.append(loss.detach())
-            train_loss = float(cast(Tensor, fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean")))
-            if not math.isfinite(train_loss):
-                raise InputError(
-                    f"the loss is {train_loss} in epoch {epoch + 1}; lower training.learning_rate, or check the "
-                    "values for extremes."
-                )
-            with state.averaged_weights():
-                loss_score = (
-                    evaluate(learner, validation, settings.batch_trials) if validation else (math.nan, math.nan)
-                )
-            row = Epoch(
-                epoch + 1, train_loss, *loss_score, fraction * settings.learning_rate, time.monotonic() - started
-            )
+            train_loss, rate = _one_epoch(fabric, wrapped, optimizer, state, dataset, seed)
+            scores = math.nan, math.nan
+            if validation is not None:
+                with state.averaged_weights():
+                    scores = evaluate(learner, validation, settings.batch_trials)
+            row = Epoch(state.epoch + 1, train_loss, *scores, rate, time.monotonic() - started)
             state.end_epoch(row)
-            if run is not None and fabric.is_global_zero:
+            if not fabric.is_global_zero:
+                continue
+            if run is not None:
                 if state.is_finished or time.monotonic() - last_saved >= settings.checkpoint_seconds:
                     state.write(run)
                     last_saved = time.monotonic()
                 log(row)
-            if on_epoch is not None and fabric.is_global_zero:
+            if on_epoch is not None:
                 on_epoch(row)
         state.to(torch.device("cpu"))
     state.load_best()
     learner.eval()
     return state.history
+
+
+def _one_epoch(
+    fabric: Fabric, wrapped: Any, optimizer: Any, state: TrainingState, dataset: PopulationDataset, seed: int
+) -> tuple[float, float]:
+    """One pass over the training trials; the mean loss and the last learning rate."""
+    settings, epoch = state.settings, state.epoch
+    n_steps = settings.steps_per_epoch(len(dataset))
+    epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(epoch_seed)
+    order = torch.randperm(len(dataset), generator=generator).numpy()
+    losses, rate = [], 0.0
+    state.learner.train()
+    with _forked_randomness(epoch_seed + fabric.global_rank, fabric.device):
+        for step in range(n_steps):
+            trials = order[step * settings.batch_trials : (step + 1) * settings.batch_trials]
+            mine = trials[fabric.global_rank :: fabric.world_size]
+            if len(mine) == 0:  # every process must take every step
+                mine = trials[:1]
+            batch = state.learner.objective.hide(dataset.batch(mine), generator).to(fabric.device)
+            rate = state.set_learning_rate(_schedule(settings, epoch * n_steps + step, state.n_epochs * n_steps))
+            loss = wrapped(batch)
+            fabric.backward(loss)
+            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+            optimizer.step()
+            optimizer.zero_grad()
+            state.average()
+            losses.append(loss.detach())
+    train_loss = float(cast(Tensor, fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean")))
+    if not math.isfinite(train_loss):
+        raise InputError(
+            f"the loss is {train_loss} in epoch {epoch + 1}; lower training.learning_rate, or check the values for "
+            "extremes."
+        )
+    return train_loss, rate
 
 
 @torch.no_grad()
@@ -126,10 +132,6 @@ def evaluate(learner: Learner, dataset: PopulationDataset, batch_trials: int) ->
         outputs.append(learner.objective.predict(encoding, batch))
         batches.append(batch)
     return sum(losses) / len(dataset), learner.objective.score(outputs, batches)
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def _schedule(settings: TrainingSettings, step: int, n_steps: int) -> float:
@@ -168,7 +170,8 @@ def _fabric(settings: TrainingSettings) -> Iterator[Fabric]:
     yield fabric
 
 
-def _setup(fabric: Fabric, learner: Learner, optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
+def _set_up(fabric: Fabric, learner: Learner, optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
+    """Learner and optimiser as training uses them: compiled, in mixed precision, in several processes, as set."""
     module = cast(nn.Module, torch.compile(learner, dynamic=True)) if settings.compile else learner
     return fabric.setup(module, optimizer)
 

@@ -86,7 +86,13 @@ class TrainingState:
         for tensors in (self.mean, self.best):
             tensors.update({name: tensor.to(device) for name, tensor in tensors.items()})
         for slots in self.optimizer.state.values():
-            slots.update({key: value.to(device) if value.ndim else value for key, value in slots.items()})
+            slots.update({key: value if key == "step" else value.to(device) for key, value in slots.items()})
+
+    def set_learning_rate(self, share: float) -> float:
+        """Set every group's to a share of its highest; the one of ordinary weights."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        return self.settings.learning_rate * share
 
     @torch.no_grad()
     def average(self) -> None:

@@ -150,6 +150,15 @@ def test_simulate_writes_recordings_that_can_be_shown(tmp_path, capsys):
     assert "target direction per trial: 8 classes" in shown
 
 
+def test_names_are_shown_as_they_are(tmp_path, capsys):
+    targets = {"target_[red]x[/y]": np.arange(4) % 2, "target_:cat:": np.arange(4) % 2}
+    np.savez(tmp_path / "odd.npz", values=np.ones((4, 2, 3)), **targets)
+    assert run("data", "show", tmp_path / "odd.npz") == 0
+    shown = capsys.readouterr().out
+    assert "target [red]x[/y] per trial" in shown
+    assert "target :cat: per trial" in shown
+
+
 def test_the_catalogue_is_listed(capsys):
     assert run("data", "list") == 0
     printed = capsys.readouterr().out
@@ -186,11 +195,30 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["simulate", "population", "--n_trials", "0"], "n_trials"),
         (["simulate", "population", "--output", "SMALL"], "cannot write"),
         (["data", "fetch", "reach/nobody"], "reach/nobody"),
+        (["decode", "SMALL", "--target", "direction", "--seed", "-1"], "seed is -1"),
+        (["decode", "SMALL", "--target", "direction", "--repeats", "0"], "repeats is 0"),
+        (["decode", "SMALL", "--target", "direction", "--window", "0"], "window is 0"),
+        (["decode", "SMALL", "--target", "direction", "--folds", "-2"], "folds is -2"),
+        (["decode", "SMALL", "--target", "direction", "--gap_seconds", "-3"], "gap_seconds is -3"),
+        (["decode", "SMALL", "--target", "direction", "--output", "x" * 300], "too long"),
+        (["decode", "x" * 300, "--target", "direction"], "unknown recording"),
+        (["data", "show", "x" * 300], "unknown recording"),
+        (["predict", "x" * 300, "SMALL"], "too long"),
+        (["decode", "--config", "BYTES", "SMALL", "--target", "direction"], "file of options"),
+        (["decode", "--config", "BRACKET", "SMALL", "--target", "direction"], "config"),
+        (["decode", "SMALL", "--target", "direction", "--config", "x" * 300], "x"),
+        (["decode", "SMALL", "--target", "direction", "--folds", "two"], "folds is 'two'; give a whole number ("),
+        (["decode", "SMALL", "--target", "direction", "--bins", "x"], "bins is 'x'; give a whole number or null ("),
+        (["decode", "SMALL", "--target", "direction", "--by", "x"], "by is 'x'; give 'trial' or 'time' or"),
+        (["decode", "SMALL", "--target", "direction", "--auxiliary", "3"], "give names and values as {name: 1} or"),
     ],
 )
 def test_bad_input_exits_2_with_one_line(words, message, small, tmp_path, capsys):
     (tmp_path / "broken.npz").write_bytes(open(small, "rb").read()[:300])  # noqa: SIM115
-    names = {"SMALL": small, "BROKEN": str(tmp_path / "broken.npz"), "NOWHERE": str(tmp_path / "nowhere")}
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bracket.yaml").write_text("a: [1")
+    names = {"BYTES": str(tmp_path / "bytes.yaml"), "BRACKET": str(tmp_path / "bracket.yaml")}
+    names |= {"SMALL": small, "BROKEN": str(tmp_path / "broken.npz"), "NOWHERE": str(tmp_path / "nowhere")}
     words = [names.get(word, word) for word in words]
     if words[0] == "decode" and "--output" not in words:
         words += ["--output", str(tmp_path / "out")]

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import PreprocessSettings
@@ -35,12 +35,13 @@ class _Flat(BaseEstimator):
         self.seed = seed
 
     def fit(self, X, y):
-        X, y = validate_data(self, X, y, multi_output=False, y_numeric=isinstance(self, RegressorMixin))
+        X, y = validate_data(self, X, y, ensure_min_samples=2, y_numeric=isinstance(self, RegressorMixin))
         self.inner_ = self._make(
             seed=self.seed,
             model=EITSettings(width=8, n_heads=2),
             training=TrainingSettings(max_steps=self.max_steps, batch_trials=16, learning_rate=0.02, validation=0),
             preprocess=PreprocessSettings(transform="none"),
+            objective=ObjectiveSettings(hidden_individuals=(0.0, 0.0), noise=0.0),
         )
         self.inner_.fit(X[:, :, None], self._checked(y))
         return self
@@ -49,6 +50,7 @@ class _Flat(BaseEstimator):
         return y
 
     def predict(self, X):
+        check_is_fitted(self)
         return self.inner_.predict(validate_data(self, X, reset=False)[:, :, None])
 
 
@@ -63,6 +65,7 @@ class FlatClassifier(ClassifierMixin, _Flat):
         return y
 
     def predict_proba(self, X):
+        check_is_fitted(self)
         return self.inner_.predict_proba(validate_data(self, X, reset=False)[:, :, None])
 
 
@@ -259,3 +262,58 @@ def test_nothing_is_learned_from_the_trials_to_be_tested(small_recording):
     all_at_once = decoder.predict_proba(test)
     np.testing.assert_allclose(all_at_once[:1], one, atol=1e-5)
     assert all(torch.equal(expected[name], tensor) for name, tensor in decoder.learner_.state_dict().items())
+
+
+def test_settings_that_only_fit_together_are_set_together():
+    decoder = EITClassifier(**QUICK).set_params(model__n_heads=3, model__width=12)
+    assert (decoder.model.width, decoder.model.n_heads) == (12, 3)
+
+
+def test_what_is_not_observed_is_predicted_as_nan(small_recording):
+    for batch_trials in (256, 7):
+        decoder = EITRegressor("velocity", batch_trials=batch_trials, **QUICK).fit(small_recording)
+        known = np.isfinite(decoder.predict(small_recording)).all(axis=-1)
+        np.testing.assert_array_equal(known, small_recording.bin_is_observed)
+
+
+def test_recordings_that_lack_the_target_are_read_and_not_scored(small_recording):
+    bare = Recording(
+        small_recording.values, small_recording.observed, small_recording.individual_ids, {}, 0.1, "s", "bare"
+    )
+    both = PopulationDataset([small_recording, bare])
+    training = TrainingSettings(max_steps=20, batch_trials=2, validation=0.2)
+    decoder = EITClassifier("direction", model=QUICK["model"], training=training).fit(both)
+    assert decoder.predict(both).shape == (96,)
+    assert decoder.score(both) == decoder.score(small_recording)
+
+
+def test_weights_of_samples_weigh_the_score():
+    X, y = arrays()
+    decoder = EITClassifier(**QUICK).fit(X, y)
+    wrong = decoder.predict(X) != y
+    y = np.where(np.arange(60) < 30, "left", y)
+    weight = np.arange(60) >= 30
+    assert decoder.score(X, y, sample_weight=weight) == 1 - wrong[30:].mean()
+
+
+def test_a_quantity_per_trial_is_read():
+    X, _ = arrays()
+    total = X.sum(axis=(1, 2))
+    assert EITRegressor(**QUICK).fit(X, total).score(X, total) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda r: EITClassifier("direction", auxiliary={"direction": 1.0}).fit(r), "auxiliary"),
+        (lambda r: EITClassifier("direction", auxiliary={"velocity": -1.0}).fit(r), "above 0"),
+        (lambda r: EITClassifier("direction", seed=-1).fit(r), "seed"),
+        (lambda r: EITClassifier("direction").fit(r, np.zeros(48)), "their own targets"),
+        (lambda r: EITClassifier("direction").fit(None), "give recordings"),
+        (lambda r: PreprocessSettings(transform="square"), "sqrt"),
+        (lambda r: TrainingSettings(max_steps=2.5), "whole number"),
+    ],
+)
+def test_bad_settings_are_one_clear_error(make, words, small_recording):
+    with pytest.raises(InputError, match=words):
+        make(small_recording)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,7 @@ def _parser(verb: str, description: str, example: str) -> ArgumentParser:
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-            reason = " ".join(message.split())
-            raise InputError(f"{reason} (motet {verb} --help tells the options)") from ex
+            raise InputError(f"{_shortened(message)} (motet {verb} --help tells the options)") from ex
 
     parser = Parser(prog=f"motet {verb}", description=description, epilog=f"example: {example}")
     parser.add_argument("--config", action="config", help="A YAML file of options; see --print_config.")
@@ -84,13 +84,41 @@ def _parser(verb: str, description: str, example: str) -> ArgumentParser:
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
-    return parser.instantiate(parser.parse_args(words))
+    from yaml import YAMLError
+
+    try:
+        return parser.instantiate(parser.parse_args(words))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise InputError(
+            f"a file of options cannot be read ({error}); give a YAML file, see --print_config."
+        ) from error
+
+
+def _shortened(message: str) -> str:
+    """A complaint of jsonargparse about a value, in a few words: the option, what was given, what is allowed."""
+    message = " ".join(message.split())
+    patterns = (
+        r'Parser key "(?P<key>[^"]+)": .*?Subtypes: \[(?P<kinds>.*?)\] Errors: .*? Given value: (?P<value>.*)',
+        r'Parser key "(?P<key>[^"]+)": Expected a (?P<kinds>.*?)\. Got value: (?P<value>.*)',
+    )
+    found = next((match for pattern in patterns if (match := re.fullmatch(pattern, message))), None)
+    if found is None:
+        return message
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null", "str": "text"}
+    words |= {
+        "tuple": "a list such as [1, 2]",
+        "list": "a list such as [1, 2]",
+        "dict": "names and values as {name: 1}",
+    }
+    kinds = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", found["kinds"])
+    kinds = re.sub(r"<class '(\w+)'>|(\w+)\[[^]]*\]", lambda kind: words.get(kind[1] or kind[2], kind[0]), kinds)
+    return f"{found['key']} is {found['value']!r}; give {' or '.join(kinds.split(', '))}"
 
 
 def _say(text: Any) -> None:
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False).print(text)
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(text)
 
 
 def _data_list(words: list[str]) -> int:
@@ -163,7 +191,8 @@ def _task(
         parser.add_class_arguments(settings, nested_key=None, skip=set(positionals))
         parsed = _parse(parser, words).as_dict()
         parsed.pop("config", None)
-        _say(str(function(settings(**parsed))))
+        if text := str(function(settings(**parsed))):  # nothing, in all but the first of several processes
+            _say(text)
         return 0
 
     return run

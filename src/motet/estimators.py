@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
-from motet.errors import InputError
+from motet.errors import InputError, did_you_mean
 from motet.models.eit import EIT, EITSettings
 from motet.progress import progress_bar
 from motet.training.loop import train
@@ -66,6 +66,7 @@ class _EIT(TransformerMixin, BaseEstimator):
         self.batch_trials = batch_trials
 
     _kind: TargetKind
+    history_: list[Epoch]
 
     # ------------------------------------------------------------------ settings
 
@@ -85,12 +86,21 @@ class _EIT(TransformerMixin, BaseEstimator):
             InputError: for a setting that does not exist.
         """
         known = self.get_params()
+        fields: dict[str, dict[str, Any]] = {}
         for name, value in params.items():
             if name not in known:
-                raise InputError(f"unknown setting {name!r} of {type(self).__name__}. Allowed: {', '.join(known)}.")
+                raise did_you_mean(name, known, what="setting")
             part, _, field = name.partition("__")
-            setattr(self, part, dataclasses.replace(getattr(self, part), **{field: value}) if field else value)
+            if field:
+                fields.setdefault(part, {})[field] = value
+            else:
+                setattr(self, part, value)
+        for part, changes in fields.items():  # together, since one may only fit with another
+            setattr(self, part, dataclasses.replace(getattr(self, part), **changes))
         return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "history_")
 
     # ------------------------------------------------------------------ fitting
 
@@ -115,11 +125,13 @@ class _EIT(TransformerMixin, BaseEstimator):
             InputError: for data or targets that cannot be used.
         """
         dataset = self._dataset(X, y)
-        name, seed = self._target_name(dataset), int(self.seed)
+        name, seed = self._target_name(dataset), self._checked_seed()
+        if hasattr(self, "history_"):
+            del self.history_  # not fitted until all is done
         train_part, validation = self._validation_split(dataset, name, seed)
         self.targets_ = [
             Target.learn(train_part, name, kind=self._kind),
-            *(Target.learn(train_part, other, weight=w) for other, w in (self.auxiliary or {}).items()),
+            *(Target.learn(train_part, other, weight=weight) for other, weight in self._checked_auxiliary(name)),
         ]
         self.preprocess_ = Preprocess.fit(train_part, self.preprocess)
         train_part = self.preprocess_(train_part)
@@ -141,11 +153,26 @@ class _EIT(TransformerMixin, BaseEstimator):
             )
         return self
 
+    def _checked_seed(self) -> int:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+            raise InputError(f"seed is {self.seed!r}; give a whole number of at least 0.")
+        return int(self.seed)
+
+    def _checked_auxiliary(self, target: str) -> list[tuple[str, float]]:
+        auxiliary = list((self.auxiliary or {}).items())
+        for name, weight in auxiliary:
+            if name == target or not weight > 0:
+                raise InputError(
+                    f"auxiliary target {name!r} with weight {weight}; give targets other than {target!r}, with "
+                    "weights above 0."
+                )
+        return auxiliary
+
     def _make_learner(self, ids: tuple[str, ...], n_features: int) -> Learner:
         """A learner with fresh weights; also sets the attributes that scikit-learn expects of a fitted estimator."""
         self.individual_ids_, self.n_features_ = ids, n_features
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.seed))
+            torch.manual_seed(self._checked_seed())
             model = EIT(self.model, n_features=n_features, individual_ids=ids)
             objective = make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective)
         learner = Learner(model, objective)
@@ -181,12 +208,15 @@ class _EIT(TransformerMixin, BaseEstimator):
 
     def _dataset(self, X: Population | ArrayLike, y: ArrayLike | None = None) -> PopulationDataset:
         """Recordings as they are; arrays as one recording named "array"."""
-        if isinstance(X, PopulationDataset):
-            return X
-        if isinstance(X, Recording) or (
-            isinstance(X, Sequence) and len(X) > 0 and all(isinstance(part, Recording) for part in X)
-        ):
-            return PopulationDataset(X)  # type: ignore[arg-type]
+        is_recordings = isinstance(X, Sequence) and len(X) > 0 and all(isinstance(part, Recording) for part in X)
+        if isinstance(X, PopulationDataset | Recording) or is_recordings:
+            if y is not None:
+                raise InputError(
+                    "y was given beside recordings, which carry their own targets; name one with target=…."
+                )
+            return X if isinstance(X, PopulationDataset) else PopulationDataset(X)  # type: ignore[arg-type]
+        if not hasattr(X, "__len__"):
+            raise InputError(f"X is a {type(X).__name__}; give recordings, an array of trials, or a list of trials.")
         targets = {} if y is None else {self.target or _ARRAY_TARGET: self._array_target(y)}
         n_trials = len(X)  # type: ignore[arg-type]
         if y is not None and len(next(iter(targets.values()))) != n_trials:
@@ -207,17 +237,31 @@ class _EIT(TransformerMixin, BaseEstimator):
         """Predictions by target, trials of all recordings in order; time padded with NaN."""
         check_is_fitted(self)
         dataset = self.preprocess_(self._dataset(X))
-        parts = []
+        parts: dict[str, list[NDArray[Any]]] = {target.name: [] for target in self.targets_}
         for batch in self._batches(dataset):
             predictions = self.learner_.objective.predict(self.learner_.model(batch), batch)
-            parts.append({name: prediction.numpy() for name, prediction in predictions.items()})
-        return {name: _stacked([part[name] for part in parts]) for name in parts[0]}
+            for target in self.targets_:
+                is_observed = batch.bin_is_observed if target.level == "bin" else batch.bin_is_observed.any(dim=1)
+                prediction = predictions[target.name].numpy()
+                prediction[~is_observed.numpy()] = np.nan
+                parts[target.name].append(prediction)
+        return {name: _stacked(arrays) for name, arrays in parts.items()}
 
-    def _truth_and_prediction(
-        self, X: Population | ArrayLike, y: ArrayLike | None
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _scored(
+        self, X: Population | ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+        """Truth, prediction and weight of all trials (or bins) whose target is known."""
         dataset = self._dataset(X, y)
-        return known_predictions(dataset, self._target_name(dataset), self.predict(dataset))
+        name = self._target_name(dataset)
+        truth, prediction = known_predictions(dataset, name, self.predict(dataset))
+        if sample_weight is None:
+            return truth, prediction, None
+        weight = np.asarray(sample_weight, dtype=np.float64)
+        if weight.shape != (len(dataset),):
+            raise InputError(f"sample_weight has shape {weight.shape}; give one number per trial, ({len(dataset)},).")
+        known = [known_rows(recording, name) for recording in dataset.recordings]
+        n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
+        return truth, prediction, np.repeat(weight, n_known)
 
     def _batches(self, dataset: PopulationDataset) -> Iterator[Batch]:
         self.learner_.eval()
@@ -289,10 +333,9 @@ class _EIT(TransformerMixin, BaseEstimator):
         """
         run = folder if isinstance(folder, Run) else Run(folder)
         tensors, about = run.read_tensors("weights")
-        if about.get("estimator") != cls.__name__:
-            raise InputError(
-                f"{run.folder} holds a {about.get('estimator')}; load it with {about.get('estimator')}.load."
-            )
+        kind = about.get("estimator") if isinstance(about, dict) else None
+        if kind != cls.__name__:
+            raise InputError(f"{run.folder} holds a {kind}; load it with {kind}.load.")
         try:
             settings = about["settings"]
             parts: dict[str, Any] = {
@@ -307,10 +350,12 @@ class _EIT(TransformerMixin, BaseEstimator):
                 tensors.pop("preprocess/mean").numpy(),
                 tensors.pop("preprocess/std").numpy(),
             )
+            if {len(estimator.preprocess_.mean), len(estimator.preprocess_.std)} - {1, len(about["kept_ids"])}:
+                raise ValueError("statistics and individuals differ in number")
             estimator.learner_ = estimator._make_learner(tuple(about["individual_ids"]), about["n_features"])
             estimator.learner_.load_state_dict({key.removeprefix("learner/"): t for key, t in tensors.items()})
             estimator.history_ = [Epoch(**row) for row in about["history"]]
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
             ) from error
@@ -354,18 +399,19 @@ class EITClassifier(ClassifierMixin, _EIT):
         return np.asarray(self.targets_[0].classes)
 
     def predict_proba(self, X: Population | ArrayLike) -> NDArray[np.float32]:
-        """(trial, class), or (trial, time, class) for a target per bin, NaN where not observed."""
+        """(trial, class), or (trial, time, class) for a target per bin; NaN where nothing is observed."""
         return self._predict(X)[self.targets_[0].name]
 
     def predict(self, X: Population | ArrayLike) -> NDArray[Any]:
-        """The most probable class: (trial,), or (trial, time) for a target per bin."""
+        """The most probable class, (trial,) or (trial, time); the first where nothing is observed."""
         return self.classes_[np.nan_to_num(self.predict_proba(X)).argmax(axis=-1)]
 
     def score(
         self, X: Population | ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Accuracy."""
-        return float(accuracy_score(*self._truth_and_prediction(X, y), sample_weight=sample_weight))
+        truth, prediction, weight = self._scored(X, y, sample_weight)
+        return float(np.average(truth == prediction, weights=weight))
 
 
 class EITRegressor(RegressorMixin, _EIT):
@@ -389,15 +435,16 @@ class EITRegressor(RegressorMixin, _EIT):
         return np.asarray(y, dtype=np.float64)
 
     def predict(self, X: Population | ArrayLike) -> NDArray[np.float32]:
-        """(trial, …), or (trial, time, …) for a target per bin, NaN where not observed."""
+        """(trial, …), or (trial, time, …) for a target per bin; NaN where nothing is observed."""
         return self._predict(X)[self.targets_[0].name]
 
     def score(
         self, X: Population | ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """R², dimensions weighted by their variance."""
-        truth, prediction = self._truth_and_prediction(X, y)
-        return float(r2_score(truth, prediction, sample_weight=sample_weight, multioutput="variance_weighted"))
+        truth, prediction, weight = self._scored(X, y, sample_weight)
+        flat = (array.reshape(len(truth), -1) for array in (truth, prediction))
+        return float(r2_score(*flat, sample_weight=weight, multioutput="variance_weighted"))
 
 
 def known_predictions(
@@ -406,12 +453,12 @@ def known_predictions(
     """Truth and prediction in all trials (or bins) where the target is observed and known, flat."""
     truths, flat, start = [], [], 0
     for recording in dataset.recordings:
-        truth, known = recording.target(target), known_rows(recording, target)
-        stop = start + recording.n_trials
+        known, stop = known_rows(recording, target), start + recording.n_trials
         predicted = predictions[start:stop]
         if known.ndim > 1:
             predicted = predicted[:, : recording.n_bins]
-        truths.append(truth[known])
+        if target in recording.targets:
+            truths.append(recording.targets[target][known])
         flat.append(predicted[known[:, : predicted.shape[1]] if known.ndim > 1 else known])
         start = stop
     return np.concatenate(truths), np.concatenate(flat)

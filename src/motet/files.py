@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from motet.errors import InputError
 
+STALE_SECONDS = 24 * 3600
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path in the same folder, moved onto `path` when the block ends without an error.
+
+    What a killed process left of an earlier write to `path` is removed once it is a day old.
 
     Raises:
         InputError: if the folder cannot be written or the disk is full; `path` is then as it was.
@@ -30,7 +36,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        prefix, suffix = f".{path.stem[:100]}-", f".partial{path.suffix}"
+        _remove_stale(path.parent, prefix, suffix)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -52,6 +60,14 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a whole text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _remove_stale(folder: Path, prefix: str, suffix: str) -> None:
+    """Remove temporary files of a target that nobody has written to for a day."""
+    for old in folder.glob(f"{glob.escape(prefix)}????????{glob.escape(suffix)}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > STALE_SECONDS:
+                old.unlink()
 
 
 def _umask() -> int:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
@@ -16,7 +16,20 @@ def a_recording(name="a", n_trials=20, n_individuals=4, n_bins=6, seed=0, **fiel
     rng = np.random.default_rng(seed)
     targets = {"side": np.arange(n_trials) % 2, "drive": rng.normal(size=(n_trials, n_bins))}
     counts = rng.poisson(2.0, (n_trials, n_individuals, n_bins))
-    return Recording.from_trials(counts, name=name, targets=targets, **fields)
+    levels = {"drive": "bin"}
+    return Recording.from_trials(counts, name=name, targets=targets, target_levels=levels, **fields)
+
+
+def a_target(values, name="b", level="trial"):
+    return Recording.from_trials(np.ones((20, 4, 6)), name=name, targets={"y": values}, target_levels={"y": level})
+
+
+def a_bare_recording(n_trials=20):
+    return Recording.from_trials(np.ones((n_trials, 3, 6)), name="bare")
+
+
+def ids_tested(dataset, **options):
+    return {r.name: r.trial_ids.tolist() for r in dataset.split(**options)[1].recordings}
 
 
 @given(st.lists(st.integers(0, 29), min_size=1, max_size=12))
@@ -45,8 +58,7 @@ def test_a_batch_is_as_long_as_its_longest_trial():
 
 
 def test_a_target_that_a_recording_lacks_is_unknown_in_its_trials():
-    bare = Recording.from_trials(np.ones((2, 3, 6)), name="bare")
-    batch = PopulationDataset([a_recording(), bare]).batch([0, 20])
+    batch = PopulationDataset([a_recording(), a_bare_recording()]).batch([0, 20])
     assert batch.targets["side"].tolist() == [0, -1]
     assert batch.targets["drive"][1].isnan().all()
 
@@ -60,6 +72,76 @@ def test_folds_are_those_of_scikit_learn():
     for (train, test), (train_rows, test_rows) in zip(folds, expected, strict=True):
         assert train.recordings[0].trial_ids.tolist() == train_rows.tolist()
         assert test.recordings[0].trial_ids.tolist() == test_rows.tolist()
+
+
+def test_folds_and_parts_of_one_recording_without_strata_are_a_plain_shuffle():
+    dataset = PopulationDataset(a_recording(n_trials=23))
+    folds = dataset.folds(4, n_repeats=2, seed=3)
+    expected = RepeatedKFold(n_splits=4, n_repeats=2, random_state=3).split(np.zeros(23))
+    for (_, test), (_, test_rows) in zip(folds, expected, strict=True):
+        assert test.recordings[0].trial_ids.tolist() == test_rows.tolist()
+    for fraction, n_tested in ((0.01, 1), (0.2, 5), (0.5, 12), (0.65, 15)):
+        chosen = np.random.default_rng(7).permutation(23)[:n_tested]
+        assert ids_tested(dataset, test=fraction, seed=7) == {"a": sorted(chosen.tolist())}
+
+
+@given(
+    fraction=st.floats(0.05, 0.95),
+    counts=st.lists(st.integers(2, 30), min_size=2, max_size=6),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_stratified_split_keeps_the_fraction_in_all_and_in_every_class(fraction, counts, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    recording = Recording.from_trials(np.ones((len(labels), 2, 3)), targets={"side": labels})
+    train, test = PopulationDataset(recording).split(test=fraction, stratify="side", seed=seed)
+    assert len(train) + len(test) == len(labels)
+    assert len(test) == min(max(1, round(fraction * len(labels))), len(labels) - 1)
+    tested = np.bincount(test.recordings[0].targets["side"], minlength=len(counts))
+    assert (np.abs(tested - fraction * np.asarray(counts)) <= 1.5).all()
+
+
+@pytest.mark.parametrize("fraction", [0.4, 0.65, 0.8])
+def test_a_stratified_split_tests_the_fraction_asked_for(fraction):
+    _, test = PopulationDataset(a_recording(n_trials=40)).split(test=fraction, stratify="side")
+    assert len(test) == 40 * fraction
+    assert test.recordings[0].targets["side"].sum() == 20 * fraction
+
+
+def test_a_stratified_split_depends_on_its_seed():
+    dataset = PopulationDataset(a_recording())
+    ids = [ids_tested(dataset, stratify="side", seed=seed)["a"] for seed in (0, 0, 1)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("stratify", [None, "side"])
+def test_no_recording_vanishes_from_a_split_or_a_fold_by_trial(stratify):
+    sizes = {"a": 100, "b": 12, "c": 10}
+    dataset = PopulationDataset([a_recording(name, n_trials=size) for name, size in sizes.items()])
+    for seed in range(5):
+        options = {"stratify": stratify, "seed": seed}
+        for train, test in [dataset.split(test=0.1, **options), *dataset.folds(5, **options)]:
+            assert [r.name for r in train.recordings] == [r.name for r in test.recordings] == list(sizes)
+    assert {name: len(ids) for name, ids in ids_tested(dataset, test=0.1).items()} == {"a": 10, "b": 1, "c": 1}
+
+
+def test_the_one_trial_of_a_recording_stays_in_training():
+    dataset = PopulationDataset([a_recording(), a_bare_recording(n_trials=1)])
+    for seed in range(5):
+        train, test = dataset.split(test=0.5, seed=seed)
+        assert [r.name for r in train.recordings] == ["a", "bare"]
+        assert [r.name for r in test.recordings] == ["a"]
+    with pytest.raises(InputError, match="5 folds of 1 trials in recording 'bare'; leave it out"):
+        list(dataset.folds(5))
+
+
+def test_trials_of_a_recording_without_the_target_are_a_stratum_of_their_own():
+    dataset = PopulationDataset([a_recording(), a_bare_recording(n_trials=6)])
+    assert dataset.count_rarest("side") == 10
+    for train, test in [dataset.split(test=0.25, stratify="side"), *dataset.folds(3, stratify="side")]:
+        assert {r.name for r in train.recordings} == {r.name for r in test.recordings} == {"a", "bare"}
+        sides = np.bincount(test.recordings[0].targets["side"])
+        assert abs(sides[0] - sides[1]) <= 1
 
 
 @pytest.mark.parametrize("stratify", [None, "side"])
@@ -119,6 +201,21 @@ def test_classes_and_padding_of_any_dtype_become_tensors():
     assert "name" not in batch.targets
 
 
+def unlike(first, second, level="trial"):
+    return PopulationDataset([a_target(first, "a"), a_target(second, "b", level)])
+
+
+def two_recordings():
+    return PopulationDataset([a_recording(), a_target((np.arange(20) == 19).astype(int))])
+
+
+def test_recordings_may_differ_in_rounding_and_in_the_width_of_their_integers():
+    labels = np.arange(20) % 2
+    assert len(unlike(labels, labels.astype(np.int8))) == len(unlike(labels, labels == 1)) == 40
+    third = 1 / 3
+    assert len(PopulationDataset([a_recording(bin_seconds=0.1 + 0.2), a_recording("b", bin_seconds=0.9 * third)])) == 40
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -135,6 +232,29 @@ def test_classes_and_padding_of_any_dtype_become_tensors():
         (lambda: list(PopulationDataset(a_recording()).folds(11, stratify="side")), "too few for 11 folds"),
         (lambda: list(PopulationDataset(a_recording()).folds(2, by="time", gap_seconds=1e9)), "leaves 0 trials"),
         (lambda: list(PopulationDataset(a_recording()).folds(2, by="time", n_repeats=2)), "n_repeats=1"),
+        (lambda: list(two_recordings().folds(2, by="recording", n_repeats=2)), "n_repeats=1"),
+        (lambda: list(PopulationDataset(a_recording()).folds(2, by="time", gap_seconds=-1.0)), "gap_seconds is -1"),
+        (lambda: PopulationDataset(a_recording()).split(by="time", gap_seconds=np.nan), "gap_seconds is nan"),
+        (lambda: list(PopulationDataset(a_recording()).folds(1, by="time")), "n_folds is 1"),
+        (lambda: list(PopulationDataset(a_recording()).folds(0)), "n_folds is 0"),
+        (lambda: list(PopulationDataset(a_recording()).folds(2.0)), "n_folds is 2.0"),
+        (lambda: list(PopulationDataset(a_recording()).folds(2, n_repeats=0)), "n_repeats is 0"),
+        (lambda: list(PopulationDataset(a_recording()).folds(2, seed=-1)), "seed is -1"),
+        (lambda: PopulationDataset(a_recording()).split(seed=-1), "seed is -1"),
+        (lambda: PopulationDataset(a_recording()).split(seed=0.5), "seed is 0.5"),
+        (lambda: PopulationDataset(a_recording()).split(seed=None), "seed is None"),
+        (lambda: two_recordings().split(by="recording", stratify="side", test=0.5), "only splits by trial"),
+        (lambda: two_recordings().split(test=0.5, stratify="y"), "class 1 of 'y' in recording 'b' has 1 trials"),
+        (lambda: PopulationDataset(a_bare_recording(1)).split(), "only one trial"),
+        (lambda: PopulationDataset(a_recording()).select([True] * 19), "there are 20: .*a mask of that many"),
+        (lambda: PopulationDataset(a_recording()).select([20]), "positions from 0 to 19"),
+        (lambda: PopulationDataset(a_recording()).select([]), "nothing is selected of the trials; there are 20"),
+        (lambda: PopulationDataset(a_recording()).select(np.zeros(20, dtype=bool)), "nothing is selected"),
+        (lambda: unlike(np.zeros(20, dtype=int), np.zeros(20)), "integer per trial in recording 'a' and float per"),
+        (lambda: unlike(np.zeros(20, dtype=int), np.full(20, "x")), "'a' and string per trial in 'b'"),
+        (lambda: unlike(np.zeros((20, 2)), np.zeros((20, 3))), "of shape \\(2,\\) in recording 'a'"),
+        (lambda: unlike(np.zeros((20, 6)), np.zeros((20, 6)), "bin"), "per trial of shape .* per bin in 'b'"),
+        (lambda: PopulationDataset([a_recording(bin_seconds=0.1), a_recording("b", bin_seconds=0.2)]), "bins last 0.1"),
     ],
 )
 def test_bad_input_is_one_clear_error(make, words):

@@ -43,6 +43,7 @@ def example(n_trials: int = 6, n_individuals: int = 4, n_bins: int = 5, seed: in
             "mass": rng.normal(size=(n_trials, n_individuals)),
             "linked": rng.random((n_trials, n_individuals, n_individuals)) > 0.5,
         },
+        target_levels={"mass": "individual"},
         bin_seconds=0.1,
         subject="Ünit",
         name="a/b",
@@ -73,17 +74,23 @@ def recordings(draw: st.DrawFn) -> Recording:
     }
     levels = draw(st.dictionaries(text.filter(str.isprintable), st.sampled_from(sorted(leading)), max_size=3))
     kinds = st.sampled_from([np.int64, np.float32, np.float64, np.bool_, np.dtype("<U3"), np.dtype(">i2")])
+
+    def target_arrays(size: tuple[int, ...]) -> st.SearchStrategy[Any]:
+        return kinds.flatmap(lambda kind: hnp.arrays(kind, size)).filter(
+            lambda array: array.dtype.kind != "f" or not np.isinf(array).any()
+        )
+
     return Recording(
         values=draw(hnp.arrays(np.float32, shape, elements=finite)),
         observed=observed,
         individual_ids=tuple(draw(st.lists(text, min_size=shape[1], max_size=shape[1], unique=True))),
-        targets={name: draw(hnp.arrays(draw(kinds), leading[level])) for name, level in levels.items()},
+        targets={name: draw(target_arrays(leading[level])) for name, level in levels.items()},
         target_levels=levels,
         bin_seconds=draw(st.floats(1e-6, 1e6)),
         subject=draw(text),
         name=draw(text),
         trial_ids=draw(hnp.arrays(np.int64, shape[0])),
-        trial_start_seconds=draw(hnp.arrays(np.float64, shape[0])),
+        trial_start_seconds=draw(hnp.arrays(np.float64, shape[0], elements=finite)),
     )
 
 

@@ -150,12 +150,13 @@ def test_the_order_of_time_matters(kind):
 def test_amplitude_is_kept(kind):
     """The released model maps 10 and 300 Hz to nearly the same direction (cosine .997)."""
     model = a_model(kind)
-    low, high = (
-        encode(model, Recording.from_trials(np.full((1, 1, 6), v), individual_ids=IDS[:1])) for v in (-0.5, 2.0)
+    levels = (0.0, 1.0, 4.0, -4.0)
+    none, low, high, negative = (
+        encode(model, Recording.from_trials(np.full((1, 1, 6), level), individual_ids=IDS[:1])).individual.flatten()
+        for level in levels
     )
-    cosine = torch.cosine_similarity(low.individual.flatten(), high.individual.flatten(), dim=0)
-    assert cosine < 0.9
-    assert high.individual.norm() > low.individual.norm()
+    assert torch.cosine_similarity(high, negative, dim=0) < 0.9
+    assert (high - none).norm() > 2 * (low - none).norm()
 
 
 def test_identity_travels_with_the_id():

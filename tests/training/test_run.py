@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -36,18 +37,55 @@ def test_settings_survive_plain_text():
 def test_other_settings_are_refused_and_the_same_accepted(tmp_path):
     run = Run(tmp_path)
     run.write_settings({"seed": 0, "width": 8})
+    run.part("folds/00").write_results({"score": 1.0})
     run.write_settings({"seed": 0, "width": 8})
     with pytest.raises(InputError, match=r"other settings \(width differ\)"):
         run.write_settings({"seed": 0, "width": 9})
+    assert run.read_settings() == {"seed": 0, "width": 8}
+
+
+def test_a_run_without_any_work_takes_other_settings(tmp_path):
+    run = Run(tmp_path)
+    run.write_settings({"folds": 30})
+    run.write_settings({"folds": 5})
+    assert run.read_settings() == {"folds": 5}
+
+
+def test_settings_that_an_older_version_did_not_know_are_not_compared(tmp_path):
+    run = Run(tmp_path)
+    older = as_plain(TrainingSettings())
+    del older["compile"]
+    run.write_settings({"training": older, "auxiliary": {"velocity": 0.5}})
+    run.write_results({})
+    same = {"training": TrainingSettings(), "auxiliary": {"velocity": 0.5}, "new": 1}
+    run.write_settings(same)
+    with pytest.raises(InputError, match=r"\(training.max_steps differ\)"):
+        run.write_settings({**same, "training": TrainingSettings(max_steps=7)})
+    with pytest.raises(InputError, match=r"\(auxiliary differ\)"):
+        run.write_settings({**same, "auxiliary": {"velocity": 0.5, "speed": 0.5}})
 
 
 @pytest.mark.parametrize("name", ["settings.yaml", "results.json"])
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"3", b"!!python/object/apply:os.system ['true']"])
+@pytest.mark.parametrize(
+    "content", [b"{", b"\xff\xfe", b"3", b"[]", b'"a"', b"!!python/object/apply:os.system ['true']"]
+)
 def test_damaged_text_is_one_clear_error(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     run = Run(tmp_path)
     with pytest.raises(InputError, match="damaged|no readable"):
         run.read_settings() if name == "settings.yaml" else run.read_results()
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch\n", b"epoch,loss\n1,x\n", b"\xff\xfe", b"epoch,loss\n1\n"])
+def test_a_damaged_history_says_what_to_delete(tmp_path, content):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(InputError, match="history.csv is damaged.*delete it and run again"):
+        Run(tmp_path).read_history()
+
+
+def test_a_name_too_long_for_a_folder_is_one_clear_error():
+    with pytest.raises(InputError, match="choose another name"):
+        Run("x" * 300)
 
 
 def test_an_absent_file_is_one_clear_error(tmp_path):
@@ -69,3 +107,29 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         fail()
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "old"
+
+
+def test_what_a_killed_write_left_goes_after_a_day_and_nothing_else_does(tmp_path):
+    names = {
+        "stale": ".a-abcdefgh.partial.txt",
+        "young": ".a-ijklmnop.partial.txt",
+        "of another": ".b-abcdefgh.partial.txt",
+        "hidden": ".a-backup.txt",
+    }
+    for kind, name in names.items():
+        (tmp_path / name).write_text(kind)
+        if kind != "young":
+            os.utime(tmp_path / name, (0, 0))
+    write_text(tmp_path / "a.txt", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {*names.values(), "a.txt"} - {names["stale"]}
+
+
+def test_the_temporary_file_of_a_write_is_one_that_is_cleared_later(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+        kept = tmp_path / temporary.name
+        saved = kept.read_text()
+    kept.write_text(saved)
+    os.utime(kept, (0, 0))
+    write_text(tmp_path / "a.txt", "new")
+    assert not kept.exists()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold, StratifiedKFold
+from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold
 from torch import Tensor
 
 from motet.data.batch import Batch
-from motet.data.recording import Recording
+from motet.data.recording import Recording, selected_positions
 from motet.errors import InputError, did_you_mean
 
 SplitBy = Literal["trial", "time", "recording", "subject"]
@@ -23,11 +24,11 @@ class PopulationDataset:
     """Recordings seen as one list of trials, first recording first.
 
     Args:
-        recordings: one or more, with the same number of features; individuals, trials and
-            lengths may differ.
+        recordings: one or more, with the same number of features and width of bins, and targets of one name alike;
+            individuals, trials, lengths and which targets there are may differ.
 
     Raises:
-        InputError: if there is none, features differ, or two recordings share a name.
+        InputError: if there is none, two recordings share a name, or what must be alike differs.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(2.0, (20, 5, 8))
@@ -49,6 +50,7 @@ class PopulationDataset:
         names = [recording.name for recording in self.recordings]
         if len(set(names)) < len(names):
             raise InputError(f"two recordings share a name, of {names}; give each a name of its own.")
+        _check_alike(self.recordings)
         sizes = [recording.n_trials for recording in self.recordings]
         self.recording_index: NDArray[np.int64] = np.repeat(np.arange(len(sizes)), sizes)
         self.trial_index: NDArray[np.int64] = np.concatenate([np.arange(size) for size in sizes])
@@ -73,8 +75,12 @@ class PopulationDataset:
         return PopulationDataset([change(recording) for recording in self.recordings])
 
     def select(self, trials: ArrayLike) -> PopulationDataset:
-        """The dataset of some trials, by position in the whole list (or a mask); recordings left empty go."""
-        chosen = np.arange(len(self))[np.asarray(trials)]
+        """The dataset of some trials, by position in the whole list (or a mask); recordings left empty go.
+
+        Raises:
+            InputError: if a mask has another length, a position is out of range, or nothing is selected.
+        """
+        chosen = selected_positions(trials, len(self), what="trials")
         of_recording = self.recording_index[chosen]
         return PopulationDataset(
             [
@@ -109,16 +115,19 @@ class PopulationDataset:
         """Part the dataset in two: train and test.
 
         Args:
-            by: "trial": random trials. "time": the last part of each recording. "recording" and
+            by: "trial": random trials of each recording. "time": the last part of each recording. "recording" and
                 "subject": whole ones.
-            test: the fraction to test on; or, for recordings and subjects, their names.
-            stratify: a class target per trial whose proportions both parts keep.
+            test: the fraction to test on; or, for recordings and subjects, their names. By trial, every recording
+                has this fraction tested, at least one trial, and at least one left to train.
+            stratify: by trial, a class target per trial whose proportions both parts keep. Trials of a recording
+                without it are one more class.
             gap_seconds: by time, what is left out between the parts; by default one trial's length.
             seed: of the random choice.
 
         Raises:
             InputError: if a part would be empty, or a class too rare to stratify.
         """
+        _check_split(by, stratify=stratify, gap_seconds=gap_seconds, seed=seed)
         if by in ("recording", "subject") and not isinstance(test, (int, float)):
             names = self._groups(by)
             for name in test:
@@ -127,19 +136,21 @@ class PopulationDataset:
             return self._parts(np.isin(names, list(test)))
         if not isinstance(test, (int, float)) or not 0 < test < 1:
             raise InputError(f"test is {test!r}; give a fraction between 0 and 1 (names only by recording or subject).")
-        n_folds = max(2, round(1 / test))
         if by == "time":
             return self._parts(*self._time_block(1 - test, 1.0, gap_seconds))
-        groups, first = np.unique(self._groups(by), return_index=True)
-        n_test = max(1, round(test * len(groups)))
-        if len(groups) < 2:
-            raise InputError(f"there is only one {by}, {groups[0]!r}; it cannot be split by {by}.")
-        if stratify is None:
-            chosen = np.random.default_rng(seed).permutation(len(groups))[:n_test]
-        else:
-            labels = self._strata(stratify, first, n_folds)
-            _, chosen = next(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels))
-        return self._parts(np.isin(self._groups(by), groups[chosen]))
+        names = self._groups(by)
+        groups, first = np.unique(names, return_index=True)
+        within = self.recording_index[first] if by == "trial" else np.zeros(len(groups), dtype=np.int64)
+        if np.bincount(within).max() < 2:
+            where = " in each recording" if within.any() else f", {groups[0]!r}"
+            raise InputError(f"there is only one {by}{where}; it cannot be split by {by}.")
+        strata = within if stratify is None else self._strata(stratify, least=2, of="parts")
+        rng = np.random.default_rng(seed)
+        chosen = [
+            members[_draw(strata[members], test, rng)]
+            for members in (np.flatnonzero(within == index) for index in np.unique(within))
+        ]
+        return self._parts(np.isin(names, groups[np.concatenate(chosen)]))
 
     def folds(
         self,
@@ -153,30 +164,38 @@ class PopulationDataset:
     ) -> Iterator[tuple[PopulationDataset, PopulationDataset]]:
         """Cross-validation: `n_folds` times `n_repeats` pairs of train and test.
 
-        By trial the folds are those of scikit-learn's RepeatedStratifiedKFold (RepeatedKFold without
-        `stratify`); by time they are contiguous blocks. Arguments as for `split`.
+        By trial the folds are those of scikit-learn's RepeatedStratifiedKFold, over recordings and classes
+        (RepeatedKFold for one recording without `stratify`); by time they are contiguous blocks. Arguments as for
+        `split`.
 
         Raises:
-            InputError: if there are fewer trials (or recordings, or subjects) than folds.
+            InputError: if a recording has fewer trials (or the dataset fewer recordings or subjects) than folds.
         """
+        _check_split(by, stratify=stratify, gap_seconds=gap_seconds, seed=seed)
+        _check_whole("n_folds", n_folds, least=2)
+        _check_whole("n_repeats", n_repeats, least=1)
+        if by != "trial" and n_repeats != 1:
+            raise InputError(f"folds by {by} are not repeated; give n_repeats=1.")
         if by == "time":
-            if n_repeats != 1:
-                raise InputError("folds by time are always the same blocks; give n_repeats=1.")
             for fold in range(n_folds):
                 yield self._parts(*self._time_block(fold / n_folds, (fold + 1) / n_folds, gap_seconds))
             return
         names = self._groups(by)
         groups, first = np.unique(names, return_index=True)
-        if len(groups) < n_folds or n_folds < 2:
-            raise InputError(f"{n_folds} folds of {len(groups)} {by}s; give from 2 to {len(groups)} folds.")
+        of_recording = self.recording_index[first]
+        sizes = np.bincount(of_recording) if by == "trial" else np.array([len(groups)])
+        if (fewest := sizes.min()) < n_folds:
+            where = f" in recording {self.recordings[sizes.argmin()].name!r}" if len(sizes) > 1 else ""
+            advice = f"give from 2 to {fewest} folds" if fewest > 1 else "leave it out"
+            raise InputError(f"{n_folds} folds of {fewest} {by}s{where}; {advice}, or fold by something else.")
         if by != "trial":
             folds = KFold(n_folds, shuffle=True, random_state=seed).split(groups)
-        elif stratify is None:
+        elif stratify is None and len(sizes) == 1:
             folds = RepeatedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed).split(groups)
         else:
-            labels = self._strata(stratify, first, n_folds)
+            strata = of_recording if stratify is None else self._strata(stratify, least=n_folds, of="folds")
             splitter = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
-            folds = splitter.split(labels, labels)
+            folds = splitter.split(strata, strata)
         for _, test in folds:
             yield self._parts(np.isin(names, groups[test]))
 
@@ -198,42 +217,47 @@ class PopulationDataset:
                 return np.asarray([r.name for r in self.recordings])[self.recording_index]
             case "subject":
                 return np.asarray([r.subject for r in self.recordings])[self.recording_index]
-            case "trial":
+            case _:
                 ids = np.concatenate([r.trial_ids for r in self.recordings if r.trial_ids is not None])
                 _, group = np.unique(np.stack([self.recording_index, ids]), axis=1, return_inverse=True)
                 return np.asarray(group).reshape(-1)
-            case _:
-                raise did_you_mean(str(by), ["trial", "time", "recording", "subject"], what="way to split")
 
     def count_rarest(self, target: str) -> int:
         """Trials of the rarest class of a target, where it is rarest; 0 if it has no classes per trial."""
-        labels = self._labels(target)
-        if labels is None:
-            return 0
-        _, first = np.unique(self._groups("trial"), return_index=True)
-        return int(np.unique(labels[first], return_counts=True)[1].min())
+        found = self._classes(target)
+        return 0 if found is None else found[1]
 
-    def _strata(self, target: str, first: NDArray[np.int64], n_folds: int) -> NDArray[Any]:
-        """For each group, of which `first` is the first trial, the class whose proportion folds keep."""
-        labels = self._labels(target)
-        if labels is None:
+    def _strata(self, target: str, *, least: int, of: str) -> NDArray[np.int64]:
+        """For each trial id a number for its recording and its class there, each of which has at least `least`."""
+        found = self._classes(target)
+        if found is None:
             raise InputError(f"target {target!r} is not one class per trial; stratify by one that is, or by none.")
-        classes, counts = np.unique(labels[first], return_counts=True)
-        if counts.min() < n_folds:
+        strata, n_rarest, rarest = found
+        if n_rarest < least:
             raise InputError(
-                f"class {classes[counts.argmin()]} of {target!r} has {counts.min()} trials, too few for {n_folds} "
-                "folds; give fewer folds, or stratify=None."
+                f"{rarest} has {n_rarest} trials, too few for {least} {of}; give fewer {of}, or stratify=None."
             )
-        return labels[first]
+        return strata
 
-    def _labels(self, target: str) -> NDArray[Any] | None:
-        """For each trial the recording and its class of `target`, or None if it is not one class per trial."""
-        self.target_values(target)
-        values = [recording.target(target) for recording in self.recordings]
-        if any(labels.ndim > 1 or labels.dtype.kind == "f" for labels in values):
+    def _classes(self, target: str) -> tuple[NDArray[np.int64], int, str] | None:
+        """For each trial id a number for its recording and its class there; the rarest class, counted and in words.
+
+        Trials of a recording without the target are one more class, unknown, which is not counted. None if the target
+        is not one class per trial.
+        """
+        if any(values.ndim > 1 or values.dtype.kind == "f" for values in self.target_values(target)):
             return None
-        named = zip(self.recordings, values, strict=True)
-        return np.concatenate([np.char.add(f"{r.name} ", labels.astype(str)) for r, labels in named])
+        strata, rarest = [], []
+        for number, recording in enumerate(self.recordings):
+            _, first = np.unique(np.asarray(recording.trial_ids), return_index=True)
+            is_known = target in recording.targets
+            labels = recording.targets[target][first].astype(str) if is_known else np.full(len(first), "unknown")
+            classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+            strata.append(codes + number * len(self))
+            if is_known:
+                words = f"class {classes[counts.argmin()]} of {target!r} in recording {recording.name!r}"
+                rarest.append((int(counts.min()), words))
+        return np.concatenate(strata), *min(rarest)
 
     def _time_block(
         self, start: float, stop: float, gap_seconds: float | None
@@ -314,3 +338,52 @@ class PopulationDataset:
                 place: Any = (torch.from_numpy(rows), *(slice(size) for size in cut.shape[1 : 1 + len(lead)]))
                 tensors[name][place] = torch.as_tensor(np.ascontiguousarray(cut)).to(tensors[name].dtype)
         return tensors
+
+
+def _check_alike(recordings: Sequence[Recording]) -> None:
+    """Refuse recordings whose bins, or targets of one name, do not mean the same."""
+    first = recordings[0]
+    having: dict[str, tuple[str, str]] = {}
+    for recording in recordings:
+        if abs(recording.bin_seconds - first.bin_seconds) > 1e-9 * first.bin_seconds:
+            raise InputError(
+                f"bins last {first.bin_seconds:g} s in recording {first.name!r} and {recording.bin_seconds:g} s in "
+                f"{recording.name!r}; bin them alike."
+            )
+        for target, values in recording.targets.items():
+            level = recording.target_levels[target]
+            rest = values.shape[{"trial": 1, "bin": 2, "individual": 2, "pair": 3}[level] :]
+            kind = {"b": "integer", "i": "integer", "u": "integer", "f": "float"}.get(values.dtype.kind, "string")
+            words = f"{kind} per {level}" + (f" of shape {rest}" if rest else "")
+            known, where = having.setdefault(target, (words, recording.name))
+            if words != known:
+                raise InputError(
+                    f"target {target!r} is {known} in recording {where!r} and {words} in {recording.name!r}; "
+                    "make them alike, or give one of them another name."
+                )
+
+
+def _check_split(by: str, *, stratify: str | None, gap_seconds: float | None, seed: int) -> None:
+    if by not in get_args(SplitBy):
+        raise did_you_mean(str(by), get_args(SplitBy), what="way to split")
+    if stratify is not None and by != "trial":
+        raise InputError(f"stratify is {stratify!r}, and only splits by trial are stratified; give stratify=None.")
+    if gap_seconds is not None and not 0 <= gap_seconds < np.inf:
+        raise InputError(f"gap_seconds is {gap_seconds}; give a number of seconds from 0, or None.")
+    _check_whole("seed", seed, least=0)
+
+
+def _check_whole(name: str, value: int, *, least: int) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= value < 2**32:
+        raise InputError(f"{name} is {value!r}; give a whole number from {least} to below 2**32.")
+
+
+def _draw(strata: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Random positions, `fraction` of all but at least one and never all; of every stratum nearly that fraction."""
+    order = rng.permutation(len(strata))
+    _, stratum, sizes = np.unique(strata[order], return_inverse=True, return_counts=True)
+    rank = np.empty(len(strata))
+    rank[np.argsort(stratum, kind="stable")] = np.concatenate([np.arange(size) for size in sizes])
+    place = (rank + 0.5) / sizes[stratum]  # within its stratum, from 0 to 1
+    n_drawn = min(max(1, round(fraction * len(strata))), len(strata) - 1)
+    return order[np.argsort(place, kind="stable")[:n_drawn]]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.settings_checks import check_choices
 
 Statistic = Literal["individual", "shared", "none"]
 
@@ -35,6 +36,11 @@ class PreprocessSettings:
     centre: Statistic = "individual"
     scale: Statistic = "shared"
     minimum_std: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.minimum_std < 0:
+            raise InputError(f"preprocess.minimum_std is {self.minimum_std}; give a number from 0.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +89,7 @@ class Preprocess:
         means = {"individual": mean, "shared": shared_mean, "none": np.zeros_like(shared_mean)}
         variances = {"individual": variance, "shared": shared_variance, "none": np.ones_like(shared_mean)}
         std = np.maximum(np.sqrt(variances[settings.scale]), settings.minimum_std)
+        std = np.where(std > 0, std, 1)  # a constant feature of an active individual
         return cls(settings, kept, silent, means[settings.centre].astype(np.float32), std.astype(np.float32))
 
     def __call__(self, dataset: PopulationDataset) -> PopulationDataset:

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from motet.errors import InputError, did_you_mean
 
 Level = Literal["trial", "bin", "individual", "pair"]
+MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,14 +41,15 @@ class Recording:
         bin_seconds: width of a time bin, in seconds.
         subject: the animal or system.
         name: what the recording is called.
-        target_levels: the level of each target; read off the shapes where they leave no doubt.
+        target_levels: the level of each target; read off the shapes where they leave no doubt. Floats (trial, 3) or
+            fewer do: they may be bins, individuals or coordinates.
         trial_ids: (trial,) int; windows cut from one trial share its id, so that no split can part them.
-        trial_start_seconds: (trial,) start of each trial on the recording's clock; by default
+        trial_start_seconds: (trial,) float, start of each trial on the recording's clock; by default
             trials follow one another without a break.
 
     Raises:
-        InputError: if shapes disagree, ids repeat, observed values are not finite, or a
-            target's level is ambiguous.
+        InputError: if shapes disagree, ids repeat, values are not finite, a target is infinite, or its level is
+            ambiguous.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(2.0, (20, 5, 8))
@@ -78,16 +81,18 @@ class Recording:
             for name, target in self.targets.items()
         }
         set_field("target_levels", levels)
-        if self.trial_ids is None:
-            set_field("trial_ids", np.arange(n_trials))
-        if self.trial_start_seconds is None:
-            set_field("trial_start_seconds", np.arange(n_trials) * (n_bins * float(self.bin_seconds)))
-        for field in ("trial_ids", "trial_start_seconds"):
-            if np.shape(getattr(self, field)) != (n_trials,):
+        ids = np.arange(n_trials) if self.trial_ids is None else np.asarray(self.trial_ids)
+        starts = np.arange(n_trials) * (n_bins * float(self.bin_seconds))
+        if self.trial_start_seconds is not None:
+            starts = np.asarray(self.trial_start_seconds)
+        for field, given, kinds in (("trial_ids", ids, "iu"), ("trial_start_seconds", starts, "iuf")):
+            if given.shape != (n_trials,) or given.dtype.kind not in kinds or not np.isfinite(given).all():
                 raise InputError(
-                    f"{field} of recording {self.name!r} has shape {np.shape(getattr(self, field))}; "
-                    f"give one number per trial, shape ({n_trials},)."
+                    f"{field} of recording {self.name!r} has shape {given.shape} and type {given.dtype}; give one "
+                    f"{'integer' if kinds == 'iu' else 'finite number'} per trial, shape ({n_trials},)."
                 )
+        set_field("trial_ids", ids.astype(np.int64, copy=False))
+        set_field("trial_start_seconds", starts.astype(np.float64, copy=False))
 
     @classmethod
     def from_trials(
@@ -168,9 +173,16 @@ class Recording:
         individuals: ArrayLike | slice = slice(None),
         bins: slice = slice(None),
     ) -> Recording:
-        """The recording restricted to some trials, individuals (positions or masks) and a range of bins."""
-        trials = trials if isinstance(trials, slice) else np.asarray(trials)
-        individuals = individuals if isinstance(individuals, slice) else np.asarray(individuals)
+        """The recording restricted to some trials, individuals (positions or masks) and a range of bins.
+
+        Raises:
+            InputError: if a mask has another length, a position is out of range, or nothing is selected.
+        """
+        if not isinstance(trials, slice):
+            trials = selected_positions(trials, self.n_trials, what=f"trials of recording {self.name!r}")
+        if not isinstance(individuals, slice):
+            what = f"individuals of recording {self.name!r}"
+            individuals = selected_positions(individuals, self.n_individuals, what=what)
 
         def select_target(name: str) -> NDArray[Any]:
             target = self.targets[name][trials]
@@ -216,11 +228,30 @@ class Recording:
                 f"windows of {length} bins every {stride} do not fit recording {self.name!r} with "
                 f"{self.n_bins} bins; choose a length from 1 to {self.n_bins} and a stride of at least 1."
             )
-        cuts = [self.select(bins=slice(start, start + length)) for start in range(0, final + 1, stride)]
-        cuts = [cut.select(trials=cut.bin_is_observed.all(1)) for cut in cuts if cut.bin_is_observed.all(1).any()]
-        if not cuts:
+        seen = sliding_window_view(self.bin_is_observed, length, axis=1)[:, : final + 1 : stride].all(axis=-1)
+        if not seen.any():
             raise InputError(f"no trial of recording {self.name!r} has {length} observed bins in a row.")
-        return concatenate_trials(cuts)
+        order, trials = np.nonzero(seen.T)  # windows by their start, then by trial
+        starts = order * stride
+
+        def cut(array: NDArray[Any], axis: int) -> NDArray[Any]:
+            """Windows over the axis of time of a (trial, …, time, …) array."""
+            windows = np.moveaxis(sliding_window_view(array, length, axis=axis), axis, 1)
+            return np.ascontiguousarray(np.moveaxis(windows, -1, axis + 1)[trials, starts])
+
+        assert self.trial_ids is not None
+        assert self.trial_start_seconds is not None
+        return dataclasses.replace(
+            self,
+            values=cut(self.values, 2),
+            observed=cut(self.observed, 2),
+            targets={
+                name: cut(target, 1) if self.target_levels[name] == "bin" else target[trials]
+                for name, target in self.targets.items()
+            },
+            trial_ids=self.trial_ids[trials],
+            trial_start_seconds=self.trial_start_seconds[trials] + starts * self.bin_seconds,
+        )
 
     def __repr__(self) -> str:
         targets = ", ".join(f"{name} per {level}" for name, level in self.target_levels.items())
@@ -231,21 +262,28 @@ class Recording:
         )
 
 
-def concatenate_trials(recordings: Sequence[Recording]) -> Recording:
-    """One recording of all trials, of recordings with the same individuals, bins and targets."""
-    first = recordings[0]
+def selected_positions(chosen: ArrayLike, size: int, *, what: str) -> NDArray[np.int64]:
+    """The positions, from 0 to below `size`, that a list of positions or a mask of length `size` chooses.
 
-    def joined(values: list[Any]) -> NDArray[Any]:
-        return np.concatenate(values, axis=0)
+    Raises:
+        InputError: if it is neither, a position is out of range, or nothing is chosen.
 
-    return dataclasses.replace(
-        first,
-        values=joined([recording.values for recording in recordings]),
-        observed=joined([recording.observed for recording in recordings]),
-        targets={name: joined([r.targets[name] for r in recordings]) for name in first.targets},
-        trial_ids=joined([recording.trial_ids for recording in recordings]),
-        trial_start_seconds=joined([recording.trial_start_seconds for recording in recordings]),
-    )
+    Example:
+        >>> selected_positions([True, False, True], 3, what="trials")
+        array([0, 2])
+    """
+    array = np.asarray(chosen)
+    allowed = f"there are {size}: give positions from 0 to {size - 1}, or a mask of that many"
+    is_mask = array.dtype == np.bool_
+    if array.size == 0 or (is_mask and not array.any()):
+        raise InputError(f"nothing is selected of the {what}; {allowed}.")
+    if array.ndim != 1 or array.dtype.kind not in "biu" or (is_mask and len(array) != size):
+        raise InputError(f"{what} are selected by an array {array.shape} of {array.dtype}; {allowed}.")
+    if is_mask:
+        return np.flatnonzero(array)
+    if array.min() < -size or array.max() >= size:
+        raise InputError(f"{what} are selected by positions {array.min()} to {array.max()}; {allowed}.")
+    return np.arange(size)[array]
 
 
 def _check_values(values: NDArray[Any], observed: NDArray[Any], individual_ids: Sequence[str], name: str) -> None:
@@ -286,8 +324,11 @@ def _target_level(recording: Recording, name: str, target: NDArray[Any], given: 
         "individual": (n_trials, n_individuals),
         "trial": (n_trials,),
     }
+    of_recording = f"target {name!r} of recording {recording.name!r}"
+    if target.dtype.kind == "f" and np.isinf(target).any():
+        raise InputError(f"{of_recording} is infinite in places; give NaN where it is unknown.")
     fits = [level for level, shape in leading.items() if target.shape[: len(shape)] == shape]
-    wanted = f"target {name!r} of recording {recording.name!r} has shape {target.shape}"
+    wanted = f"{of_recording} has shape {target.shape}"
     if not fits or (given is not None and given not in fits):
         allowed = {given: leading[given]} if given in leading else leading
         shapes = " or ".join(f"({', '.join(map(str, shape))}, …) per {level}" for level, shape in allowed.items())
@@ -299,6 +340,8 @@ def _target_level(recording: Recording, name: str, target: NDArray[Any], given: 
     certain: list[Level] = [level for level in fits if level != "trial"]
     if "pair" in certain and n_bins != n_individuals:
         certain = ["pair"]
+    if target.ndim == 2 and target.dtype.kind == "f" and target.shape[1] <= MOST_COORDINATES and certain:
+        certain.append("trial")
     if len(certain) != 1:
         raise InputError(
             f"{wanted}, which could be per {' or per '.join(certain or ['trial, …'])}; say which with "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.models.layers import Attention, Block, Clock, IndividualTable, allowed_keys
+from motet.settings_checks import check_choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,9 @@ class EITSettings:
     identity: Literal["none", "learned"] = "learned"
 
     def __post_init__(self) -> None:
+        check_choices(self)
+        if not self.feedforward_ratio > 0:
+            raise InputError(f"feedforward_ratio is {self.feedforward_ratio}; give a number above 0.")
         if self.width < 1 or self.n_heads < 1 or self.width % (2 * self.n_heads):
             raise InputError(
                 f"width {self.width} does not divide into {self.n_heads} heads of even width; "

@@ -23,7 +23,7 @@ class Readout(nn.Module):
     """Outputs for each time bin, read from the embeddings of the individuals observed.
 
     1. Combine: by weights of each individual's own, found by its id; or, "pooled", by attention.
-    2. Output: a linear reading of the latent state, plus a nonlinear one that starts at nothing.
+    2. Output: a linear reading of the latent state, plus a nonlinear one.
 
     Args:
         kind: "individual" (the projection of the paper, its weights tied to ids instead of positions) or "pooled".
@@ -83,10 +83,15 @@ class ByIndividual(nn.Module):
         batch: Batch,
     ) -> Float[Tensor, "trial time latent"]:
         share = observed * self.scale / observed.sum(dim=1, keepdim=True).clamp(min=1)
-        weight = self.table(batch)  # (recording, individual, width, latent)
-        weight = weight[0] if len(weight) == 1 else weight[batch.recording_index]
         x = rearrange(embedding * share[..., None], "trial individual time width -> trial time (individual width)")
-        return x @ weight.flatten(-3, -2) + self.bias
+        weights = self.table(batch).flatten(1, 2)  # (recording, individual × width, latent)
+        if len(weights) == 1:
+            return x @ weights[0] + self.bias
+        latent = x.new_zeros(*x.shape[:2], weights.shape[-1])
+        for recording, weight in enumerate(weights):
+            trials = (batch.recording_index == recording).nonzero().flatten()
+            latent = latent.index_copy(0, trials, (x[trials] @ weight).to(latent.dtype))
+        return latent + self.bias
 
 
 class Pooled(nn.Module):

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Iterator, Mapping
+import math
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from motet import metrics
 from motet.data.dataset import PopulationDataset, SplitBy
-from motet.data.preprocess import PreprocessSettings
-from motet.data.recording import Recording
+from motet.data.preprocess import Preprocess, PreprocessSettings
+from motet.data.recording import Level
 from motet.errors import InputError
-from motet.estimators import EITClassifier, EITRegressor, known_predictions
 from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
 from motet.progress import Advance, progress_bar
+from motet.settings_checks import check_choices
 from motet.statistics import Row, compare_table, estimate_mean, markdown_table
-from motet.tasks.find import class_target, find_recordings
-from motet.training.objectives import ObjectiveSettings
-from motet.training.run import Run, as_plain
+from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
+from motet.tasks.find import class_target, cut_trials, digest, find_recordings
+from motet.training.objectives import ObjectiveSettings, Target
+from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch
 
-Metric = Literal["accuracy", "macro_f1", "r2"]
-MODEL, CONTROL = "eit", "eit, shuffled targets"
+__all__ = ["CONTROL", "MODEL", "DecodeSettings", "Decoded", "decode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +50,8 @@ class DecodeSettings:
         by: what the folds part: trials, contiguous blocks of time, recordings or subjects.
         gap_seconds: by time, what is left out between train and test; by default one trial (or window).
         metric: by default accuracy, or R² (dimensions weighted by variance) for a quantity.
-        rivals: whether classical decoders are fitted to the same folds (one recording only).
+        rivals: whether classical decoders are fitted to the same folds (one recording only). One that cannot read the
+            data is left out, and the table says why.
         control: whether the model is also trained on shuffled targets, to show chance.
         final: whether a model of all trials is trained at the end, for motet predict.
         seed: of everything random.
@@ -83,6 +82,21 @@ class DecodeSettings:
     training: TrainingSettings = TrainingSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.recordings, str) or not self.recordings:
+            raise InputError(f"recordings is {self.recordings!r}; give a list of one file or name at least.")
+        check_choices(self)
+        for name, least in {"bins": 1, "window": 1, "stride": 1, "repeats": 1}.items():
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise InputError(f"{name} is {given}; give at least {least}.")
+        if self.folds != 0 and self.folds < 2:
+            raise InputError(f"folds is {self.folds}; give at least 2, or 0 for none.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {2**32 - 1}.")
+        if self.gap_seconds is not None and not 0 <= self.gap_seconds < math.inf:
+            raise InputError(f"gap_seconds is {self.gap_seconds}; give a number of seconds, not below 0.")
+
     @property
     def folder(self) -> Path:
         stem = Path(self.recordings[0]).stem if Path(self.recordings[0]).suffix else self.recordings[0]
@@ -95,8 +109,10 @@ class Decoded:
 
     Attributes:
         run: the folder.
-        table: markdown, one row per method.
+        table: markdown, one row per method, and a note for each that was left out.
         results: what results.json holds.
+
+    Where training runs in several processes, all but the first have neither table nor results.
     """
 
     run: Run
@@ -104,7 +120,7 @@ class Decoded:
     results: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.table}\nrun and figures: {self.run.folder}"
+        return f"{self.table}\nrun and figures: {self.run.folder}" if self.table else ""
 
 
 def decode(settings: DecodeSettings) -> Decoded:
@@ -115,9 +131,8 @@ def decode(settings: DecodeSettings) -> Decoded:
     Raises:
         InputError: for recordings, targets or settings that cannot be used.
     """
-    from motet.tasks.decode_figures import draw_figures
-
-    dataset = _cut(find_recordings(settings.recordings), settings)
+    recordings = find_recordings(settings.recordings)
+    dataset = _cut(recordings, settings)
     is_quantity = dataset.target_values(settings.target)[0].dtype.kind == "f"
     metric: Metric = settings.metric or ("r2" if is_quantity else "accuracy")
     if (metric == "r2") != is_quantity:
@@ -125,31 +140,21 @@ def decode(settings: DecodeSettings) -> Decoded:
             f"metric {metric!r} does not fit target {settings.target!r}; "
             f"give {'r2' if is_quantity else 'accuracy or macro_f1'}."
         )
-    run = Run(settings.folder)
-    run.write_settings({key: value for key, value in as_plain(settings).items() if key != "output"})
     folds = list(_folds(dataset, settings, is_quantity=is_quantity))
-    methods = list(_methods(settings, dataset, is_quantity=is_quantity))
-    n_steps = len(folds) * len(methods) + settings.final
-    scores: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
-    with progress_bar(f"{settings.target} of {', '.join(settings.recordings)}", n_steps) as advance:
-        for number, (train, test) in enumerate(folds):
-            for method in methods:
-                if method == CONTROL and number >= settings.folds:
-                    continue  # chance is known well enough from one repeat
-                part = run.part(f"folds/{number:02d}/{_file_name(method)}")
-                if not part.has_results:
-                    say = functools.partial(_say_epoch, advance, f"fold {number + 1} of {len(folds)}, {method}")
-                    _fit_and_score(method, train, test, settings, metric, part, say)
-                scores[method].append(part.read_results())
-                advance(1, f"{method}: {scores[method][-1]['score']:.3f}")
-        if settings.final and not run.has_tensors("weights"):
-            say = functools.partial(_say_epoch, advance, "model of all trials")
-            _estimator(settings, is_quantity=is_quantity).fit(dataset, run=run, on_epoch=say).save(run)
-            run.delete_tensors("checkpoint")
-    results, table = _results(scores, settings, metric)
+    level = _check_targets(dataset, settings, is_quantity=is_quantity)
+    methods = list(_methods(settings, dataset, level, is_quantity=is_quantity))
+    run = Run(settings.folder)
+    if not _is_first_process(settings.training):
+        _train_along(run, dataset, folds, methods, settings, is_quantity=is_quantity)
+        return Decoded(run, "", {})
+    _write_settings(run, recordings, settings)
+    found = _compute(run, dataset, folds, methods, settings, metric)
+    results, table = _results(found, settings, metric)
     run.write_results(results)
     write_text(run.folder / "table.md", table + "\n")
     if folds:
+        from motet.tasks.decode_figures import draw_figures
+
         draw_figures(run, dataset, settings.target, n_folds=settings.folds, results=results)
     return Decoded(run, table, results)
 
@@ -158,17 +163,123 @@ def _cut(dataset: PopulationDataset, settings: DecodeSettings) -> PopulationData
     """The bins to be read of every trial, whole trials or windows."""
     for target in (settings.target, *(settings.auxiliary or {})):
         dataset.target_values(target)
+    cut = functools.partial(cut_trials, bins=settings.bins, window=settings.window, stride=settings.stride)
+    return dataset.map(lambda recording: cut(recording, recording.target_levels.get(settings.target)))
 
-    def cut(recording: Recording) -> Recording:
-        bins = settings.bins
-        if bins is None and recording.target_levels.get(settings.target) == "trial":
-            bins = int(recording.trial_lengths.min())
-        if bins is not None and bins < 1:
-            raise InputError(f"bins is {bins} for recording {recording.name!r}; give at least 1, or drop empty trials.")
-        recording = recording.select(bins=slice(0, bins))
-        return recording.windows(settings.window, stride=settings.stride) if settings.window else recording
 
-    return dataset.map(cut)
+def _check_targets(dataset: PopulationDataset, settings: DecodeSettings, *, is_quantity: bool) -> Level:
+    """The level of the target; an `InputError` if the model could not learn it, or read the values."""
+    target = Target.learn(dataset, settings.target, kind="quantity" if is_quantity else "class")
+    for name in settings.auxiliary or {}:
+        Target.learn(dataset, name)
+    Preprocess.fit(dataset, settings.preprocess)
+    return target.level
+
+
+def _write_settings(run: Run, recordings: PopulationDataset, settings: DecodeSettings) -> None:
+    """Keep what was asked for, and what the recordings held; refuse to go on in a run of others."""
+    asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    del asked["output"]
+    digests = {recording.name: digest(recording) for recording in recordings.recordings}
+    before = run.read_settings().get("recording_digests") if run.has_settings and run.has_work else None
+    before = before if isinstance(before, dict) else {}  # a run of an older version has none
+    run.write_settings({**asked, "recording_digests": before or digests})
+    for name in digests:
+        if before.get(name, digests[name]) != digests[name]:
+            raise InputError(
+                f"recording {name!r} is not what it was when {run.folder} was begun; choose another output, or delete "
+                "that folder."
+            )
+
+
+# ------------------------------------------------------------------ the jobs
+
+
+def _jobs(n_folds: int, methods: list[str], settings: DecodeSettings) -> list[tuple[int, str]]:
+    """Fold and method of everything that is fitted; chance is known well enough from one repeat."""
+    folds = range(n_folds)
+    return [(number, method) for number in folds for method in methods if method != CONTROL or number < settings.folds]
+
+
+def _part(run: Run, number: int, method: str) -> Run:
+    return run.part(f"folds/{number:02d}/{_file_name(method)}")
+
+
+def _is_done(part: Run, method: str) -> bool:
+    """Whether a part has all that tables and figures read."""
+    return part.has_results and (method != MODEL or (part.has_tensors("predictions") and part.has_history))
+
+
+def _compute(
+    run: Run,
+    dataset: PopulationDataset,
+    folds: list[tuple[PopulationDataset, PopulationDataset]],
+    methods: list[str],
+    settings: DecodeSettings,
+    metric: Metric,
+) -> dict[str, list[dict[str, Any]]]:
+    """Fit all that is not fitted yet; what each method left in each fold."""
+    from rich.markup import escape
+
+    jobs = _jobs(len(folds), methods, settings)
+    found: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
+    title = escape(f"{settings.target} of {', '.join(settings.recordings)}")
+    with progress_bar(title, len(jobs) + settings.final) as advance:
+        for number, method in jobs:
+            part = _part(run, number, method)
+            if not any("left_out" in results for results in found[method]):
+                if not _is_done(part, method):
+                    say = functools.partial(_say_epoch, advance, f"fold {number + 1} of {len(folds)}, {method}")
+                    fit_and_score(method, *folds[number], settings, metric, part, say)
+                found[method].append(_read_part(part))
+            last = found[method][-1]
+            advance(1, f"{method}: " + ("left out" if "left_out" in last else f"{last['score']:.3f}"))
+        if settings.final:
+            if not run.has_tensors("weights"):
+                say = functools.partial(_say_epoch, advance, "model of all trials")
+                make_estimator(settings, is_quantity=metric == "r2").fit(dataset, run=run, on_epoch=say).save(run)
+                run.delete_tensors("checkpoint")
+            advance(1, "model of all trials")
+    return found
+
+
+def _read_part(part: Run) -> dict[str, Any]:
+    """What `fit_and_score` left."""
+    results = part.read_results()
+    numbers = [results.get(name) for name in ("score", "fit_seconds", "n_parameters")]
+    if isinstance(results.get("left_out"), str) or all(isinstance(number, int | float) for number in numbers):
+        return results
+    raise InputError(f"{part.folder}/results.json is damaged (it holds no score); delete it and run again.")
+
+
+def _is_first_process(training: TrainingSettings) -> bool:
+    """Whether this process writes and prints: of several that train together, the one that started the others."""
+    if training.devices * training.n_nodes == 1:
+        return True
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return not any(int(os.environ.get(rank, 0)) for rank in ranks)
+
+
+def _train_along(
+    run: Run,
+    dataset: PopulationDataset,
+    folds: list[tuple[PopulationDataset, PopulationDataset]],
+    methods: list[str],
+    settings: DecodeSettings,
+    *,
+    is_quantity: bool,
+) -> None:
+    """What the other processes do: the same trainings in the same order, and nothing else.
+
+    Whether a part is done cannot change before it is looked at: the first process waits in that training.
+    """
+    model = functools.partial(make_estimator, settings, is_quantity=is_quantity)
+    for number, method in _jobs(len(folds), [method for method in methods if method in (MODEL, CONTROL)], settings):
+        part = _part(run, number, method)
+        if not _is_done(part, method):
+            model().fit(training_part(method, folds[number][0], settings), run=part, on_epoch=_say_nothing)
+    if settings.final and not run.has_tensors("weights"):
+        model().fit(dataset, run=run, on_epoch=_say_nothing)
 
 
 def _folds(
@@ -189,97 +300,25 @@ def _folds(
     )
 
 
-def _methods(settings: DecodeSettings, dataset: PopulationDataset, *, is_quantity: bool) -> Iterator[str]:
+def _methods(settings: DecodeSettings, dataset: PopulationDataset, level: Level, *, is_quantity: bool) -> Iterator[str]:
+    """The model, the rivals that decode a target of that level, and the control."""
     yield MODEL
     if settings.rivals and len(dataset.recordings) == 1:
-        yield from BASELINES_REGRESS if is_quantity else BASELINES_CLASSIFY
+        for name, rival in (BASELINES_REGRESS if is_quantity else BASELINES_CLASSIFY).items():
+            if not (rival.reads_time if level == "trial" else rival.pools_bins):
+                yield name
     if settings.control:
         yield CONTROL
 
 
-def _estimator(settings: DecodeSettings, *, is_quantity: bool, seed: int | None = None) -> EITClassifier | EITRegressor:
-    return (EITRegressor if is_quantity else EITClassifier)(
-        settings.target,
-        auxiliary=settings.auxiliary,
-        model=settings.model,
-        objective=settings.objective,
-        training=settings.training,
-        preprocess=settings.preprocess,
-        seed=settings.seed if seed is None else seed,
-    )
-
-
-def _fit_and_score(
-    method: str,
-    train: PopulationDataset,
-    test: PopulationDataset,
-    settings: DecodeSettings,
-    metric: Metric,
-    part: Run,
-    on_epoch: Callable[[Epoch], None],
-) -> None:
-    """Fit one method to one fold, and leave its score and predictions in that part of the run."""
-    is_quantity = metric == "r2"
-    if method in (MODEL, CONTROL):
-        if method == CONTROL:
-            train = train.map(lambda recording: _shuffled(recording, settings.seed))
-        estimator = _estimator(settings, is_quantity=is_quantity).fit(train, run=part, on_epoch=on_epoch)
-        prediction = estimator.predict(test)
-        about = {
-            "fit_seconds": sum(row.seconds for row in estimator.history_),
-            "n_parameters": estimator.n_parameters_,
-        }
-    else:
-        started = time.monotonic()
-        rival = (BASELINES_REGRESS if is_quantity else BASELINES_CLASSIFY)[method]
-        fitted = rival.fit(train.recordings[0], settings.target)
-        about = {"fit_seconds": time.monotonic() - started, "n_parameters": fitted.n_parameters}
-        prediction = fitted.predict(test.recordings[0])
-    truth, flat = known_predictions(test, settings.target, prediction)
-    if method == MODEL:
-        _keep_predictions(part, test, settings.target, prediction)
-    part.write_results({"score": _score(metric, truth=truth, prediction=flat), "n_test": len(truth), **about})
-    part.delete_tensors("checkpoint")
-
-
-def _score(metric: Metric, *, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
-    match metric:
-        case "r2":
-            return metrics.r2(prediction=prediction, target=truth, observed=np.ones(len(truth), dtype=bool))
-        case "macro_f1":
-            return metrics.macro_f1(prediction=prediction, target=truth)
-        case _:
-            return metrics.accuracy(prediction=prediction, target=truth)
-
-
-def _shuffled(recording: Recording, seed: int) -> Recording:
-    """The recording with its targets dealt out to other trials."""
-    order = np.random.default_rng(seed).permutation(recording.n_trials)
-    return dataclasses.replace(recording, targets={name: target[order] for name, target in recording.targets.items()})
-
-
-def _keep_predictions(part: Run, test: PopulationDataset, target: str, prediction: NDArray[Any]) -> None:
-    """Keep truth, prediction and a label of every trial, for figures and for questions that come later."""
-    if prediction.dtype.kind == "f":
-        truth = test.batch().targets[target].numpy()
-        label_target = class_target(test.recordings[0], target)
-        labels = test.batch().targets.get(label_target or "", torch.zeros(len(test), dtype=torch.int64))
-        tensors = {"truth": truth, "prediction": prediction[:, : truth.shape[1]], "label": labels.numpy()}
-        classes: list[Any] = []
-    else:
-        known, flat = known_predictions(test, target, prediction)
-        classes = np.unique(np.concatenate([known, flat])).tolist()
-        tensors = {"truth": np.searchsorted(classes, known), "prediction": np.searchsorted(classes, flat)}
-    kept = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
-    part.write_tensors("predictions", kept, {"classes": classes})
-
-
 def _results(
-    scores: Mapping[str, list[dict[str, float]]], settings: DecodeSettings, metric: Metric
+    found: Mapping[str, list[dict[str, Any]]], settings: DecodeSettings, metric: Metric
 ) -> tuple[dict[str, Any], str]:
     """What results.json holds, and the table for people."""
     if settings.folds == 0:
         return {"metric": metric, "methods": {}}, "no cross-validation was asked for (folds=0)"
+    left_out = {m: parts[-1]["left_out"] for m, parts in found.items() if "left_out" in parts[-1]}
+    scores = {method: parts for method, parts in found.items() if method not in left_out}
     folds = {method: np.asarray([part["score"] for part in parts]) for method, parts in scores.items()}
     rivals = [method for method in folds if method not in (MODEL, CONTROL)]
     best = max(rivals, key=lambda method: float(folds[method].mean()), default=MODEL)
@@ -301,12 +340,17 @@ def _results(
         "parameters": [f"{methods[row.method]['n_parameters']:,}" for row in rows],
         "fit (s)": [f"{methods[row.method]['fit_seconds']:.1f}" for row in rows],
     }
-    results = {"metric": metric, "best_rival": best, "methods": methods, "rows": rows}
-    return results, markdown_table(rows, more=more)
+    results = {"metric": metric, "best_rival": best, "methods": methods, "rows": rows, "left_out": left_out}
+    notes = [f"{method} is left out: {' '.join(why.split())}" for method, why in left_out.items()]
+    return results, "\n".join([markdown_table(rows, more=more), *([""] if notes else []), *notes])
 
 
 def _say_epoch(advance: Advance, where: str, row: Epoch) -> None:
     advance(0, f"{where}: {row}")
+
+
+def _say_nothing(row: Epoch) -> None:
+    """For processes that do not print."""
 
 
 def _file_name(method: str) -> str:

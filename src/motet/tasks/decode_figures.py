@@ -14,7 +14,7 @@ from motet.report.decoded import confusion_matrix, decoded_trajectories
 from motet.report.neurons import psths
 from motet.report.scores import learning_curve, score_comparison
 from motet.report.style import save_figure
-from motet.tasks.decode import CONTROL, MODEL
+from motet.tasks.decode_fold import CONTROL, MODEL
 from motet.tasks.find import class_target
 from motet.training.run import Run
 

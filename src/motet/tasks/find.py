@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from motet.data.catalogue import load
 from motet.data.dataset import PopulationDataset
 from motet.data.readers import read_recording
-from motet.data.recording import Recording
+from motet.data.recording import Level, Recording
+from motet.errors import InputError
 
 
 def find_recording(name: str) -> Recording:
@@ -19,12 +22,61 @@ def find_recording(name: str) -> Recording:
     Raises:
         InputError: if there is neither.
     """
-    return read_recording(name) if Path(name).is_file() else load(name)
+    return read_recording(name) if os.path.isfile(name) else load(name)
 
 
 def find_recordings(names: Sequence[str]) -> PopulationDataset:
     """Several recordings as one dataset."""
     return PopulationDataset([find_recording(name) for name in names])
+
+
+def digest(recording: Recording) -> str:
+    """A text that changes with anything in a recording that could change a result."""
+    found = hashlib.blake2b(digest_size=16)
+    about = (recording.individual_ids, recording.bin_seconds, recording.subject, list(recording.target_levels.items()))
+    found.update(repr(about).encode())
+    named: dict[str, Any] = {
+        "values": recording.values,
+        "observed": recording.observed,
+        "trial_ids": recording.trial_ids,
+    }
+    named |= {"trial_start_seconds": recording.trial_start_seconds}
+    named |= {f"target {name}": target for name, target in recording.targets.items()}
+    for name, values in named.items():
+        array = np.asarray(values)
+        array = array.astype(str) if array.dtype.hasobject else array
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def cut_trials(
+    recording: Recording, level: Level | None, *, bins: int | None, window: int | None, stride: int
+) -> Recording:
+    """The bins of every trial that a decoder reads, as whole trials or as windows.
+
+    Args:
+        recording: to be cut.
+        level: of the target that is decoded.
+        bins: how many first bins; None for as many as the shortest trial has, where the target is per trial, and for
+            all otherwise.
+        window: bins per window, each of which becomes a trial; None for whole trials.
+        stride: bins between the starts of two windows.
+
+    Raises:
+        InputError: if nothing would be left.
+
+    Example:
+        >>> recording = Recording.from_trials(np.ones((4, 2, 6)), targets={"side": np.arange(4) % 2})
+        >>> cut_trials(recording, "trial", bins=4, window=2, stride=2)
+        Recording('array': 8 trials × 2 individuals × 2 bins of 1 s; targets: side per trial)
+    """
+    if bins is None and level == "trial":
+        bins = int(recording.trial_lengths.min())
+    if bins is not None and bins < 1:
+        raise InputError(f"bins is {bins} for recording {recording.name!r}; give at least 1, or drop empty trials.")
+    recording = recording.select(bins=slice(0, bins))
+    return recording if window is None else recording.windows(window, stride=stride)
 
 
 def class_target(recording: Recording, target: str) -> str | None:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.recording import Recording
+from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.estimators import EITClassifier, EITRegressor
 from motet.files import write_text
-from motet.tasks.find import find_recording
+from motet.tasks.find import cut_trials, find_recording
 from motet.training.run import Run
 
 
@@ -24,7 +24,8 @@ class PredictSettings:
     """What to predict.
 
     Attributes:
-        run: folder of a finished run.
+        run: folder of a finished run; trials are cut as its decoding cut them (bins, window and stride of its
+            settings.yaml).
         recording: a file, or a name in the catalogue; with individuals that the run has seen.
         output: the CSV file to write; by default "predictions.csv" in the run.
     """
@@ -45,26 +46,45 @@ def load_estimator(run: Run) -> EITClassifier | EITRegressor:
 
 
 def predict(settings: PredictSettings) -> Path:
-    """Write a table of predictions: one row per trial, or per trial and time bin.
+    """Write a table of predictions: one row per trial, or per trial and time bin; of windows, where the run has some.
+
+    A window's row has the start of the window too, in seconds on the recording's clock.
 
     Raises:
         InputError: if the run or the recording cannot be read, or they do not fit each other.
     """
     run = Run(settings.run)
     estimator = load_estimator(run)
-    recording = find_recording(settings.recording)
+    level = estimator.targets_[0].level
+    recording, is_windowed = _cut_as_decoded(find_recording(settings.recording), run, level)
     output = Path(settings.output) if settings.output else run.folder / "predictions.csv"
     header, values = _columns(estimator, recording)
-    trial_ids = np.asarray(recording.trial_ids)
-    if estimator.targets_[0].level == "trial":
-        header, rows = ["trial", *header], zip(trial_ids, *values.T, strict=True)
-    else:
+    about: dict[str, Any] = {"trial": recording.trial_ids}
+    if is_windowed:
+        about["start_seconds"] = recording.trial_start_seconds
+    columns = {name: np.asarray(column) for name, column in about.items()}
+    if level == "bin":
         trial, time = np.nonzero(recording.bin_is_observed[:, : values.shape[1]])
-        header, rows = ["trial", "bin", *header], zip(trial_ids[trial], time, *values[trial, time].T, strict=True)
+        columns, values = (
+            {**{name: column[trial] for name, column in columns.items()}, "bin": time},
+            values[trial, time],
+        )
+    header, rows = [*columns, *header], zip(*columns.values(), *values.T, strict=True)
     text = io.StringIO()
     csv.writer(text).writerows([header, *rows])
     write_text(output, text.getvalue())
     return output
+
+
+def _cut_as_decoded(recording: Recording, run: Run, level: Level) -> tuple[Recording, bool]:
+    """The recording cut as the run's decoding cut it, and whether into windows; whole if no decoding made the run."""
+    settings = run.read_settings() if run.has_settings else {}
+    cut = {name: settings[name] for name in ("bins", "window", "stride") if name in settings}
+    if len(cut) < 3:
+        return recording, False
+    if not all(isinstance(value, int) or (value is None and name != "stride") for name, value in cut.items()):
+        raise InputError(f"{run.folder}/settings.yaml is damaged ({cut}); restore it or choose another run.")
+    return cut_trials(recording, level, **cut), cut["window"] is not None
 
 
 def _columns(estimator: EITClassifier | EITRegressor, recording: Recording) -> tuple[list[str], NDArray[Any]]:

@@ -23,7 +23,7 @@ from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner, TrainingState, fingerprint
+from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint
 
 
 def train(
@@ -68,7 +68,7 @@ def train(
                 with state.averaged_weights():
                     scores = evaluate(learner, validation, settings.batch_trials)
             row = Epoch(state.epoch + 1, train_loss, *scores, rate, time.monotonic() - started)
-            state.end_epoch(row)
+            state.end_epoch(row, is_validated=validation is not None)
             if not fabric.is_global_zero:
                 continue
             if run is not None:
@@ -103,7 +103,7 @@ def _one_epoch(
                 mine = trials[:1]
             batch = state.learner.objective.hide(dataset.batch(mine), generator).to(fabric.device)
             rate = state.set_learning_rate(_schedule(settings, epoch * n_steps + step, state.n_epochs * n_steps))
-            loss = wrapped(batch)
+            loss = wrapped(Sealed(batch))
             fabric.backward(loss)
             fabric.clip_gradients(wrapped, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()

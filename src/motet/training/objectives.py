@@ -25,6 +25,7 @@ from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.models.eit import Encoding
 from motet.models.readouts import Readout, ReadoutKind
+from motet.settings_checks import check_choices
 
 TargetKind = Literal["class", "quantity"]
 
@@ -51,6 +52,7 @@ class ObjectiveSettings:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"objective.label_smoothing is {self.label_smoothing}; give 0 to below 1.")
         least, most = self.hidden_individuals
@@ -201,12 +203,10 @@ class Classify(_Supervised):
             position = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
             return np.where(self.classes[position] == labels, position, -1)
 
-        return _with_target(dataset, self.target.name, encoded)
+        return _with_target(dataset, self.target, encoded)
 
     def error(self, output: Tensor, batch: Batch) -> Float[Tensor, ""]:
-        target = batch.targets[self.target.name]
-        if self.target.level == "bin":
-            target = target.masked_fill(~batch.bin_is_observed, -1)
+        target = batch.targets[self.target.name].masked_fill(~_is_observed(batch, self.target.level), -1)
         n_known = (target >= 0).sum().clamp(min=1)
         summed = F.cross_entropy(
             output.flatten(0, -2),
@@ -228,12 +228,10 @@ class Classify(_Supervised):
         n_right = n_known = 0
         for prediction, batch in zip(predictions, batches, strict=True):
             target = batch.targets[self.target.name]
-            known = target >= 0
-            if self.target.level == "bin":
-                known &= batch.bin_is_observed
+            known = (target >= 0) & _is_observed(batch, self.target.level)
             n_right += int((prediction[self.target.name].argmax(dim=-1) == target)[known].sum())
             n_known += int(known.sum())
-        return n_right / max(1, n_known)
+        return n_right / n_known if n_known else float("nan")
 
 
 class Regress(_Supervised):
@@ -254,7 +252,7 @@ class Regress(_Supervised):
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
         """The dataset with the target as it is, float32."""
-        return _with_target(dataset, self.target.name, lambda quantity: quantity.astype(np.float32))
+        return _with_target(dataset, self.target, lambda quantity: quantity.astype(np.float32))
 
     def error(self, output: Tensor, batch: Batch) -> Float[Tensor, ""]:
         target, known = self._known(batch)
@@ -275,6 +273,8 @@ class Regress(_Supervised):
             for target, known in [self._known(batch)]
         ]
         prediction, target = (torch.cat(part) for part in zip(*pairs, strict=True))
+        if len(target) == 0:
+            return float("nan")
         residual = (prediction - target).square().sum()
         return float(1 - residual / (target - target.mean(dim=0)).square().sum().clamp(min=1e-12))
 
@@ -283,7 +283,7 @@ class Regress(_Supervised):
             *batch.targets[self.target.name].shape[: 2 - (self.target.level == "trial")], -1
         )
         known = target.isfinite().all(dim=-1)
-        return target, known & batch.bin_is_observed if self.target.level == "bin" else known
+        return target, known & _is_observed(batch, self.target.level)
 
 
 class Joint(Objective):
@@ -317,6 +317,11 @@ class Joint(Objective):
 
     def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
         return self.parts[0].score(predictions, batches)
+
+
+def _is_observed(batch: Batch, level: Level) -> Tensor:
+    """(trial,) or (trial, time): whether any individual is."""
+    return batch.bin_is_observed if level == "bin" else batch.bin_is_observed.any(dim=1)
 
 
 def _vote(read: Float[Tensor, "trial time read"], batch: Batch) -> Float[Tensor, "trial output"]:
@@ -356,8 +361,13 @@ def make_objective(
 
 
 def known_rows(recording: Recording, target: str) -> NDArray[np.bool_]:
-    """(trial,) or (trial, time): where a target per trial or per bin is known, and its bin observed."""
-    values = recording.target(target)
+    """(trial,) or (trial, time): where a target per trial or per bin is known, and its bin observed.
+
+    Nowhere, (trial,), if the recording has no such target.
+    """
+    if target not in recording.targets:
+        return np.zeros(recording.n_trials, dtype=bool)
+    values = recording.targets[target]
     if recording.target_levels[target] == "bin":
         known = recording.bin_is_observed
     else:
@@ -368,11 +378,20 @@ def known_rows(recording: Recording, target: str) -> NDArray[np.bool_]:
 
 
 def _with_target(
-    dataset: PopulationDataset, target: str, change: Callable[[NDArray[Any]], NDArray[Any]]
+    dataset: PopulationDataset, target: Target, change: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> PopulationDataset:
+    """The dataset with a target changed; in recordings that lack it, unknown."""
+
     def changed(recording: Recording) -> Recording:
-        if target not in recording.targets:
-            return recording
-        return dataclasses.replace(recording, targets={**recording.targets, target: change(recording.targets[target])})
+        if target.name in recording.targets:
+            values = change(recording.targets[target.name])
+        else:
+            leading = (recording.n_trials,) if target.level == "trial" else (recording.n_trials, recording.n_bins)
+            values = np.full(leading, -1) if target.classes else np.full((*leading, *target.shape), np.float32(np.nan))
+        return dataclasses.replace(
+            recording,
+            targets={**recording.targets, target.name: values},
+            target_levels={**recording.target_levels, target.name: target.level},
+        )
 
     return dataset.map(changed)

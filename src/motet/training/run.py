@@ -8,7 +8,7 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +46,13 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
+        try:
+            is_file = self.folder.exists() and not self.folder.is_dir()
+        except OSError as error:  # such as a name that is too long
+            raise InputError(
+                f"{self.folder} cannot be a run's folder ({error.strerror}); choose another name."
+            ) from error
+        if is_file:
             raise InputError(f"{self.folder} is a file; a run needs a folder: choose another name.")
 
     def __repr__(self) -> str:
@@ -65,20 +71,24 @@ class Run:
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write what was asked for, and the versions of what will compute it.
 
+        Settings that another version of motet did not know are not compared; nor are any as long as the folder holds
+        no work.
+
+        Args:
+            settings: by name; a dataclass is compared field by field.
+
         Raises:
             InputError: if the folder holds a run with other settings.
         """
-        settings = as_plain(settings)
-        if (self.folder / "settings.yaml").exists():
-            before = self.read_settings()
-            changed = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+        if self.has_settings and self.has_work:
+            changed = list(_changed(self.read_settings(), settings))
             if changed:
                 raise InputError(
                     f"{self.folder} holds a run with other settings ({', '.join(sorted(changed))} differ); "
                     "choose another folder, or delete that one."
                 )
             return
-        write_text(self.folder / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
+        write_text(self.folder / "settings.yaml", yaml.safe_dump(as_plain(settings), sort_keys=False))
         packages = ("motet", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
         environment = {
             "python": sys.version.split()[0],
@@ -87,9 +97,18 @@ class Run:
         }
         write_text(self.folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
+    @property
+    def has_settings(self) -> bool:
+        return (self.folder / "settings.yaml").exists()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything was computed here, or in a part."""
+        return any(next(self.folder.rglob(name), None) for name in ("results.json", "*.safetensors"))
+
     def read_settings(self) -> dict[str, Any]:
         try:
-            return dict(yaml.safe_load(self._read("settings.yaml")))
+            return _as_dict(yaml.safe_load(self._read("settings.yaml")))
         except (yaml.YAMLError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self.folder}/settings.yaml is damaged ({error}); restore it or choose another run."
@@ -100,13 +119,17 @@ class Run:
 
     def read_results(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._read("results.json")))
+            return _as_dict(json.loads(self._read("results.json")))
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.folder}/results.json is damaged ({error}); delete it and run again.") from error
 
     @property
     def has_results(self) -> bool:
         return (self.folder / "results.json").exists()
+
+    @property
+    def has_history(self) -> bool:
+        return (self.folder / "history.csv").exists()
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         text = io.StringIO()
@@ -117,16 +140,20 @@ class Run:
 
     def read_history(self) -> dict[str, list[float]]:
         """One list per column of the history."""
-        rows = list(csv.DictReader(io.StringIO(self._read("history.csv"))))
         try:
-            return {key: [float(row[key]) for row in rows] for key in (rows[0] if rows else {})}
-        except (KeyError, TypeError, ValueError) as error:
+            rows = list(csv.DictReader(io.StringIO(self._read("history.csv"))))
+            return {key: [float(row[key]) for row in rows] for key in rows[0]}
+        except (csv.Error, IndexError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{self.folder}/history.csv is damaged ({error}); delete it and run again.") from error
 
     def _read(self, name: str) -> str:
         try:
             return (self.folder / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.folder / name} is damaged ({error}); delete it and run again.") from error
+        except OSError as error:
             raise InputError(f"{self.folder} has no readable {name}; give the folder of a finished run.") from error
 
     # ------------------------------------------------------------------ tensors
@@ -169,6 +196,23 @@ class Run:
 
     def delete_tensors(self, name: str) -> None:
         (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"it holds {type(value).__name__}, not names and values")
+    return value
+
+
+def _changed(before: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted names of the settings that both know and that differ."""
+    for key in before.keys() & settings.keys():
+        old, new = before[key], settings[key]
+        if dataclasses.is_dataclass(new) and isinstance(old, Mapping):
+            fields = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
+            yield from (f"{key}.{name}" for name in _changed(old, fields))
+        elif old != as_plain(new):
+            yield key
 
 
 def as_plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 from motet.errors import InputError
+from motet.settings_checks import check_choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class TrainingSettings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         least = {"max_steps": 1, "batch_trials": 1, "patience": 1, "devices": 1, "n_nodes": 1}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:

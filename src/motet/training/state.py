@@ -40,6 +40,13 @@ class Epoch:
         return f"epoch {self.epoch}: loss {self.train_loss:.3f}{validation}"
 
 
+class Sealed:
+    """A batch that Fabric hands on as it is; a dataclass it would take apart, and cast the targets inside."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
 class Learner(nn.Module):
     """A model and its objective: from a batch to a loss."""
 
@@ -48,8 +55,8 @@ class Learner(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.objective.loss(self.model(batch), batch)
+    def forward(self, sealed: Sealed) -> Tensor:
+        return self.objective.loss(self.model(sealed.batch), sealed.batch)
 
 
 class TrainingState:
@@ -97,8 +104,7 @@ class TrainingState:
     @torch.no_grad()
     def average(self) -> None:
         """Move the mean weights towards the present ones; early on the mean is over all steps so far."""
-        slots = next(iter(self.optimizer.state.values()))
-        n_steps = float(slots["step"])
+        n_steps = max((float(slots["step"]) for slots in self.optimizer.state.values()), default=0.0)
         decay = min(self.settings.averaging, (1 + n_steps) / (10 + n_steps))
         torch._foreach_lerp_(list(self.mean.values()), list(self.parameters.values()), 1 - decay)
 
@@ -112,10 +118,10 @@ class TrainingState:
         finally:
             self._load(present)
 
-    def end_epoch(self, row: Epoch) -> None:
+    def end_epoch(self, row: Epoch, *, is_validated: bool) -> None:
+        lowest = min((before.validation_loss for before in self.history), default=math.inf)
         self.history.append(row)
-        lowest = min((r.validation_loss for r in self.history[:-1]), default=math.inf)
-        if math.isnan(row.validation_loss) or row.validation_loss < lowest:
+        if not is_validated or row.validation_loss < lowest:
             self.best_epoch = self.epoch
             self.best = {name: tensor.clone() for name, tensor in self.mean.items()}
 
@@ -171,12 +177,14 @@ def fingerprint(
     digest = hashlib.blake2b(digest_size=16)
     irrelevant = {"checkpoint_seconds", "tensorboard"}
     kept = {key: value for key, value in as_plain(settings).items() if key not in irrelevant}
-    digest.update(json.dumps([kept, seed, repr(learner)], sort_keys=True).encode())
+    owned = [as_plain(getattr(module, name, None)) for module in learner.modules() for name in ("settings", "target")]
+    digest.update(json.dumps([kept, seed, repr(learner), owned], sort_keys=True, default=str).encode())
     for part in (dataset, validation):
         for recording in part.recordings if part is not None else ():
             digest.update(json.dumps(recording.individual_ids).encode())
             for array in (recording.values, recording.observed, *recording.targets.values()):
-                digest.update(np.ascontiguousarray(array).tobytes() if array.dtype.kind != "U" else str(array).encode())
+                plain = array if array.dtype.kind in "biuf" else array.astype(str)
+                digest.update(np.ascontiguousarray(plain).tobytes())
     for parameter in learner.parameters():
         digest.update(parameter.detach().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""Settings are of the kind that they say they are: choices, numbers, tuples."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import types
+import typing
+from typing import Any, Literal
+
+from motet.errors import InputError, did_you_mean
+
+
+def check_choices(settings: Any) -> None:
+    """Refuse a setting that its annotation does not admit; call it first in `__post_init__`.
+
+    Looked at are Literal, int, float (NaN is none), bool, None, tuples and unions of these; others pass. Ranges are
+    left to the dataclass.
+
+    Raises:
+        InputError: naming the setting, what was given and what is allowed.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Settings:
+        ...     width: int = 16
+        >>> check_choices(Settings(width=2.5))
+        Traceback (most recent call last):
+        motet.errors.InputError: Settings.width is 2.5; give a whole number.
+    """
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        name, value, hint = f"{type(settings).__name__}.{field.name}", getattr(settings, field.name), hints[field.name]
+        if _fits(value, hint):
+            continue
+        if isinstance(value, str) and Literal in {typing.get_origin(part) for part in (hint, *typing.get_args(hint))}:
+            raise did_you_mean(value, _words(hint).split(" or "), what=name)
+        raise InputError(f"{name} is {value!r}; give {_words(hint)}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(isinstance(value, type(choice)) and value == choice for choice in args)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in args)
+    if origin is tuple:
+        parts = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, tuple | list) else args
+        return isinstance(value, tuple | list) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if hint is int:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+    return hint not in (bool, types.NoneType) or isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_words, args))
+    if origin is Literal:
+        return " or ".join(map(str, args))
+    if origin is tuple:
+        return f"({', '.join('…' if part is ... else _words(part) for part in args)})"
+    words = {int: "a whole number", float: "a number", bool: "True or False", types.NoneType: "None"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,128 @@
+"""One method on one fold of a decoding: fit it, score it, keep what it predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from motet import metrics
+from motet.data.dataset import PopulationDataset
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.estimators import EITClassifier, EITRegressor, known_predictions
+from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.tasks.find import class_target
+from motet.training.objectives import known_rows
+from motet.training.run import Run
+from motet.training.state import Epoch
+
+if TYPE_CHECKING:
+    from motet.tasks.decode import DecodeSettings
+
+Metric = Literal["accuracy", "macro_f1", "r2"]
+MODEL, CONTROL = "eit", "eit, shuffled targets"
+MOST_KERNEL_ROWS = 5000  # memory of kernel ridge grows with their square
+
+
+def make_estimator(settings: DecodeSettings, *, is_quantity: bool) -> EITClassifier | EITRegressor:
+    """The model that was asked for, not yet fitted."""
+    return (EITRegressor if is_quantity else EITClassifier)(
+        settings.target,
+        auxiliary=settings.auxiliary,
+        model=settings.model,
+        objective=settings.objective,
+        training=settings.training,
+        preprocess=settings.preprocess,
+        seed=settings.seed,
+    )
+
+
+def fit_and_score(
+    method: str,
+    train: PopulationDataset,
+    test: PopulationDataset,
+    settings: DecodeSettings,
+    metric: Metric,
+    part: Run,
+    on_epoch: Callable[[Epoch], None],
+) -> None:
+    """Fit one method to one fold, and leave its score and predictions in that part of the run."""
+    if method not in (MODEL, CONTROL):
+        part.write_results(_fit_rival(method, train, test, settings, metric))
+        return
+    estimator = make_estimator(settings, is_quantity=metric == "r2")
+    estimator.fit(training_part(method, train, settings), run=part, on_epoch=on_epoch)
+    prediction = estimator.predict(test)
+    if method == MODEL:
+        _keep_predictions(part, test, settings.target, prediction)
+    fit_seconds = sum(row.seconds for row in estimator.history_)
+    about = {"fit_seconds": fit_seconds, "n_parameters": estimator.n_parameters_}
+    part.write_results({**_scored(test, settings.target, prediction, metric), **about})
+    part.delete_tensors("checkpoint")
+
+
+def training_part(method: str, train: PopulationDataset, settings: DecodeSettings) -> PopulationDataset:
+    """What a method is fitted to; the control, with targets dealt out to other trials."""
+    return train.map(lambda recording: _shuffled(recording, settings.seed)) if method == CONTROL else train
+
+
+def _fit_rival(
+    method: str, train: PopulationDataset, test: PopulationDataset, settings: DecodeSettings, metric: Metric
+) -> dict[str, Any]:
+    """A rival's score, or why it is left out."""
+    rival = (BASELINES_REGRESS if metric == "r2" else BASELINES_CLASSIFY)[method]
+    n_rows = int(known_rows(train.recordings[0], settings.target).sum())
+    if method.startswith("kernel-ridge") and n_rows > MOST_KERNEL_ROWS:
+        return {"left_out": f"it would learn from {n_rows:,} rows, and its memory suffices for {MOST_KERNEL_ROWS:,}."}
+    started = time.monotonic()
+    try:
+        fitted = rival.fit(train.recordings[0], settings.target)
+        about = {"fit_seconds": time.monotonic() - started, "n_parameters": fitted.n_parameters}
+        return {**_scored(test, settings.target, fitted.predict(test.recordings[0]), metric), **about}
+    except (InputError, MemoryError) as error:
+        return {"left_out": str(error) or "it needs more memory than there is."}
+
+
+def _scored(test: PopulationDataset, target: str, prediction: NDArray[Any], metric: Metric) -> dict[str, Any]:
+    truth, flat = known_predictions(test, target, prediction)
+    return {"score": _score(metric, truth=truth, prediction=flat), "n_test": len(truth)}
+
+
+def _score(metric: Metric, *, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+    match metric:
+        case "r2":
+            return metrics.r2(prediction=prediction, target=truth, observed=np.ones(len(truth), dtype=bool))
+        case "macro_f1":
+            return metrics.macro_f1(prediction=prediction, target=truth)
+        case _:
+            return metrics.accuracy(prediction=prediction, target=truth)
+
+
+def _shuffled(recording: Recording, seed: int) -> Recording:
+    """The recording with its targets dealt out to other trials."""
+    order = np.random.default_rng(seed).permutation(recording.n_trials)
+    return dataclasses.replace(recording, targets={name: target[order] for name, target in recording.targets.items()})
+
+
+def _keep_predictions(part: Run, test: PopulationDataset, target: str, prediction: NDArray[Any]) -> None:
+    """Keep truth, prediction and a label of every trial, for figures and for questions that come later."""
+    if prediction.dtype.kind == "f":
+        truth = test.batch().targets[target].numpy()
+        if test.recordings[0].target_levels.get(target) == "bin":
+            prediction = prediction[:, : truth.shape[1]]
+        label_target = class_target(test.recordings[0], target)
+        labels = test.batch().targets.get(label_target or "", torch.zeros(len(test), dtype=torch.int64))
+        tensors = {"truth": truth, "prediction": prediction, "label": labels.numpy()}
+        classes: list[Any] = []
+    else:
+        known, flat = known_predictions(test, target, prediction)
+        classes = np.unique(np.concatenate([known, flat])).tolist()
+        tensors = {"truth": np.searchsorted(classes, known), "prediction": np.searchsorted(classes, flat)}
+    kept = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
+    part.write_tensors("predictions", kept, {"classes": classes})

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import yaml
+
+from motet.data.readers import write_recording
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.models.eit import EITSettings
+from motet.tasks import decode as decode_module
+from motet.tasks import decode_figures, decode_fold
+from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
+from motet.tasks.find import cut_trials, digest, find_recording
+from motet.tasks.predict import PredictSettings, predict
+from motet.training.settings import TrainingSettings
+
+QUICK = {
+    "folds": 2,
+    "control": False,
+    "final": False,
+    "model": EITSettings(width=8, n_heads=1),
+    "training": TrainingSettings(max_steps=2),
+}
+
+
+@pytest.fixture
+def counts():
+    return np.random.default_rng(0).poisson(2.0, (24, 4, 6)).astype(float)
+
+
+@pytest.fixture
+def file(tmp_path, counts):
+    """A file of trials with a class, a number and three numbers per trial, and a number per bin."""
+
+    def write(values=counts, **targets):
+        rng = np.random.default_rng(1)
+        known = {
+            "side": np.arange(24) % 2,
+            "speed": values[:, 0, :].sum(axis=1) + rng.normal(size=24),
+            "place": rng.normal(size=(24, 3)),
+            "drive": values[:, 0] + 0.1,
+        }
+        levels = {"side": "trial", "speed": "trial", "place": "trial", "drive": "bin"}
+        recording = Recording.from_trials(values, targets=known | targets, target_levels=levels, name="small")
+        return str(write_recording(recording, tmp_path / "small.npz"))
+
+    write()
+    return write
+
+
+@pytest.fixture
+def settings(file, tmp_path, monkeypatch):
+    """Those of a small decoding without figures, the slowest part; `monkeypatch.undo` brings them."""
+    monkeypatch.setattr(decode_figures, "draw_figures", lambda *_, **__: None)
+    return DecodeSettings((file(),), "side", str(tmp_path / "run"), **QUICK)
+
+
+# ------------------------------------------------------------------ a run belongs to its data and settings
+
+
+def test_results_of_a_recording_that_changed_are_refused(settings, file, counts):
+    assert decode(settings).table == decode(settings).table
+    counts[0, 0, 0] += 1
+    file(counts)
+    with pytest.raises(InputError, match="recording 'small' is not what it was"):
+        decode(settings)
+
+
+def test_a_run_of_an_older_version_without_digests_is_still_read(settings):
+    first = decode(settings)
+    path = first.run.folder / "settings.yaml"
+    kept = yaml.safe_load(path.read_text())
+    assert list(kept.pop("recording_digests")) == ["small"]
+    path.write_text(yaml.safe_dump(kept))
+    assert decode(settings).table == first.table
+
+
+@pytest.mark.parametrize("field", ["values", "observed", "targets", "individual_ids", "trial_ids"])
+def test_a_digest_changes_with_all_that_could_change_a_result(file, field):
+    recording = find_recording(file())
+    assert digest(find_recording(file())) == digest(recording)
+    changes = {
+        "values": recording.values + 1,
+        "observed": ~recording.observed,
+        "targets": {**recording.targets, "side": recording.targets["side"].astype(str)},
+        "individual_ids": recording.individual_ids[::-1],
+        "trial_ids": recording.trial_ids[::-1],
+    }
+    assert digest(dataclasses.replace(recording, **{field: changes[field]})) != digest(recording)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"folds": 13}, "too few for 13 folds"),
+        ({"metric": "r2"}, "does not fit"),
+        ({"auxiliary": {"nothing": 1.0}}, "unknown target"),
+        ({"window": 99}, "do not fit"),
+        ({"training": TrainingSettings(max_steps=2, accelerator="gpu")}, "accelerator"),
+    ],
+)
+def test_after_a_mistake_the_corrected_settings_are_accepted(settings, change, message):
+    if "accelerator" in message:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=message):
+        decode(dataclasses.replace(settings, **change))
+    assert "| eit |" in decode(settings).table
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": -1},
+        {"seed": 2**32},
+        {"repeats": 0},
+        {"window": 0},
+        {"bins": 0},
+        {"stride": 0},
+        {"gap_seconds": -1.0},
+        {"gap_seconds": float("nan")},
+        {"gap_seconds": float("inf")},
+        {"folds": -2},
+        {"folds": 1},
+        {"by": "tril"},
+        {"metric": "f1"},
+        {"rivals": "no"},
+        {"recordings": ()},
+        {"recordings": "small.npz"},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_by_name(settings, change):
+    with pytest.raises(InputError, match=next(iter(change))):
+        dataclasses.replace(settings, **change)
+
+
+# ------------------------------------------------------------------ what is decoded
+
+
+@pytest.mark.parametrize("target", ["speed", "place", "drive"])
+def test_quantities_of_every_shape_are_decoded_beside_the_rivals_that_fit(settings, target, monkeypatch):
+    monkeypatch.undo()
+    decoded = decode(dataclasses.replace(settings, target=target))
+    expected = {MODEL, "mean", "ridge", "kernel-ridge"} | ({"kernel-ridge-time"} if target == "drive" else set())
+    assert set(decoded.results["methods"]) == expected
+    assert decoded.results["left_out"] == {}
+    tensors, _ = decoded.run.part("folds/00/eit").read_tensors("predictions")
+    assert tensors["truth"].shape == tensors["prediction"].shape
+
+
+def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, file, counts):
+    counts[3, :, 2] = np.nan
+    gap = dataclasses.replace(settings, recordings=(file(counts, drive=np.ones((24, 6))),))
+    decoded = decode(gap)
+    assert set(decoded.results["methods"]) == {MODEL}
+    assert set(decoded.results["left_out"]) == {"majority", "logistic-regression", "lda", "lda-total-counts"}
+    table, notes = decoded.table.split("\n\n")
+    assert "lda" not in table
+    assert [line.partition(":")[0] for line in notes.splitlines()][2] == "lda is left out"
+    assert "observed bins" in notes
+    assert (decoded.run.folder / "table.md").read_text() == decoded.table + "\n"
+    assert decode(gap).table == decoded.table
+
+
+def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
+    lda = decode_fold.BASELINES_CLASSIFY["lda"]
+    calls = []
+
+    class Failing:
+        pools_bins = False
+
+        def fit(self, train, target):
+            calls.append(target)
+            if len(calls) == 2:
+                raise InputError("this fold is too strange")
+            return lda.fit(train, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_fold, "BASELINES_CLASSIFY", {**decode_fold.BASELINES_CLASSIFY, "lda": Failing()})
+        decoded = decode(settings)
+    assert decoded.results["left_out"] == {"lda": "this fold is too strange"}
+    assert "lda" not in decoded.results["methods"]
+
+
+def test_kernel_ridge_is_left_out_where_it_would_need_too_much_memory(settings, monkeypatch):
+    monkeypatch.setattr(decode_fold, "MOST_KERNEL_ROWS", 71)  # a fold has 72 bins to learn from
+    decoded = decode(dataclasses.replace(settings, target="drive"))
+    assert set(decoded.results["left_out"]) == {"kernel-ridge", "kernel-ridge-time"}
+    assert "72 rows" in decoded.table
+
+
+# ------------------------------------------------------------------ damage
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"score": "high", "fit_seconds": 1, "n_parameters": 2}'])
+def test_damaged_results_of_a_fold_are_one_clear_error_whose_advice_works(settings, content):
+    table = decode(settings).results["methods"]["lda"]["fold_scores"]
+    path = settings.folder / "folds" / "01" / "lda" / "results.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="results.json is damaged.*delete it and run again"):
+        decode(settings)
+    path.unlink()
+    np.testing.assert_array_equal(decode(settings).results["methods"]["lda"]["fold_scores"], table)
+
+
+@pytest.mark.parametrize("name", ["predictions.safetensors", "history.csv"])
+def test_a_damaged_file_of_a_fold_is_named_and_made_again_once_deleted(settings, name, monkeypatch):
+    monkeypatch.undo()
+    scores = decode(settings).results["methods"][MODEL]["fold_scores"]
+    path = settings.folder / "folds" / "01" / "eit" / name
+    path.write_bytes(b"\xff")
+    with pytest.raises(InputError, match=f"{name}.*damaged.*delete it and run again"):
+        decode(settings)
+    path.unlink()
+    np.testing.assert_array_equal(decode(settings).results["methods"][MODEL]["fold_scores"], scores)
+    assert path.exists()
+
+
+# ------------------------------------------------------------------ several processes, progress
+
+
+def test_the_progress_bar_ends_full(settings, monkeypatch):
+    steps = []
+
+    @contextlib.contextmanager
+    def bar(description, n_steps):
+        steps.append(-n_steps)
+        yield lambda done, news: steps.append(done)
+
+    monkeypatch.setattr(decode_module, "progress_bar", bar)
+    decode(dataclasses.replace(settings, repeats=2, control=True, rivals=False, final=True))
+    assert steps[0] == -(4 + 2 + 1)
+    assert sum(steps) == 0
+
+
+def test_all_but_the_first_of_several_processes_train_and_write_nothing(settings, monkeypatch):
+    fitted = []
+
+    class Estimator:
+        def fit(self, dataset, *, run, on_epoch):
+            fitted.append(run.folder.relative_to(settings.folder).as_posix())
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(decode_module, "make_estimator", lambda *a, **k: Estimator())
+    training = dataclasses.replace(settings.training, devices=2)
+    decoded = decode(dataclasses.replace(settings, training=training, control=True, final=True))
+    parts = [f"folds/{fold}/{name}" for fold in ("00", "01") for name in ("eit", "eit--shuffled-targets")]
+    assert fitted == [*parts, "."]
+    assert str(decoded) == ""
+    assert not settings.folder.exists()
+
+
+def test_a_rank_in_the_environment_means_nothing_to_a_single_process(settings, monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert "| eit |" in decode(settings).table
+
+
+def test_the_control_is_chance_and_no_rival(settings):
+    results = decode(dataclasses.replace(settings, control=True)).results
+    assert CONTROL in results["methods"]
+    assert results["best_rival"] != CONTROL
+
+
+# ------------------------------------------------------------------ predict
+
+
+def test_predict_cuts_trials_as_the_run_did(settings):
+    decode(dataclasses.replace(settings, folds=0, final=True, bins=5, window=2, stride=3))
+    rows = list(csv.DictReader(predict(PredictSettings(str(settings.folder), settings.recordings[0])).open()))
+    assert len(rows) == 24 * 2
+    assert list(rows[0])[:3] == ["trial", "start_seconds", "side"]
+    assert [float(row["start_seconds"]) for row in rows if row["trial"] == "2"] == [12.0, 15.0]
+
+
+def test_predict_reads_as_many_bins_as_the_decoding(settings):
+    decode(dataclasses.replace(settings, target="drive", folds=0, final=True, bins=4))
+    rows = list(csv.DictReader(predict(PredictSettings(str(settings.folder), settings.recordings[0])).open()))
+    assert len(rows) == 24 * 4
+    assert list(rows[0]) == ["trial", "bin", "drive"]
+
+
+def test_predict_reads_a_run_that_no_decoding_made_whole(settings, tmp_path):
+    from motet.estimators import EITRegressor
+
+    estimator = EITRegressor("drive", model=settings.model, training=settings.training)
+    estimator.fit(find_recording(settings.recordings[0])).save(tmp_path / "mine")
+    rows = list(csv.DictReader(predict(PredictSettings(str(tmp_path / "mine"), settings.recordings[0])).open()))
+    assert len(rows) == 24 * 6
+
+
+def test_predict_refuses_a_damaged_cut(settings):
+    decode(dataclasses.replace(settings, folds=0, final=True))
+    path = settings.folder / "settings.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "bins": "four"}))
+    with pytest.raises(InputError, match="settings.yaml is damaged"):
+        predict(PredictSettings(str(settings.folder), settings.recordings[0]))
+
+
+def test_trials_of_a_target_per_trial_are_cut_to_the_shortest():
+    ragged = Recording.from_trials([np.ones((2, n)) for n in (3, 5, 4)], targets={"side": np.arange(3)})
+    assert cut_trials(ragged, "trial", bins=None, window=None, stride=1).n_bins == 3
+    assert cut_trials(ragged, "bin", bins=None, window=None, stride=1).n_bins == 5
+    assert cut_trials(ragged, "trial", bins=2, window=1, stride=1).n_trials == 6

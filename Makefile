@@ -13,8 +13,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)  ## decode a simulated population, beside classical rivals and chance
-	$(BIN)/motet simulate population --output runs/demo/data
-	$(BIN)/motet decode runs/demo/data/subject-1.npz --target direction --output runs/demo/decode
+	$(BIN)/motet simulate population --n_subjects 1 --output runs/demo/data
+	$(BIN)/motet decode runs/demo/data/subject-1.npz --target direction --folds 3 --output runs/demo/decode
 
 test: $(READY)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest

@@ -24,6 +24,7 @@ from motet.models.eit import EIT, EITSettings
 from motet.progress import progress_bar
 from motet.training.loop import train
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
+from motet.training.predictions import known_predictions, stack_trials
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
@@ -245,7 +246,7 @@ class _EIT(TransformerMixin, BaseEstimator):
                 prediction = predictions[target.name].numpy()
                 prediction[~is_observed.numpy()] = np.nan
                 parts[target.name].append(prediction)
-        return {name: _stacked(arrays) for name, arrays in parts.items()}
+        return {name: stack_trials(arrays) for name, arrays in parts.items()}
 
     def _scored(
         self, X: Population | ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None
@@ -287,7 +288,7 @@ class _EIT(TransformerMixin, BaseEstimator):
                     torch.where(batch.observed[..., None], getattr(encoding, stage), torch.nan).numpy()
                     for encoding, batch in encoded
                 ]
-                stages[stage] = _stacked(masked, axis=2)
+                stages[stage] = stack_trials(masked, axis=2)
             encodings.append({**stages, "individual_ids": np.asarray(recording.individual_ids)})
         return encodings
 
@@ -445,34 +446,3 @@ class EITRegressor(RegressorMixin, _EIT):
         truth, prediction, weight = self._scored(X, y, sample_weight)
         flat = (array.reshape(len(truth), -1) for array in (truth, prediction))
         return float(r2_score(*flat, sample_weight=weight, multioutput="variance_weighted"))
-
-
-def known_predictions(
-    dataset: PopulationDataset, target: str, predictions: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Truth and prediction in all trials (or bins) where the target is observed and known, flat."""
-    truths, flat, start = [], [], 0
-    for recording in dataset.recordings:
-        known, stop = known_rows(recording, target), start + recording.n_trials
-        predicted = predictions[start:stop]
-        if known.ndim > 1:
-            predicted = predicted[:, : recording.n_bins]
-        if target in recording.targets:
-            truths.append(recording.targets[target][known])
-        flat.append(predicted[known[:, : predicted.shape[1]] if known.ndim > 1 else known])
-        start = stop
-    return np.concatenate(truths), np.concatenate(flat)
-
-
-def _stacked(parts: Sequence[NDArray[Any]], axis: int = 1) -> NDArray[Any]:
-    """Concatenate over trials; where lengths along the time axis differ, pad with NaN."""
-    if parts[0].ndim <= axis or len({part.shape[axis] for part in parts}) == 1:
-        return np.concatenate(parts)
-    longest = max(part.shape[axis] for part in parts)
-
-    def padded(part: NDArray[Any]) -> NDArray[Any]:
-        widths = [(0, 0)] * part.ndim
-        widths[axis] = (0, longest - part.shape[axis])
-        return np.pad(part, widths, constant_values=np.nan)
-
-    return np.concatenate([padded(part) for part in parts])

@@ -15,10 +15,11 @@ from motet import metrics
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators import EITClassifier, EITRegressor, known_predictions
+from motet.estimators import EITClassifier, EITRegressor
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.tasks.find import class_target
 from motet.training.objectives import known_rows
+from motet.training.predictions import known_predictions
 from motet.training.run import Run
 from motet.training.state import Epoch
 

@@ -219,11 +219,9 @@ def _compute(
     metric: Metric,
 ) -> dict[str, list[dict[str, Any]]]:
     """Fit all that is not fitted yet; what each method left in each fold."""
-    from rich.markup import escape
-
     jobs = _jobs(len(folds), methods, settings)
     found: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
-    title = escape(f"{settings.target} of {', '.join(settings.recordings)}")
+    title = f"decode {settings.target}"
     with progress_bar(title, len(jobs) + settings.final) as advance:
         for number, method in jobs:
             part = _part(run, number, method)

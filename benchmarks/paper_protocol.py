@@ -64,7 +64,7 @@ each of its bins. One test trial is {trial:.1f} points, so differences of a few 
   seconds of training.
 - **{eit}**: `EITClassifier` with {settings} and otherwise its defaults. Input statistics come from training trials only. {n_seeds} seed(s);
   every budget of epochs is a training of its own, with a full learning-rate schedule. The seconds are those of the whole `fit`. The
-  settings were chosen on folds of the same recording (see the reach page), not on this split.
+  settings were chosen on folds of the same recording (see the reach page), which hold these test trials too; the split itself was looked at before.
 - **{lda}**: the `lda` of `motet.models.baselines`, on √counts of the window.
 
 Seconds to reach are those of the earliest scored point of a method whose mean accuracy is at least {target:.3f}, the accuracy of the released EIT

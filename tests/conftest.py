@@ -8,7 +8,10 @@ import pytest
 import torch
 
 jaxtyping.install_import_hook(
-    ["motet.models.layers", "motet.models.eit", "motet.models.readouts", "motet.training.objectives"],
+    [
+        *(f"motet.models.{name}" for name in ("layers", "eit", "readouts", "geometry", "coupling", "pairs")),
+        *(f"motet.training.{name}" for name in ("objectives", "interactions", "augment")),
+    ],
     "beartype.beartype",
 )
 

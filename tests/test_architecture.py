@@ -18,14 +18,16 @@ FLOORS = [
     {"systems", "data"},
     {"models"},
     {"training"},
-    {"estimators"},
+    {"pair_estimator"},
+    {"estimators", "forecaster", "interactions"},
     {"tasks", "report"},
     {"cli", "__main__"},
 ]
 PUBLIC = [
-    "Batch", "EIT", "EITClassifier", "EITReference", "EITRegressor", "EITSettings", "Encoding", "InputError",
-    "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
-    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "simulate", "write_recording",
+    "Batch", "EIT", "EITClassifier", "EITInteractions", "EITReference", "EITRegressor", "EITSettings", "Encoding",
+    "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
+    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
+    "write_recording",
 ]  # fmt: skip
 
 

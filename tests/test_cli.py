@@ -150,6 +150,33 @@ def test_simulate_writes_recordings_that_can_be_shown(tmp_path, capsys):
     assert "target direction per trial: 8 classes" in shown
 
 
+def test_interactions_are_learned_evaluated_and_recovered(tmp_path, capsys):
+    options = ["--n_trials", 16, "--n_bins", 8, "--engine", "numpy"]
+    for seed in (0, 1):
+        assert run("simulate", "gravity", "--output", tmp_path / f"data-{seed}", "--seed", seed, *options) == 0
+    first, second = (tmp_path / f"data-{seed}" / "gravity-2x2.npz" for seed in (0, 1))
+    folder = tmp_path / "run"
+    quick = ["--training.max_steps", 2, "--training.validation", 0.25, "--model.width", 8]
+    quick += ["--pairs.width", 8, "--pairs.depth", 1]
+    capsys.readouterr()
+    assert run("interactions", "train", first, "--states", "[mass]", "--output", folder, *quick) == 0
+    assert "| eit |" in capsys.readouterr().out
+    assert (folder / "figures" / "calibration.png").exists()
+    assert run("interactions", "evaluate", folder, second, "--rivals", "false", "--name", "second") == 0
+    printed = capsys.readouterr()
+    assert "| eit, shuffled truth |" in printed.out
+    assert printed.err == ""
+    assert (folder / "evaluations" / "second" / "figures" / "graph.png").exists()
+    assert run("interactions", "recover", folder, second, "--output", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "pairs.csv", "groups.csv", "states.csv", "graph.png", "graph.svg",
+    }  # fmt: skip
+    assert run("interactions", "evaluate", folder, first) == 2
+    assert "learned from" in capsys.readouterr().err
+    assert run("predict", folder, second) == 2
+    assert "does not predict targets" in capsys.readouterr().err
+
+
 def test_names_are_shown_as_they_are(tmp_path, capsys):
     targets = {"target_[red]x[/y]": np.arange(4) % 2, "target_:cat:": np.arange(4) % 2}
     np.savez(tmp_path / "odd.npz", values=np.ones((4, 2, 3)), **targets)
@@ -166,7 +193,13 @@ def test_the_catalogue_is_listed(capsys):
     assert "sleep/mouse-ca1" in printed
 
 
-@pytest.mark.parametrize("verb", ["decode", "predict", "simulate population", "data list", "data show", "data fetch"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("decode", "predict", "simulate population", "data list", "data show", "data fetch"),
+        *("interactions train", "interactions evaluate", "interactions recover"),
+    ],
+)
 def test_every_verb_has_help_with_an_example(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         run(*verb.split(), "--help")
@@ -192,6 +225,14 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["decode", "BROKEN", "--target", "direction"], "broken.npz"),
         (["predict", "NOWHERE", "SMALL"], "no weights.safetensors"),
         (["predict", "NOWHERE"], "recording"),
+        (["interactions", "trian"], "did you mean 'train'"),
+        (["interactions", "train"], "recordings"),
+        (["interactions", "train", "SMALL"], "unknown target 'interacts'"),
+        (["interactions", "train", "SMALL", "--motion.features", "postion"], "features is 'postion'; give"),
+        (["interactions", "train", "SMALL", "--pairs.depth", "0"], "pairs.depth is 0"),
+        (["interactions", "evaluate", "NOWHERE", "SMALL"], "no weights.safetensors"),
+        (["interactions", "recover", "NOWHERE", "SMALL"], "no weights.safetensors"),
+        (["interactions", "recover", "NOWHERE"], "recording"),
         (["simulate", "population", "--n_trials", "0"], "n_trials"),
         (["simulate", "population", "--output", "SMALL"], "cannot write"),
         (["data", "fetch", "reach/nobody"], "reach/nobody"),

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
+from scipy.stats import mannwhitneyu, poisson
+from sklearn.metrics import adjusted_rand_score
 
 from motet.errors import InputError
-from motet.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1, poisson_bits_per_spike, r2
+from motet.metrics import (
+    accuracy,
+    adjusted_rand,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    confusion_matrix,
+    edge_accuracy,
+    expected_calibration_error,
+    known_pairs,
+    macro_f1,
+    partition_accuracy,
+    poisson_bits_per_spike,
+    r2,
+    reliability,
+)
 
 CLASS_SCORES = {"accuracy": accuracy, "balanced": balanced_accuracy, "macro_f1": macro_f1}
 
@@ -116,6 +132,90 @@ def test_a_spike_that_was_impossible_costs_infinitely_many_bits():
     assert bits == -np.inf
 
 
+def pairs_of(rng, n_trials=40, n_individuals=6):
+    """Symmetric scores and edges, some unknown: (trial, individual, individual)."""
+    upper = np.triu(np.ones((n_individuals, n_individuals), dtype=bool), k=1)
+    target = np.where(upper, rng.integers(-1, 2, (n_trials, n_individuals, n_individuals)), -1)
+    score = np.where(upper, rng.normal(size=target.shape) + target, -np.inf)
+    return np.maximum(score, score.swapaxes(1, 2)), np.maximum(target, target.swapaxes(1, 2))
+
+
+def test_every_known_pair_counts_once_or_per_direction(rng):
+    _, target = pairs_of(rng)
+    once, directed = known_pairs(target), known_pairs(target, are_directed=True)
+    assert np.array_equal(once | once.swapaxes(1, 2), directed)
+    assert directed.sum() == 2 * once.sum() == (target >= 0).sum()
+    assert not known_pairs(np.zeros((1, 3, 3), dtype=int), are_directed=True)[0].diagonal().any()
+
+
+@pytest.mark.parametrize("score", [auroc, average_precision])
+def test_scores_of_pairs_do_not_depend_on_unknown_pairs_order_or_scale(score, rng):
+    prediction, target = pairs_of(rng)
+    observed = known_pairs(target)
+    expected = score(prediction=prediction[observed], target=target[observed])
+    hidden = np.where(target >= 0, prediction, np.nan)
+    assert score(prediction=hidden, target=target, observed=observed) == expected
+    order = rng.permutation(6)
+    shuffled = {"prediction": np.exp(prediction)[:, order][:, :, order], "target": target[:, order][:, :, order]}
+    assert score(**shuffled, observed=known_pairs(shuffled["target"])) == pytest.approx(expected)
+
+
+def test_auroc_is_the_probability_of_ranking_an_edge_above_none(rng):
+    score, target = rng.integers(0, 6, 200), rng.integers(0, 2, 200)
+    u = mannwhitneyu(score[target == 1], score[target == 0]).statistic
+    expected = u / (target == 1).sum() / (target == 0).sum()
+    assert auroc(prediction=score, target=target) == pytest.approx(expected)
+
+
+def test_average_precision_of_a_constant_score_is_the_share_of_edges(rng):
+    target = rng.integers(0, 2, 300)
+    assert average_precision(prediction=np.zeros(300), target=target) == pytest.approx(target.mean())
+
+
+def test_edge_accuracy_counts_kinds_of_known_edges():
+    target = np.array([[[-1, 2, 0], [2, -1, -1], [0, -1, -1]]])
+    prediction = np.array([[[9, 2, 1], [7, 9, 9], [0, 9, 9]]])
+    assert edge_accuracy(prediction=prediction, target=target) == 0.5
+    assert edge_accuracy(prediction=prediction, target=target, are_directed=True) == 0.5
+
+
+def test_the_adjusted_rand_index_is_the_mean_of_scikit_learns(rng):
+    prediction, target = rng.integers(0, 3, (2, 50, 8))
+    target[:, 6:] = np.where(rng.random((50, 2)) < 0.5, -1, target[:, 6:])
+    prediction[0], target[0] = 1, 2  # one group, rightly
+    expected = [adjusted_rand_score(t[t >= 0], p[t >= 0]) for t, p in zip(target, prediction, strict=True)]
+    assert adjusted_rand(prediction=prediction, target=target) == pytest.approx(np.mean(expected))
+
+
+def test_the_names_of_groups_and_absent_individuals_do_not_matter(rng):
+    target = rng.integers(0, 3, (30, 6))
+    prediction = (target + 1) % 3
+    prediction[:, 5], absent = -1, np.where(np.arange(6) == 5, -1, target)
+    assert partition_accuracy(prediction=prediction, target=absent) == 1.0
+    assert adjusted_rand(prediction=prediction, target=absent) == 1.0
+    two_absent = {"prediction": [[1, 1, 1, 2]], "target": [[0, 0, -1, -1]]}
+    assert partition_accuracy(**two_absent) == adjusted_rand(**two_absent) == 1.0
+    prediction[:3, 0] = 7  # alone: wrong unless it was alone
+    wrong = (target[:3, :1] == target[:3, 1:5]).any(1).sum()
+    assert partition_accuracy(prediction=prediction, target=absent) == pytest.approx(1 - wrong / 30)
+
+
+def test_calibrated_probabilities_have_no_calibration_error_and_shifted_ones_their_shift(rng):
+    probability = rng.uniform(0.2, 0.8, 200_000)
+    target = (rng.random(200_000) < probability).astype(int)
+    assert expected_calibration_error(prediction=probability, target=target) < 0.005
+    assert expected_calibration_error(prediction=probability - 0.15, target=target) == pytest.approx(0.15, abs=0.005)
+    curve = reliability(prediction=probability, target=target, n_intervals=10)
+    np.testing.assert_allclose(curve.frequency[2:8], np.arange(0.25, 0.8, 0.1), atol=0.02)
+    assert curve.n_entries.sum() == 200_000
+    assert np.isnan(curve.probability[0])
+
+
+def test_probability_one_belongs_to_the_last_interval():
+    curve = reliability(prediction=[0.0, 1.0], target=[0, 1], n_intervals=4)
+    assert curve.n_entries.tolist() == [1, 0, 0, 1]
+
+
 ONE = np.ones((2, 3), dtype=bool)
 
 
@@ -143,6 +243,17 @@ ONE = np.ones((2, 3), dtype=bool)
             "no observed spike",
         ),
         (lambda: poisson_bits_per_spike(prediction=ONE, target=ONE, observed=ONE), "individual"),
+        (lambda: known_pairs(np.zeros((2, 3, 4), dtype=int)), "individual, individual"),
+        (lambda: known_pairs(np.zeros((2, 3, 3))), "integers"),
+        (lambda: auroc(prediction=[0.1, 0.2], target=[1, 1]), "both of them"),
+        (lambda: auroc(prediction=[0.1, np.nan], target=[0, 1]), "scores are NaN"),
+        (lambda: average_precision(prediction=[0.1, 0.2, 0.3], target=[0, 1, 2]), "give 0 and 1"),
+        (lambda: reliability(prediction=[0.1, 1.2], target=[0, 1]), "from 0 to 1"),
+        (lambda: expected_calibration_error(prediction=[0.1, 0.2], target=[0, 1], n_intervals=0), "one interval"),
+        (lambda: adjusted_rand(prediction=[[0, 0]], target=[[0, -1]]), "fewer than two"),
+        (lambda: adjusted_rand(prediction=[[0, -1]], target=[[0, 1]]), "no predicted group"),
+        (lambda: partition_accuracy(prediction=[0, 1], target=[0, 1]), "(trial, individual)"),
+        (lambda: partition_accuracy(prediction=[[0.5, 1]], target=[[0, 1]]), "whole numbers"),
     ],
 )
 def test_what_cannot_be_scored_is_an_input_error(call, message):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motet.data.recording import Recording
     from motet.errors import InputError
     from motet.estimators import EITClassifier, EITRegressor
+    from motet.interactions import EITInteractions, recover_interactions
     from motet.models.eit import EIT, EITSettings, Encoding
     from motet.models.reference import EITReference
     from motet.systems import simulate
@@ -33,6 +34,7 @@ _HOME = {
     "Batch": "motet.data.batch",
     "EIT": "motet.models.eit",
     "EITClassifier": "motet.estimators",
+    "EITInteractions": "motet.interactions",
     "EITReference": "motet.models.reference",
     "EITRegressor": "motet.estimators",
     "EITSettings": "motet.models.eit",
@@ -49,15 +51,17 @@ _HOME = {
     "list_recordings": "motet.data.catalogue",
     "load": "motet.data.catalogue",
     "read_recording": "motet.data.readers",
+    "recover_interactions": "motet.interactions",
     "simulate": "motet.systems",
     "write_recording": "motet.data.readers",
 }
 
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 (the list that users read)
-    "Batch", "EIT", "EITClassifier", "EITReference", "EITRegressor", "EITSettings", "Encoding", "InputError",
-    "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
-    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "simulate", "write_recording",
+    "Batch", "EIT", "EITClassifier", "EITInteractions", "EITReference", "EITRegressor", "EITSettings", "Encoding",
+    "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
+    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
+    "write_recording",
 ]  # fmt: skip
 
 

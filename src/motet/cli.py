@@ -22,8 +22,15 @@ Learn from populations of time-series, keeping sight of every individual and of 
   motet data show RECORDING       what is in a recording
   motet data fetch NAME           download a recording, and check it
   motet simulate population       make recordings of simulated subjects
+  motet simulate gravity          … of bodies of several systems, only those of one system attract each other
+  motet simulate springs          … of particles in a box, half of the pairs joined by springs
+  motet simulate charged          … of charged particles in a box, which attract or repel
+  motet simulate kuramoto         … of oscillators, half of the pairs pull each other's phase
   motet decode RECORDING …        cross-validated decoding beside classical rivals; leaves a run
   motet predict RUN RECORDING     predictions of a run's model for new trials
+  motet interactions train RECORDING …         learn who interacts with whom where it is known; leaves a run
+  motet interactions evaluate RUN RECORDING …  score a run beside closed-form rules, on systems of any size
+  motet interactions recover RUN FILE          who interacts in trajectories of your own, as tables and a picture
 
 motet <verb> --help tells the options of a verb, with an example. motet --version tells the version.
 
@@ -184,7 +191,8 @@ def _task(
     def run(words: list[str]) -> int:
         task = importlib.import_module(module)
         settings, function = getattr(task, settings_name), getattr(task, function_name)
-        verb = example.split()[1]
+        words_of_example = example.split()
+        verb = " ".join(words_of_example[1 : 3 if words_of_example[1] in _GROUPS else 2])
         parser = _parser(verb, (function.__doc__ or "").split("\n")[0], example)
         for name, several in positionals.items():
             parser.add_argument(name, type=str, nargs="+" if several else None, help=_help_of(settings, name))
@@ -210,6 +218,10 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {
     "data show": _data_show,
     "data fetch": _data_fetch,
     "simulate population": _simulate("population"),
+    "simulate gravity": _simulate("gravity"),
+    "simulate springs": _simulate("springs"),
+    "simulate charged": _simulate("charged"),
+    "simulate kuramoto": _simulate("kuramoto"),
     "decode": _task(
         "motet.tasks.decode",
         "DecodeSettings",
@@ -224,7 +236,29 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {
         {"run": False, "recording": False},
         "motet predict runs/first data/subject-1.npz",
     ),
+    "interactions train": _task(
+        "motet.tasks.interactions",
+        "TrainInteractionsSettings",
+        "train_interactions",
+        {"recordings": True},
+        "motet interactions train data/gravity-2x2.npz --states '[mass]' --output runs/gravity",
+    ),
+    "interactions evaluate": _task(
+        "motet.tasks.interactions_evaluate",
+        "EvaluateInteractionsSettings",
+        "evaluate_interactions",
+        {"run": False, "recordings": True},
+        "motet interactions evaluate runs/gravity test/gravity-2x2.npz test/gravity-3x3.npz",
+    ),
+    "interactions recover": _task(
+        "motet.tasks.interactions_recover",
+        "RecoverInteractionsSettings",
+        "recover",
+        {"run": False, "recording": False},
+        "motet interactions recover runs/gravity shoal.csv --output shoal",
+    ),
 }
 _GROUPS = {
-    group: [name.split()[1] for name in _VERBS if name.startswith(f"{group} ")] for group in ("data", "simulate")
+    group: [name.split()[1] for name in _VERBS if name.startswith(f"{group} ")]
+    for group in ("data", "simulate", "interactions")
 }

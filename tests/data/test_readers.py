@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 import sys
@@ -204,6 +205,25 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", values=np.ones((1, 2, 3)))
     with pytest.raises(InputError, match="unknown option"):
         read_recording(tmp_path / "a.npz", name="b")
+
+
+def test_trajectories_are_told_by_their_ending_or_their_arrays(tmp_path: Path) -> None:
+    table = "fish,time,x\na,0,1\na,0.5,2\nb,0,3\n"
+    (tmp_path / "a.csv").write_text(table)
+    (tmp_path / "a.TSV").write_text(table.replace(",", "\t"))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(table.encode()))
+    for name in ("a.csv", "a.TSV", "a.csv.gz"):
+        recording = read_recording(tmp_path / name, columns={"individual": "fish"}, subject="s")
+        assert (recording.name, recording.subject, recording.individual_ids) == ("a", "s", ("a", "b"))
+        assert recording.observed.tolist() == [[[True, True], [True, False]]]
+    for name in ("positions", "values"):
+        np.savez(tmp_path / "a.npz", **{name: np.ones((2, 3, 4, 2))}, interacts=np.zeros((3, 3), int))
+        assert read_recording(tmp_path / "a.npz", bin_seconds=0.5).target_levels == {"interacts": "pair"}
+    with pytest.raises(InputError, match=r"option for a\.csv 'feature'; did you mean 'features'"):
+        read_recording(tmp_path / "a.csv", feature=["x"])
+    (tmp_path / "a.nc").write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.nc cannot be read as NetCDF"):
+        read_recording(tmp_path / "a.nc")
 
 
 def test_what_cannot_be_stored_exactly_is_refused(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 | file | content |
 |---|---|
-| `.npz` | a recording saved by `write_recording`, or the minimal form below |
+| `.npz` | a recording saved by `write_recording`, the minimal form below, or trajectories (`motet.data.trajectories`) |
 | `.npy` | (trial, individual, time[, feature]), or (individual, time) for one trial; NaN = not observed |
 | `.pkl` | a public reach recording (`motet.data.reach`) |
 | `.mat` | a raw reach recording (`motet.data.reach`) |
+| `.csv`, `.tsv`, either gzipped, `.nc` | trajectories (`motet.data.trajectories`) |
 
 The minimal form needs no motet to write: `numpy.savez(path, values=…, target_direction=…)` with values
 (trial, individual, time[, feature]), NaN = not observed, and any number of `target_<name>`. It may add the
@@ -26,8 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.arrays import TRAJECTORY_ARRAYS
 from motet.data.reach import read_reach_mat, read_reach_pickle
 from motet.data.recording import Recording
+from motet.data.trajectories import TRAJECTORY_ENDINGS, read_trajectories
 from motet.errors import InputError, did_you_mean
 from motet.files import atomic_path
 
@@ -46,8 +49,9 @@ _DAMAGE = (
 def read_recording(path: Path | str, **options: Any) -> Recording:
     """Read a recording from a file, of any form this module lists.
 
-    The form is told from the content of the file. The options depend on it: name, subject and bin_seconds for
-    `.npy`; those and minimum_speed for `.pkl` and `.mat` (see `motet.data.reach`); none for `.npz`.
+    The form is told from the content of the file; of a table or NetCDF, from its ending. The options depend on it:
+    name, subject and bin_seconds for `.npy`; those and minimum_speed for `.pkl` and `.mat` (see `motet.data.reach`);
+    those of `read_trajectories` for trajectories; none for another `.npz`.
 
     Raises:
         InputError: if the file cannot be read, is damaged or of no known form, or an option is unknown.
@@ -135,17 +139,29 @@ def _reader_of(path: Path) -> Callable[..., Recording]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a file.") from error
     if head.startswith(b"PK\x03\x04"):
-        return _read_npz
+        return read_trajectories if _holds_trajectories(path) else _read_npz
     if head.startswith(b"\x93NUMPY"):
         return _read_npy
     if head.startswith(b"MATLAB"):
         return read_reach_mat
     if head.startswith(b"\x80") or path.suffix in {".pkl", ".pickle"}:  # old pickles begin in many ways
         return read_reach_pickle
+    if path.name.lower().endswith(tuple(set(TRAJECTORY_ENDINGS) - {".npz"})):
+        return read_trajectories
     raise InputError(
-        f"{path} is cut short or of a form that motet does not know; give .npz or .npy arrays, a public "
-        "reach recording (.pkl) or a raw one (.mat)."
+        f"{path} is cut short or of a form that motet does not know; give .npz or .npy arrays, "
+        "trajectories (.csv, .tsv, .nc), a public reach recording (.pkl) or a raw one (.mat)."
     )
+
+
+def _holds_trajectories(path: Path) -> bool:
+    """Whether an archive has arrays that only trajectories have."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = {Path(name).stem for name in archive.namelist()}
+    except _DAMAGE:
+        return False  # the reader says what is damaged
+    return path.suffix.lower() == ".npz" and _VERSION_KEY not in keys and bool(keys & TRAJECTORY_ARRAYS - _FIELDS)
 
 
 def _read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", bin_seconds: float = 1.0) -> Recording:
@@ -174,7 +190,7 @@ def _read_npz(path: Path) -> Recording:
 def _check_keys(keys: Iterable[str]) -> None:
     for key in keys:
         if key not in {*_FIELDS, _VERSION_KEY, _LEVELS_KEY} and not key.startswith("target_"):
-            raise did_you_mean(key, {*_FIELDS, _LEVELS_KEY, "target_<name>"}, what="array")
+            raise did_you_mean(key, {*_FIELDS, _LEVELS_KEY, "target_<name>", *TRAJECTORY_ARRAYS}, what="array")
 
 
 def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: str) -> Recording:

@@ -74,11 +74,15 @@ class Encoding:
         individual: (trial, individual, time, width), each individual seen alone.
         population: (trial, individual, time, width), after individuals interacted.
         observed: (trial, individual, time) bool; both embeddings are 0 where False.
+        pair: (trial, individual, individual, pair width), how the first sees the second; of models that read pairs.
+        coupling: (trial, individual, individual, law), how strongly the first follows the second; of those too.
     """
 
     individual: Float[Tensor, "trial individual time width"]
     population: Float[Tensor, "trial individual time width"]
     observed: Bool[Tensor, "trial individual time"]
+    pair: Float[Tensor, "trial individual individual pair_width"] | None = None
+    coupling: Float[Tensor, "trial individual individual law"] | None = None
 
 
 class EIT(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -29,10 +30,8 @@ class ReferenceEncoding(NamedTuple):
     Attributes:
         individual: embeddings before individuals meet, (trial, individual, time, width).
         population: embeddings after, (trial, individual, time, width).
-        individual_attention: per layer, the attention between the bins of one individual,
-            (trial·individual, head, time, time).
-        interaction_attention: per layer, the attention between the individuals in one bin,
-            (trial·time, head, individual, individual).
+        individual_attention: per layer, between the bins of one individual, (trial·individual, head, time, time).
+        interaction_attention: per layer, between individuals in one bin, (trial·time, head, individual, individual).
     """
 
     individual: Float[Tensor, "trial individual time width"]
@@ -44,14 +43,15 @@ class ReferenceEncoding(NamedTuple):
 class EITReference(nn.Module):
     """The released EIT, faithful to the last parameter name.
 
-    1. Individual module (`MT`): every bin of every individual is embedded by one Linear(1 → width), then
-       a transformer reads the bins of each individual alone.
-    2. Interaction module: a learned embedding per individual is added, then a transformer reads the
-       individuals of each bin.
+    1. Individual module (`MT`): every bin of every individual is embedded by one Linear(features → width), then a
+       transformer reads the bins of each individual alone.
+    2. Interaction module: a learned embedding per individual is added, then a transformer reads the individuals of
+       each bin.
     3. Projections: Linear(width → 1) per individual, all individuals side by side, a Linear to the classes.
 
-    The interaction transformer and both projections drop out with probability `dropout`; the individual
-    transformer does not. Attributes carry the released names, spelling included: `state_dict()` is a released one.
+    The interaction transformer and both projections drop out; the individual transformer does not. Attributes carry
+    the released names, spelling included: `state_dict()` is a released one. The defaults are those of neurons; for
+    bodies in the plane see `motet.models.reference_bodies`.
 
     The slips of the released model, kept on purpose:
 
@@ -68,9 +68,9 @@ class EITReference(nn.Module):
     - Around the model, for the caller to repeat or not: train and test each centred by their own mean; no
       validation split; the best test epoch reported; bins scored twice through overlapping windows.
 
-    **What to pass**: firing rates in Hz (counts / bin_seconds), unscaled, minus the mean of each individual
-    over trials and bins, without individuals whose standard deviation on training trials is at most 1e-3.
-    The release takes that mean from train and test separately; to be fair, take it from training trials.
+    **What to pass**: firing rates in Hz (counts / bin_seconds), unscaled, minus the mean of each individual over trials
+    and bins, without individuals whose standard deviation on training trials is at most 1e-3. The release takes that
+    mean from train and test separately; to be fair, take it from training trials.
 
     Args:
         n_individuals: the number of individuals, fixed for ever.
@@ -79,11 +79,15 @@ class EITReference(nn.Module):
         depth: layers of either transformer.
         n_heads: attention heads.
         head_width: width of a head.
-        dropout: probability of dropping out, in the interaction transformer and both projections.
+        dropout: probability of dropping out in the interaction transformer.
+        head_dropout: the same in both projections; by default as `dropout`.
+        n_features: numbers per individual and bin: 1 for rates, 2 for positions in the plane.
+        attention_alone: whether the interaction transformer has neither residual nor feed-forward, as for bodies; the
+            weights of the feed-forward exist and are idle, as released.
         seed: of the initial weights; the global random state is left alone.
 
     Raises:
-        InputError: if a size is below 1 or `dropout` is not in [0, 1).
+        InputError: if a size is below 1 or a dropout is not in [0, 1).
 
     Source: Liu et al., NeurIPS 2022, arXiv:2206.06131, and its released code.
 
@@ -105,39 +109,41 @@ class EITReference(nn.Module):
         n_heads: int = 6,
         head_width: int = 64,
         dropout: float = 0.5,
+        head_dropout: float | None = None,
+        n_features: int = 1,
+        attention_alone: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         sizes = {"n_individuals": n_individuals, "n_classes": n_classes, "width": width, "depth": depth}
-        _check_positive(sizes | {"n_heads": n_heads, "head_width": head_width})
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout is {dropout}; give a probability from 0 to below 1.")
-        self.n_individuals, self.n_classes = n_individuals, n_classes
+        _check_positive(sizes | {"n_heads": n_heads, "head_width": head_width, "n_features": n_features})
+        head_dropout = dropout if head_dropout is None else head_dropout
+        for name, probability in (("dropout", dropout), ("head_dropout", head_dropout)):
+            if not 0 <= probability < 1:
+                raise InputError(f"{name} is {probability}; give a probability from 0 to below 1.")
+        self.n_individuals, self.n_classes, self.n_features = n_individuals, n_classes, n_features
         with _seeded(seed, torch.device("cpu")):
             self.neuron_embed = nn.Parameter(torch.randn(1, n_individuals, width))
             self.MT = _IndividualModule(
                 _Transformer(width, depth, n_heads, head_width, expansion=2, dropout=0.0, has_residual=False),
-                n_individuals=n_individuals,
-                n_classes=n_classes,
-                width=width,
-                dropout=dropout,
+                sizes=(n_features, width, n_individuals, n_classes),
+                dropout=head_dropout,
             )
-            self.S_transformer = _Transformer(
-                width, depth, n_heads, head_width, expansion=1, dropout=dropout, has_residual=True
-            )
+            rest = {"has_residual": not attention_alone, "has_feed_forward": not attention_alone}
+            self.S_transformer = _Transformer(width, depth, n_heads, head_width, expansion=1, dropout=dropout, **rest)
             self.bottolneck = nn.Sequential(nn.Linear(width, 1))
             self.mlp_head = nn.Sequential(
-                nn.LayerNorm(n_individuals), nn.Dropout(dropout), nn.Linear(n_individuals, n_classes)
+                nn.LayerNorm(n_individuals), nn.Dropout(head_dropout), nn.Linear(n_individuals, n_classes)
             )
 
-    def forward(self, values: Float[Tensor, "trial time individual"]) -> ReferenceLogits:
+    def forward(self, values: Float[Tensor, "trial time individual *feature"]) -> ReferenceLogits:
         """The logits of both projection heads for every bin.
 
         Args:
-            values: centred rates in Hz (see the class).
+            values: centred rates in Hz (see the class), or positions with an axis of features.
 
         Raises:
-            InputError: if `values` is not (trial, time, n_individuals).
+            InputError: if `values` is of another number of individuals or features.
         """
         encoding = self.encode(values)
         # 3. Projections: one number per individual, side by side.
@@ -146,23 +152,24 @@ class EITReference(nn.Module):
         population = rearrange(self.bottolneck(encoding.population), beside)
         return ReferenceLogits(self.MT.mlp_head_bottom(individual), self.mlp_head(population))
 
-    def encode(self, values: Float[Tensor, "trial time individual"]) -> ReferenceEncoding:
+    def encode(self, values: Float[Tensor, "trial time individual *feature"]) -> ReferenceEncoding:
         """The embedding of every individual before and after they meet, and all attention maps.
 
         Args:
-            values: centred rates in Hz (see the class).
+            values: centred rates in Hz (see the class), or positions with an axis of features.
 
         Raises:
-            InputError: if `values` is not (trial, time, n_individuals).
+            InputError: if `values` is of another number of individuals or features.
         """
-        if values.ndim != 3 or values.shape[2] != self.n_individuals:
+        x = values[..., None] if values.ndim == 3 else values
+        if x.ndim != 4 or x.shape[2:] != (self.n_individuals, self.n_features):
+            taken = f"{self.n_individuals}" + (f", {self.n_features}" if self.n_features > 1 else "")
             raise InputError(
-                f"values have shape {tuple(values.shape)}, but this EITReference takes (trial, time, "
-                f"{self.n_individuals}) and no other number of individuals; make one for this population, "
-                "or use an EIT, which takes any."
+                f"values have shape {tuple(values.shape)}, but this EITReference takes (trial, time, {taken}) and no "
+                "other number of individuals; make one for this population, or use an EIT, which takes any."
             )
         # 1. Individual module: each alone, over time.
-        x = rearrange(values, "trial time individual -> (trial individual) time 1")
+        x = rearrange(x, "trial time individual feature -> (trial individual) time feature")
         x, individual_attention = self.MT.T_transformer(self.MT.single_embed(x))
         individual = rearrange(x, "(trial individual) ... -> trial individual ...", trial=len(values))
         # 2. Interaction module: each bin, over individuals.
@@ -184,8 +191,8 @@ class EITReference(nn.Module):
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise InputError(
-                f"the state lacks {_first_names(missing)} and has {_first_names(unknown)}, which is unknown; "
-                f"give the {len(own)} names of a released EIT of this depth, unchanged."
+                f"the state lacks {_first_names(missing)} and has {_first_names(unknown)}, which is unknown; give the "
+                f"{len(own)} names of a released EIT of this depth, unchanged."
             )
         for name, parameter in own.items():
             if state[name].shape != parameter.shape:
@@ -199,30 +206,36 @@ class EITReference(nn.Module):
 
 def train_reference(
     model: EITReference,
-    values: Float[Tensor, "window time individual"],
+    values: Float[Tensor, "window time individual *feature"],
     labels: Int[Tensor, " window"],
     *,
     n_epochs: int,
     seed: int,
     batch_size: int = 16,
     learning_rate: float = 1e-4,
-    on_epoch: Callable[[int, float, EITReference], None] | None = None,
+    individual_weight: float = 0.5,
+    max_seconds: float = math.inf,
+    augment: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
+    on_epoch: Callable[[int, float, EITReference], object] | None = None,
 ) -> list[float]:
     """Train an `EITReference` as released: cross-entropy(population) + ½·cross-entropy(individual), by Adam.
 
-    Every bin carries the class of its window. The release trains for 400 epochs on windows of 2 bins.
-    The model stays on its device and is left in evaluation mode; the global random state is left alone.
+    Every bin carries the class of its window. The release trains for 400 epochs on windows of 2 bins. The model stays
+    on its device and is left in evaluation mode; the global random state is left alone.
 
     Args:
         model: changed in place.
-        values: centred rates in Hz (see `EITReference`), one window per row.
+        values: what the model reads (see `EITReference`), one window per row.
         labels: the class of each window, from 0.
         n_epochs: passes over the windows.
-        seed: of the order of windows and of dropout.
+        seed: of the order of windows, of dropout and of `augment`.
         batch_size: windows per step; the last batch of an epoch may be smaller.
         learning_rate: of Adam.
-        on_epoch: called after each epoch with its number (from 1), the seconds of training so far (without
-            these calls) and the model in evaluation mode; it cannot disturb the training's random numbers.
+        individual_weight: of the cross-entropy of the individual head.
+        max_seconds: of training, after which no epoch is begun.
+        augment: from values and labels of a batch, and a generator, those to train on.
+        on_epoch: called after each epoch with its number (from 1), the seconds of training so far (without these
+            calls) and the model in evaluation mode; it cannot disturb the training's random numbers.
 
     Returns:
         The mean training loss of each epoch.
@@ -236,14 +249,16 @@ def train_reference(
         >>> len(losses)
         2
     """
-    _check_positive({"n_epochs": n_epochs, "batch_size": batch_size, "learning_rate": learning_rate})
+    numbers = {"n_epochs": n_epochs, "batch_size": batch_size, "max_seconds": max_seconds}
+    _check_positive(numbers | {"learning_rate": learning_rate})
     _check_labels(values, labels, n_classes=model.n_classes)
     device = model.neuron_embed.device
     values, labels = values.to(device), labels.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)
-    seconds, losses = 0.0, []
-    for epoch in range(1, n_epochs + 1):
+    seconds = 0.0
+    losses: list[float] = []
+    while len(losses) < n_epochs and seconds < max_seconds:
         start = time.perf_counter()
         model.train()
         total = torch.zeros((), device=device)
@@ -251,7 +266,9 @@ def train_reference(
         with _seeded(int(torch.randint(2**62, (), generator=generator)), device):
             for chosen in torch.split(order.to(device), batch_size):
                 optimizer.zero_grad()
-                loss = _released_loss(model(values[chosen]), labels[chosen])
+                batch = values[chosen], labels[chosen]
+                read, label = batch if augment is None else augment(*batch, generator)
+                loss = _released_loss(model(read), label, individual_weight)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total += loss.detach() * len(chosen)
@@ -259,14 +276,16 @@ def train_reference(
         model.eval()
         seconds += time.perf_counter() - start
         if on_epoch is not None:
-            on_epoch(epoch, seconds, model)
+            on_epoch(len(losses), seconds, model)
     return losses
 
 
-def _released_loss(logits: ReferenceLogits, labels: Int[Tensor, " window"]) -> Float[Tensor, ""]:
+def _released_loss(
+    logits: ReferenceLogits, labels: Int[Tensor, " window"], individual_weight: float
+) -> Float[Tensor, ""]:
     per_bin = labels.repeat_interleave(logits.population.shape[1])
     population = cross_entropy(logits.population.flatten(0, 1), per_bin)
-    return population + 0.5 * cross_entropy(logits.individual.flatten(0, 1), per_bin)
+    return population + individual_weight * cross_entropy(logits.individual.flatten(0, 1), per_bin)
 
 
 def _check_positive(numbers: Mapping[str, float | int]) -> None:
@@ -307,18 +326,17 @@ def _first_names(names: list[str], limit: int = 3) -> str:
 class _IndividualModule(nn.Module):
     """What the release calls MT: the transformer over time and the individual head."""
 
-    def __init__(
-        self, transformer: _Transformer, *, n_individuals: int, n_classes: int, width: int, dropout: float
-    ) -> None:
+    def __init__(self, transformer: _Transformer, *, sizes: tuple[int, int, int, int], dropout: float) -> None:
         super().__init__()
-        self.single_embed = nn.Linear(1, width)
+        n_features, width, n_individuals, n_classes = sizes
+        self.single_embed = nn.Linear(n_features, width)
         self.T_transformer = transformer
         self.mlp_head_bottolneck = nn.Sequential(nn.Linear(width, 1))
         self.mlp_head_bottom = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_individuals, n_classes))
 
 
 class _Transformer(nn.Module):
-    """Blocks of attention and feed-forward, each after a LayerNorm; the attention residual can be absent."""
+    """Attention and feed-forward, each after a LayerNorm; attention residual or feed-forward may be absent."""
 
     def __init__(
         self,
@@ -330,18 +348,15 @@ class _Transformer(nn.Module):
         expansion: int,
         dropout: float,
         has_residual: bool,
+        has_feed_forward: bool = True,
     ) -> None:
         super().__init__()
-        self.has_residual = has_residual
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    _AfterNorm(width, _Attention(width, n_heads, head_width, dropout=dropout)),
-                    _AfterNorm(width, _FeedForward(width, expansion * width, dropout=dropout)),
-                ]
-            )
-            for _ in range(depth)
-        )
+        self.has_residual, self.has_feed_forward = has_residual, has_feed_forward
+        self.layers = nn.ModuleList()
+        for _ in range(depth):
+            attention = _AfterNorm(width, _Attention(width, n_heads, head_width, dropout=dropout))
+            feed_forward = _AfterNorm(width, _FeedForward(width, expansion * width, dropout=dropout))
+            self.layers.append(nn.ModuleList([attention, feed_forward]))
 
     def forward(
         self, x: Float[Tensor, "batch token width"]
@@ -351,7 +366,7 @@ class _Transformer(nn.Module):
             attention, feed_forward = cast(nn.ModuleList, layer)
             attended, weights = attention(x)
             x = attended + x if self.has_residual else attended
-            x = feed_forward(x) + x
+            x = feed_forward(x) + x if self.has_feed_forward else x
             maps.append(weights)
         return x, tuple(maps)
 

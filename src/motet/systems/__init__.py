@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from motet.data.recording import Recording
 from motet.errors import did_you_mean
+from motet.systems.gravity import GravitySettings, simulate_gravity
+from motet.systems.kuramoto import KuramotoSettings, simulate_kuramoto
+from motet.systems.particles import ChargedSettings, SpringsSettings, simulate_charged, simulate_springs
 from motet.systems.population import PopulationSettings, simulate_population
 
 
@@ -19,6 +22,10 @@ class System(NamedTuple):
 
 
 SYSTEMS: Mapping[str, System] = {
+    "gravity": System(GravitySettings, simulate_gravity),
+    "springs": System(SpringsSettings, simulate_springs),
+    "charged": System(ChargedSettings, simulate_charged),
+    "kuramoto": System(KuramotoSettings, simulate_kuramoto),
     "population": System(PopulationSettings, simulate_population),
 }
 

@@ -10,7 +10,7 @@ from motet.systems import SYSTEMS
 
 
 def simulate_to_folder(system: str, settings: Any, output: Path | str) -> list[Path]:
-    """Simulate, and write one `.npz` recording per subject.
+    """Simulate, and write one `.npz` recording per subject or size, with a picture of those that interact.
 
     Args:
         system: a key of `SYSTEMS`.
@@ -29,5 +29,13 @@ def simulate_to_folder(system: str, settings: Any, output: Path | str) -> list[P
         >>> [p.name for p in simulate_to_folder("population", PopulationSettings(n_subjects=1), tempfile.mkdtemp())]
         ['subject-1.npz']
     """
-    recordings = SYSTEMS[system].simulate(settings)
-    return [write_recording(r, Path(output) / f"{r.name.rpartition('/')[2]}.npz") for r in recordings]
+    written = []
+    for recording in SYSTEMS[system].simulate(settings):
+        name = recording.name.removeprefix("population/").replace("/", "-")
+        written.append(write_recording(recording, Path(output) / f"{name}.npz"))
+        if "interacts" in recording.targets:
+            from motet.report.style import save_figure
+            from motet.report.trajectories import draw_simulation
+
+            written += save_figure(draw_simulation(recording), output, name)
+    return written

@@ -149,7 +149,13 @@ class Objective(nn.Module, abc.ABC):
         """To be made large, over all batches of an evaluation."""
 
 
-class _Supervised(Objective):
+class Targeted(Objective):
+    """An objective with one target."""
+
+    target: Target
+
+
+class _Supervised(Targeted):
     """A target read from both the individual and the population embedding."""
 
     def __init__(
@@ -287,19 +293,19 @@ class Regress(_Supervised):
 
 
 class Joint(Objective):
-    """Several objectives at once, each with its weight; the first is the one that is scored.
+    """Several objectives at once, each with the weight of its target; the first is the one that is scored.
 
     Args:
-        objectives: first the one of interest.
+        objectives: first the one of interest, which also hides.
     """
 
-    def __init__(self, objectives: Sequence[_Supervised]) -> None:
+    def __init__(self, objectives: Sequence[Targeted]) -> None:
         super().__init__()
         self.objectives = nn.ModuleList(objectives)
 
     @property
-    def parts(self) -> list[_Supervised]:
-        return cast(list[_Supervised], list(self.objectives))
+    def parts(self) -> list[Targeted]:
+        return cast(list[Targeted], list(self.objectives))
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
         for objective in self.parts:

@@ -15,9 +15,10 @@ class TrainingSettings:
     """How a model is trained.
 
     Attributes:
-        max_steps: how long to train, rounded to whole epochs (passes over the training trials), at least one; the
-            learning rate falls to zero at the end.
+        max_steps: how long to train, rounded to whole epochs, at least one; the learning rate falls to zero at the end.
         batch_trials: trials per step.
+        epoch_steps: an epoch is a pass over the training trials, or this many steps if that is less. After each,
+            progress is told, validated and saved.
         learning_rate: of AdamW, at its highest.
         table_learning_rate: of what belongs to single individuals, at its highest (see `TableAdam`).
         weight_decay: of AdamW, on matrices (not on biases, norms, scales or individuals' own weights).
@@ -38,6 +39,7 @@ class TrainingSettings:
 
     max_steps: int = 300
     batch_trials: int = 32
+    epoch_steps: int = 200
     learning_rate: float = 3e-3
     table_learning_rate: float = 3e-2
     weight_decay: float = 0.1
@@ -56,7 +58,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        least = {"max_steps": 1, "batch_trials": 1, "patience": 1, "devices": 1, "n_nodes": 1}
+        least = {"max_steps": 1, "batch_trials": 1, "epoch_steps": 1, "patience": 1, "devices": 1, "n_nodes": 1}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise InputError(f"training.{name} is {getattr(self, name)}; give at least {lowest}.")
@@ -71,7 +73,7 @@ class TrainingSettings:
                 raise InputError(f"training.{name} is {getattr(self, name)}; give a number from 0 to below 1.")
 
     def steps_per_epoch(self, n_trials: int) -> int:
-        return math.ceil(n_trials / self.batch_trials)
+        return min(math.ceil(n_trials / self.batch_trials), self.epoch_steps)
 
     def n_epochs(self, n_trials: int) -> int:
         """How many epochs are nearest to `max_steps`."""

@@ -1,0 +1,380 @@
+"""Who pulls whom, by least squares: a known law of force is fitted to each trial alone, with no training.
+
+Individual i is pulled by every other j in a known direction, with an unknown coupling: x_i'' = Σ_j c_ij f(x_j − x_i).
+Two forms of the fit:
+
+- `fit_forces`, integrated: what was measured is compared with integrals of the pulls, after taking the differences
+  between bins that remove what is unknown (start, velocity, own frequency). Noise stays what it was, and is known to
+  be that of differences of independent errors. Bins that no couplings explain, such as encounters faster than a bin,
+  are found and lose weight. Strongest by far on noisy or coarse trajectories.
+- `fit_accelerations`: accelerations by local polynomials are compared with the pulls at the same time, as is common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.special import gammaincinv
+
+from motet.data.motion import Features, Motion, MotionSettings, local_derivatives
+from motet.data.recording import Recording
+from motet.errors import InputError
+
+Array = NDArray[np.float64]
+SOFTENING = 0.15  # a pull is never that of a nearer body: noise would make it arbitrary
+SMOOTHING = 2  # half width of the parabolas that smooth positions, where pulls are strong and noise matters
+N_REWEIGHTINGS = 3
+# A residual counts as noise up to this multiple of its variance.
+OUTLIER = 6.0
+# Standard deviation of errors if there is no noise, relative to what is measured: of float32 and of integration.
+LEAST_NOISE = 1e-5
+LEAST_VARIANCE = 1e-30  # keeps squares finite where nothing moves
+# Variance of bins that are not observed, relative to noise.
+NOT_OBSERVED = 1e9
+MOST_PIVOTS, N_SWEEPS = 100, 100
+N_MEAN_FIELD_STEPS, CERTAINTY = 50, 2.0
+BLOCK_SIZE = 2**21  # numbers held at once, 16 MB of float64
+
+
+@dataclasses.dataclass(frozen=True)
+class Force:
+    """A law of force between two individuals, up to its coupling.
+
+    Attributes:
+        pull: from separations x_j − x_i (…, coordinate) to the pull on i (…, coordinate) for a coupling of 1.
+        typical_coupling: what couplings are like where two interact. Weak evidence is shrunk: as a prior, those of an
+            individual have this root of the sum of squares.
+        is_attractive: whether couplings are never negative.
+        n_integrals: how often a pull is integrated to a position or phase.
+        reads: which features it explains.
+        half_width: of the local parabolas that smooth the positions from which pulls are computed; 0 for none.
+    """
+
+    pull: Callable[[Array], Array]
+    typical_coupling: float
+    is_attractive: bool
+    n_integrals: int
+    reads: tuple[Features, ...] = ("position", "position-velocity")
+    half_width: int = 0
+
+
+def inverse_square(separation: Array, *, softening: float = SOFTENING) -> Array:
+    """r̂ / r², less than that where r is below the softening, 0 where r is 0.
+
+    >>> inverse_square(np.array([[3.0, 4.0]]), softening=0.0).round(4)
+    array([[0.024, 0.032]])
+    """
+    squared = (separation**2).sum(axis=-1, keepdims=True) + softening**2
+    return separation / np.maximum(squared, 1e-200) ** 1.5
+
+
+FORCES = {
+    "gravity": Force(inverse_square, 1.6, is_attractive=True, n_integrals=2, half_width=SMOOTHING),
+    "springs": Force(np.asarray, 0.1, is_attractive=True, n_integrals=2),
+    "charged": Force(inverse_square, 1.0, is_attractive=False, n_integrals=2),
+    "kuramoto": Force(np.sin, 1.0, is_attractive=True, n_integrals=1, reads=("phase",)),
+}
+
+
+def fit_forces(
+    recording: Recording,
+    force: Force,
+    *,
+    features: Features = "position",
+    is_nonnegative: bool | None = None,
+    ridge: float = 1.0,
+    n_reweightings: int = N_REWEIGHTINGS,
+) -> Array:
+    """Couplings of all ordered pairs, by generalised least squares of the integrated equations of motion.
+
+    Measured rates of phases are used, and known own frequencies; measured velocities add little, and are not. Gaps
+    are bridged by straight lines to compute pulls, and explain nothing.
+
+    Args:
+        recording: of positions, positions and velocities, or phases.
+        force: the law.
+        features: what the recording's features are.
+        is_nonnegative: whether couplings must not be negative; by default as the law says.
+        ridge: precision of the prior on couplings, relative to what the law says is typical.
+        n_reweightings: how often bins that are not explained lose weight; 0 is plain generalised least squares.
+
+    Returns:
+        (trial, individual, individual) how strongly the first is pulled by the second; NaN on the diagonal and for
+        individuals that are absent.
+
+    Raises:
+        InputError: if the law does not explain such features, or no individual is observed in five bins in a row.
+
+    Example:
+        >>> t = np.arange(30) * 0.1
+        >>> x = np.stack([np.cos(t), -np.cos(t), 0.5 + 0 * t])[None]  # the first two are joined by a spring of ½
+        >>> spring = dataclasses.replace(FORCES["springs"], typical_coupling=1.0)
+        >>> fit_forces(Recording.from_trials(x, bin_seconds=0.1), spring).round(2)[0, 0]
+        array([nan, 0.5, 0. ])
+    """
+    check_reads(force.reads, features)
+    is_nonnegative = force.is_attractive if is_nonnegative is None else is_nonnegative
+    motion = Motion.of(recording, MotionSettings(features=features))
+    equations = _Equations.of(motion, force, rates_are_measured=features == "phase" and recording.n_features > 2)
+    precision = ridge / force.typical_coupling**2
+    n_trials, n = recording.n_trials, recording.n_individuals
+    couplings = np.empty((n_trials, n, n))
+    n_rows, n_coordinates = len(equations.differences), motion.position.shape[-1]
+    n_together = max(1, BLOCK_SIZE // (n * n_rows * max(n_rows, n * n_coordinates)))
+    for start in range(0, n_trials, n_together):
+        block = slice(start, start + n_together)
+        couplings[block] = equations.solve(block, precision, is_nonnegative, n_reweightings)
+    return only_pairs(couplings, motion.observed)
+
+
+def fit_accelerations(
+    motion: Motion, force: Force, *, is_nonnegative: bool | None = None, ridge: float = 1e-3
+) -> Array:
+    """Couplings of all ordered pairs, by ridge regression of accelerations (rates of phases) on the pulls in each bin.
+
+    Args:
+        motion: with accelerations by local polynomials.
+        force: the law.
+        is_nonnegative: whether couplings must not be negative; by default as the law says.
+        ridge: relative to the mean square of the pulls.
+
+    Returns:
+        As `fit_forces`.
+    """
+    is_nonnegative = force.is_attractive if is_nonnegative is None else is_nonnegative
+    n, weight = motion.observed.shape[1], motion.observed[..., None]
+    change = motion.acceleration if force.n_integrals == 2 else motion.velocity
+    if force.n_integrals == 1:  # less the own frequency: known, or as the mean rate
+        mean = (change * weight).sum(2) / np.maximum(weight.sum(2), 1)
+        own = mean if motion.own_frequency is None else motion.own_frequency[..., None]
+        change = (change - own[:, :, None]) * weight
+    both = weight[:, :, None] & weight[:, None]
+    pulls = force.pull(motion.position[:, None] - motion.position[:, :, None]) * both
+    pulls[:, np.arange(n), np.arange(n)] = 0
+    if force.n_integrals == 1 and motion.own_frequency is None:
+        pulls = (pulls - pulls.sum(3, keepdims=True) / np.maximum(both.sum(3, keepdims=True), 1)) * both
+    flat = pulls.reshape(*pulls.shape[:3], -1)
+    gram = flat @ flat.swapaxes(-1, -2)
+    n_others = np.maximum(motion.observed.any(axis=-1).sum(axis=-1) - 1, 1)[:, None]
+    scale = (np.einsum("...ii->...", gram) / n_others)[..., None, None]
+    gram = gram + np.eye(n) * (ridge * scale + LEAST_VARIANCE)
+    toward = (flat @ change.reshape(*change.shape[:2], -1, 1))[..., 0]
+    return only_pairs(_solved(gram, toward, is_nonnegative), motion.observed)
+
+
+def check_reads(reads: tuple[Features, ...], features: Features) -> None:
+    """Refuse features that cannot be read."""
+    if features not in reads:
+        raise InputError(f"features are {features!r}, but here they must be {' or '.join(map(repr, reads))}.")
+
+
+def only_pairs(scores: Array, observed: NDArray[np.bool_]) -> Array:
+    """Scores (trial, individual, individual) with NaN on the diagonal and for individuals that are absent."""
+    is_there = np.asarray(observed.any(axis=-1))
+    are_pairs = is_there[:, :, None] & is_there[:, None] & ~np.eye(observed.shape[1], dtype=bool)
+    return np.where(are_pairs, scores, np.nan)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Equations:
+    """differences @ measured = differences @ integral @ Σ_j c_ij pull_ij, up to noise.
+
+    Attributes:
+        force: the law.
+        position: (trial, individual, time, coordinate) from which pulls are computed.
+        measured: (trial, individual, time, coordinate) what they should explain.
+        observed: (trial, individual, time) bool.
+        differences: (row, time) that remove what is unknown.
+        integral: (time, time) as often as needed.
+        noise: (trial,) variance of `measured`.
+    """
+
+    force: Force
+    position: Array
+    measured: Array
+    observed: NDArray[np.bool_]
+    differences: Array
+    integral: Array
+    noise: Array
+
+    @classmethod
+    def of(cls, motion: Motion, force: Force, *, rates_are_measured: bool) -> _Equations:
+        observed, n_bins = motion.observed, motion.observed.shape[-1]
+        measured, n_integrals = motion.position, force.n_integrals
+        n_unknown = n_integrals + (force.n_integrals == 1)  # the start, the velocity or own frequency
+        if rates_are_measured:
+            measured, n_integrals, n_unknown = motion.velocity, n_integrals - 1, n_unknown - 1
+            if motion.own_frequency is not None:
+                measured = np.where(observed[..., None], measured - motion.own_frequency[..., None, None], 0)
+                n_unknown -= 1
+        noise = noise_variance(measured, observed)
+        is_seen = observed[..., None]
+        centre = measured.sum(axis=2, keepdims=True) / np.maximum(is_seen.sum(axis=2, keepdims=True), 1)
+        about_centre = np.where(is_seen, measured - centre, 0)
+        mean_square = (about_centre**2).sum((1, 2, 3)) / (np.maximum(observed.sum((1, 2)), 1) * measured.shape[-1])
+        position = motion.position
+        if force.half_width:
+            half_width = force.half_width
+            position = local_derivatives(position, observed, half_width=half_width, degree=2, orders=(0,))[0]
+        seconds = np.arange(n_bins) * motion.bin_seconds
+        spline = CubicSpline(seconds, np.eye(n_bins))
+        return cls(
+            force=force,
+            position=bridged(position, observed),
+            measured=measured,
+            observed=observed,
+            differences=np.diff(np.eye(n_bins), n_unknown, axis=0) if n_unknown else np.eye(n_bins),
+            integral=spline.antiderivative(n_integrals)(seconds) if n_integrals else np.eye(n_bins),
+            noise=noise + LEAST_NOISE**2 * mean_square + LEAST_VARIANCE,
+        )
+
+    def solve(self, block: slice, precision: float, is_nonnegative: bool, n_reweightings: int) -> Array:
+        """Couplings (trial, individual, individual) of some trials."""
+        position, observed, noise = self.position[block], self.observed[block], self.noise[block, None, None]
+        n_trials, n = position.shape[0], position.shape[1]
+        pulls = (self.differences @ self.integral) @ self.force.pull(position[:, None] - position[:, :, None])
+        is_there = np.asarray(observed.any(axis=-1))
+        pulls *= (is_there[:, None] & ~np.eye(n, dtype=bool))[..., None, None]
+        change = self.differences @ self.measured[block]
+        is_missing = (~observed).astype(np.float64) @ (self.differences != 0).T > 0
+        of_noise = noise[..., None] * (self.differences @ self.differences.T)
+        n_others = np.maximum(is_there.sum(axis=1) - 1, 1)[:, None, None, None]
+        ridge = np.eye(n) * n_others * precision
+        most_noise = OUTLIER * noise * (self.differences**2).sum(axis=1)
+        unexplained = np.where(is_missing, NOT_OBSERVED * noise, 0)
+        couplings = np.zeros((n_trials, n, n))
+        for _ in range(n_reweightings + 1):
+            covariance = of_noise + unexplained[..., None] * np.eye(len(self.differences))
+            whiten = np.linalg.inv(np.linalg.cholesky(covariance))
+            inputs = (whiten[:, :, None] @ pulls).reshape(n_trials, n, n, -1)
+            outputs = (whiten @ change).reshape(n_trials, n, -1, 1)
+            gram = inputs @ inputs.swapaxes(-1, -2) + ridge
+            couplings = _solved(gram, (inputs @ outputs)[..., 0], is_nonnegative)
+            explained = (couplings[:, :, None] @ pulls.reshape(n_trials, n, n, -1)).reshape(change.shape)
+            squares = ((change - explained) ** 2).mean(axis=-1)
+            unexplained = np.where(squares > most_noise, squares, 0)
+            unexplained = np.where(is_missing, NOT_OBSERVED * noise, unexplained)
+        return couplings
+
+
+def noise_variance(measured: Array, observed: NDArray[np.bool_]) -> Array:
+    """(trial,) variance of independent errors on (trial, individual, time, coordinate), from fourth differences.
+
+    Smooth motion has small ones, and a median does not see the few large ones of encounters. A trial without five
+    observed bins in a row has the median noise of the others.
+
+    Raises:
+        InputError: if no trial has five observed bins in a row.
+    """
+    n_bins = observed.shape[-1]
+    is_seen = np.asarray(np.all([observed[..., shift : n_bins - 4 + shift] for shift in range(5)], axis=0))
+    is_known = np.asarray(is_seen.any(axis=(1, 2)))
+    if not is_known.any():
+        raise InputError("no individual is observed in five bins in a row, too few to tell noise from motion.")
+    squares = np.where(is_seen, (np.diff(measured, 4, axis=2) ** 2).sum(axis=-1), np.nan)[is_known]
+    medians = np.nanmedian(squares.reshape(len(squares), -1), axis=1)
+    variance = np.full(len(measured), np.median(medians))
+    variance[is_known] = medians
+    median_of_chi2 = 2 * gammaincinv(measured.shape[-1] / 2, 0.5)
+    return variance / (median_of_chi2 * 70)  # 70 = 1 + 16 + 36 + 16 + 1
+
+
+def bridged(values: Array, observed: NDArray[np.bool_]) -> Array:
+    """Values (…, time, coordinate) with straight lines over gaps, and held before the first and after the last bin."""
+    n_bins = observed.shape[-1]
+    bins = np.arange(n_bins)
+    before = np.maximum.accumulate(np.where(observed, bins, -1), axis=-1)
+    after = np.minimum.accumulate(np.where(observed, bins, n_bins)[..., ::-1], axis=-1)[..., ::-1]
+    before, after = np.where(before < 0, after, before), np.where(after == n_bins, before, after)
+    before, after = np.clip(before, 0, n_bins - 1), np.clip(after, 0, n_bins - 1)
+    share = ((bins - before) / np.maximum(after - before, 1))[..., None]
+    start, end = (np.take_along_axis(values, index[..., None], axis=-2) for index in (before, after))
+    between: Array = np.multiply(1 - share, start) + np.multiply(share, end)
+    return between
+
+
+def _solved(gram: Array, toward: Array, is_nonnegative: bool) -> Array:
+    if is_nonnegative:
+        return nonnegative_least_squares(gram, toward)
+    return np.asarray(np.linalg.solve(gram, toward[..., None])[..., 0], dtype=np.float64)
+
+
+def nonnegative_least_squares(gram: Array, toward: Array) -> Array:
+    """The c ≥ 0 that minimise cᵀ gram c − 2 cᵀ toward, for many problems at once.
+
+    Args:
+        gram: (…, n, n) positive definite.
+        toward: (…, n).
+
+    Source: block principal pivoting with its backup rule, Kim & Park, SIAM Journal on Scientific Computing 2011; the
+    few problems that rounding keeps going round in circles are finished by coordinate descent.
+
+    >>> nonnegative_least_squares(np.eye(2), np.array([2.0, -1.0]))
+    array([2., 0.])
+    """
+    n = toward.shape[-1]
+    scale = np.sqrt(np.einsum("...ii->...i", gram))  # to a diagonal of 1
+    unit_gram = (gram / (scale[..., :, None] * scale[..., None, :])).reshape(-1, n, n)
+    unit_toward = (toward / scale).reshape(-1, n)
+    solution, undecided = _pivoted(unit_gram, unit_toward)
+    solution[undecided] = _descended(unit_gram[undecided], unit_toward[undecided], solution[undecided])
+    return solution.reshape(toward.shape) / scale
+
+
+def _pivoted(gram: Array, toward: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Solutions (problem, n), and which problems have not come to an end."""
+    n = toward.shape[1]
+    is_free = np.zeros(toward.shape, dtype=bool)
+    solution, slope = np.zeros_like(toward), -toward
+    tolerance = 1e-10 * np.abs(toward).max(axis=1, keepdims=True, initial=0)
+    fewest_wrong, n_chances = np.full(len(toward), n + 1), np.full(len(toward), 3)
+    active = np.arange(len(toward))
+    for _ in range(MOST_PIVOTS):
+        is_wrong = np.where(is_free, solution < -tolerance, slope < -tolerance)[active]
+        n_wrong = is_wrong.sum(axis=1)
+        active, is_wrong, n_wrong = (array[n_wrong > 0] for array in (active, is_wrong, n_wrong))
+        if not len(active):
+            break
+        is_better = n_wrong < fewest_wrong[active]
+        fewest_wrong[active] = np.minimum(n_wrong, fewest_wrong[active])
+        n_chances[active] = np.where(is_better, 3, n_chances[active] - 1)
+        is_last = np.arange(n) == n - 1 - is_wrong[:, ::-1].argmax(axis=1)[:, None]
+        is_free[active] ^= np.where(n_chances[active, None] >= 0, is_wrong, is_last)
+        free = is_free[active]
+        restricted = np.where(free[:, :, None] & free[:, None], gram[active], np.eye(n))
+        solution[active] = np.linalg.solve(restricted, np.where(free, toward[active], 0)[..., None])[..., 0]
+        slope[active] = (gram[active] @ solution[active][..., None])[..., 0] - toward[active]
+    return np.maximum(solution, 0), active
+
+
+def _descended(gram: Array, toward: Array, start: Array) -> Array:
+    """Coordinate descent from a start (problem, n); the diagonal of gram is 1."""
+    solution = start.copy()
+    for _ in range(N_SWEEPS):
+        for place in range(toward.shape[1]):
+            slope = (gram[:, place] * solution).sum(axis=1) - toward[:, place]
+            solution[:, place] = np.maximum(solution[:, place] - slope, 0)
+    return solution
+
+
+def expected_charges(couplings: Array) -> Array:
+    """Charges (trial, individual) from −1 to 1 whose products are repulsions −c_ij; the first of them is positive.
+
+    Charges are −1 or 1 and evidence is weak for some pairs, so their mean is found (mean field, from the leading
+    eigenvector on). NaN pairs count as 0, and what is beyond ±1 as ±1.
+
+    >>> charges = np.array([1.0, -1.0, 1.0])
+    >>> expected_charges(-np.outer(charges, charges)[None] * (1 - np.eye(3))).round(1).tolist()
+    [[1.0, -1.0, 1.0]]
+    """
+    repulsion = -np.clip(np.nan_to_num(couplings), -1, 1)
+    repulsion = (repulsion + repulsion.swapaxes(1, 2)) / 2
+    n_there = (~np.isnan(couplings)).any(axis=-1).sum(axis=-1)[:, None]
+    charges = np.linalg.eigh(repulsion)[1][..., -1] * np.sqrt(n_there)
+    for _ in range(N_MEAN_FIELD_STEPS):
+        charges = np.tanh(CERTAINTY * (repulsion @ charges[..., None])[..., 0])
+    return charges * np.where(charges[:, :1] < 0, -1, 1)

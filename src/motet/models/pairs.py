@@ -1,0 +1,221 @@
+"""Pairs: what any two individuals are to each other, read from how they move and from their embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.errors import InputError
+from motet.models.coupling import N_EVIDENCE, CouplingFit
+from motet.models.eit import EIT, EITSettings, Encoding
+from motet.models.geometry import Geometry, pair_features
+from motet.settings_checks import check_choices
+
+# The logarithm of a prior's precision, as training begins: first each pair is weighed nearly alone.
+FIRST_PRECISION, LATER_PRECISION = 6.0, -2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSettings:
+    """How pairs are read.
+
+    Attributes:
+        width: of the embedding of a pair.
+        depth: rounds of weighing evidence; each fits couplings anew under what the one before believes.
+        laws: laws of force that are fitted side by side; 0 leaves the fit of couplings out.
+        messages: width of what pairs that share an individual tell each other in every round; 0 for nothing. Messages
+            help where pairs constrain each other, as those of charges do; without them a model learned on few
+            individuals holds among many.
+        geometry: whether a pair sees where its two individuals are and how they move, at every time.
+    """
+
+    width: int = 32
+    depth: int = 3
+    laws: int = 2
+    messages: int = 0
+    geometry: bool = True
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name, least in {"width": 1, "depth": 1, "laws": 0, "messages": 0}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"pairs.{name} is {getattr(self, name)}; give at least {least}.")
+
+
+class PairEIT(nn.Module):
+    """An EIT that also embeds every pair of individuals.
+
+    1. Encode: the EIT reads each individual alone, then all together.
+    2. Meet: both embeddings, and where the two stand to each other, at each time; summed up over time.
+    3. Weigh, several times: couplings are fitted under a prior that each pair sets for itself; the pair reads what the
+       fit tells of it, then pairs that share an individual tell each other.
+
+    Permuting the individuals permutes the pairs; what is not observed changes nothing.
+
+    Args:
+        eit: settings of the EIT, with identity="none".
+        pairs: see `PairSettings`.
+        geometry: see `Geometry`.
+    """
+
+    def __init__(self, eit: EITSettings, pairs: PairSettings, geometry: Geometry) -> None:
+        super().__init__()
+        if eit.identity != "none":
+            raise InputError(f"model.identity is {eit.identity!r}; pairs of any individuals need identity='none'.")
+        self.settings = pairs
+        self.geometry = geometry
+        self.eit = EIT(eit, n_features=geometry.n_features)
+        has_geometry = pairs.geometry and geometry.space != "none"
+        n_laws = pairs.laws if geometry.space != "none" else 0
+        self.meeting = Meeting(eit.width, geometry.n_pair_features if has_geometry else 0, pairs.width)
+        self.fit = CouplingFit(geometry, n_laws) if n_laws else None
+        self.blocks = nn.ModuleList(
+            PairBlock(pairs.width, N_EVIDENCE * n_laws, pairs.messages) for _ in range(pairs.depth)
+        )
+        self.priors = nn.ModuleList(
+            Prior(pairs.width, n_laws, start=FIRST_PRECISION if step == 0 else LATER_PRECISION)
+            for step in range(pairs.depth if n_laws else 0)
+        )
+
+    def forward(self, batch: Batch) -> Encoding:
+        # 1. Encode
+        encoding = self.eit(batch)
+
+        # 2. Meet
+        seen = pair_features(batch.values, self.geometry) if self.meeting.n_features else None
+        x = self.meeting(encoding.population, batch.observed, seen)
+
+        # 3. Weigh
+        is_here = batch.observed.any(dim=-1)
+        is_other = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        is_pair = is_here[:, :, None] & is_here[:, None] & is_other
+        problem = self.fit(batch.values, batch.observed) if self.fit is not None else None
+        coupling = x.new_zeros(*is_pair.shape, 0)
+        for step, block in enumerate(self.blocks):
+            told = None
+            if self.fit is not None and problem is not None:
+                told, strengths = self.fit.solve(problem, self.priors[step](x))
+                coupling = strengths.movedim(1, -1)
+            x = block(x, is_pair, told)
+        return dataclasses.replace(encoding, pair=x * is_pair[..., None], coupling=coupling * is_pair[..., None])
+
+
+class Meeting(nn.Module):
+    """Sums up over time what two individuals are to each other at each time.
+
+    Args:
+        embedding_width: of an individual's embedding.
+        n_features: of a pair at one time (see `pair_features`); 0 for none.
+        width: of the embedding of a pair.
+    """
+
+    def __init__(self, embedding_width: int, n_features: int, width: int) -> None:
+        super().__init__()
+        self.n_features = n_features
+        self.own = nn.Linear(embedding_width, width)
+        self.other = nn.Linear(embedding_width, width, bias=False)
+        self.features = nn.Linear(n_features, width, bias=False) if n_features else None
+        self.hidden = nn.Linear(width, width)
+        self.out = nn.Linear(2 * width, width)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "trial individual time width"],
+        observed: Bool[Tensor, "trial individual time"],
+        seen: Float[Tensor, "trial individual individual time feature"] | None,
+    ) -> Float[Tensor, "trial individual individual pair_width"]:
+        x = self.own(embedding)[:, :, None] + self.other(embedding)[:, None]
+        if self.features is not None and seen is not None:
+            x = x + self.features(seen)
+        x = F.gelu(self.hidden(F.gelu(x)))
+        both = (observed[:, :, None] & observed[:, None])[..., None]
+        mean = (x * both).sum(3) / both.sum(3).clamp(min=1)
+        highest = torch.where(both.any(3), x.masked_fill(~both, -torch.inf).amax(3), 0.0)
+        return self.out(torch.cat((mean, highest), dim=-1))
+
+
+class Prior(nn.Module):
+    """The precision of the prior on a pair's coupling that a pair sets for itself, as a logarithm, for each law."""
+
+    def __init__(self, width: int, n_laws: int, *, start: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, n_laws)
+        nn.init.constant_(self.out.bias, start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.norm(x))
+
+
+class PairBlock(nn.Module):
+    """One round: read the evidence, hear from pairs that share an individual (if there are messages), think.
+
+    Args:
+        width: of the embedding of a pair.
+        n_evidence: numbers that a fit of couplings tells of a pair; 0 for none.
+        messages: width of a message; 0 for none.
+    """
+
+    def __init__(self, width: int, n_evidence: int, messages: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.read = nn.Sequential(nn.Linear(2 * n_evidence + width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.hear = Messages(width, messages) if messages else None
+        self.think = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "trial individual individual width"],
+        is_pair: Bool[Tensor, "trial individual individual"],
+        told: Float[Tensor, "trial individual individual evidence"] | None,
+    ) -> Float[Tensor, "trial individual individual width"]:
+        evidence = [self.norm(x)] if told is None else [told, told.transpose(1, 2), self.norm(x)]
+        x = x + self.read(torch.cat(evidence, dim=-1))
+        if self.hear is not None:
+            x = x + self.hear(x, is_pair)
+        return x + self.think(x)
+
+
+class Messages(nn.Module):
+    """What a pair hears from others that share an individual with it: gated, and averaged over the open gates.
+
+    From both pairs that it forms a triangle with, over all third individuals; and from all pairs of either individual.
+
+    Args:
+        width: of the embedding of a pair.
+        message_width: of a message.
+    """
+
+    def __init__(self, width: int, message_width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.message = nn.Linear(width, 5 * message_width)
+        self.gate = nn.Linear(width, 5 * message_width)
+        self.out = nn.Linear(4 * message_width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "trial individual individual width"],
+        is_pair: Bool[Tensor, "trial individual individual"],
+    ) -> Float[Tensor, "trial individual individual width"]:
+        normed = self.norm(x)
+        gates = (self.gate(normed).sigmoid() * is_pair[..., None]).chunk(5, dim=-1)
+        gated = [message * gate for message, gate in zip(self.message(normed).chunk(5, dim=-1), gates, strict=True)]
+        triangle = _over_third(gated[0], gated[1]) / (1 + _over_third(gates[0], gates[1]))
+        by_own = gated[2].sum(2) / (1 + gates[2].sum(2))
+        to_other = gated[3].sum(1) / (1 + gates[3].sum(1))
+        by_other = gated[4].sum(2) / (1 + gates[4].sum(2))
+        around = (by_own[:, :, None], to_other[:, None], by_other[:, None])
+        return self.out(torch.cat((triangle, *(part.expand_as(triangle) for part in around)), dim=-1))
+
+
+def _over_third(a: Tensor, b: Tensor) -> Tensor:
+    """For each pair, the sum over third individuals of what the one is to it times what the other is to it."""
+    return torch.einsum("bikw,bjkw->bijw", a, b)

@@ -1,0 +1,286 @@
+"""Dynamics that were recovered: states read from the embeddings, and trajectories forecast, beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike, NDArray
+
+from motet.errors import InputError, did_you_mean
+from motet.report.interactions import frame_plane, group_colours, line_styles, share, spread_from_best
+from motet.report.style import GREY, INK, ONE_COLUMN_INCHES, Floats, in_our_style, titled
+
+MOST_POINTS = 2000  # of a cloud: more are not seen and make a slow file
+RAN_AWAY = 1e15  # an error beyond this is on no axis
+# Width and opacity of a path, in the order in which they are drawn.
+_PATHS = {"context": (0.8, 0.35), "what came next": (3.2, 0.3), "forecast": (1.1, 1.0)}
+
+
+@in_our_style
+def draw_error_against_horizon(
+    horizon_seconds: ArrayLike,
+    errors: Mapping[str, ArrayLike],
+    *,
+    error_name: str = "position error",
+    divergence_seconds: Mapping[str, ArrayLike] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw every method's forecast error against how far ahead it is: median over trials and quartiles, on a log axis.
+
+    Args:
+        horizon_seconds: (horizon,) time after the context, in seconds, increasing.
+        errors: method → (trial, horizon), 0 or more, inf of a forecast that ran away; NaN where not measured.
+        error_name: what the error is, with its unit.
+        divergence_seconds: method → (trial,) when the forecast left the truth, inf for never, NaN where not
+            measured. A dot marks the median.
+        title: what is shown.
+
+    Raises:
+        InputError: if shapes disagree, horizons do not increase, an error is negative, or
+            `divergence_seconds` has a method of its own.
+
+    Example:
+        >>> figure = draw_error_against_horizon([0.1, 0.2], {"EIT": [[0.1, 0.2], [0.1, 0.4], [0.3, 0.3]]})
+        >>> figure.axes[0].lines[0].get_ydata()
+        array([0.1, 0.3])
+    """
+    seconds, curves = _curves(horizon_seconds, errors)
+    figure, axes = _quartile_panel(seconds, curves, error_name)
+    for name, values in (divergence_seconds or {}).items():
+        if name not in curves:
+            raise did_you_mean(name, curves, what="method")
+        times = np.asarray(values, dtype=np.float64)
+        median = np.median(times[~np.isnan(times)]) if not np.isnan(times).all() else np.inf
+        if np.isfinite(median):
+            at = np.interp(median, seconds, _quartiles(curves[name])[1])
+            axes.plot(median, at, "o", color=line_styles(len(curves))[list(curves).index(name)]["color"], markersize=5)
+    if divergence_seconds:
+        axes.plot([], [], "o", color=INK, markersize=5, label="median divergence")
+    figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
+    return titled(figure, title)
+
+
+@in_our_style
+def draw_energy_drift(horizon_seconds: ArrayLike, drifts: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
+    """Draw by how much forecasts gain or lose energy: median over trials and quartiles of |E - E₀| / |E₀|, log axis.
+
+    Args:
+        horizon_seconds: (horizon,) time after the context, in seconds, increasing.
+        drifts: method → (trial, horizon) relative energy error, of either sign; NaN where not measured.
+        title: what is shown.
+
+    Raises:
+        InputError: if shapes disagree or horizons do not increase.
+
+    Example:
+        >>> draw_energy_drift([0.1, 0.2], {"EIT": [[-0.01, 0.02]]}).axes[0].lines[0].get_ydata()
+        array([0.01, 0.02])
+    """
+    seconds, curves = _curves(horizon_seconds, {name: np.abs(np.asarray(drift)) for name, drift in drifts.items()})
+    figure, _ = _quartile_panel(seconds, curves, "relative energy error")
+    figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
+    return titled(figure, title)
+
+
+def _curves(horizon_seconds: ArrayLike, errors: Mapping[str, ArrayLike]) -> tuple[Floats, dict[str, Floats]]:
+    """(horizon,) seconds and (trial, horizon) of each method, or an `InputError` if they do not go together."""
+    seconds = np.asarray(horizon_seconds, dtype=np.float64)
+    curves: dict[str, Floats] = {name: np.asarray(values, dtype=np.float64) for name, values in errors.items()}
+    if seconds.ndim != 1 or not len(seconds) or not (np.diff(seconds) > 0).all():
+        raise InputError(f"horizon_seconds is {seconds}; give at least one time, increasing.")
+    if not curves:
+        raise InputError("there is nothing to draw; give at least one method.")
+    for name, values in curves.items():
+        if values.ndim != 2 or values.shape[1] != len(seconds):
+            raise InputError(f"errors of {name!r} have shape {values.shape}; give (trial, {len(seconds)} horizons).")
+        if (values < 0).any():
+            raise InputError(f"errors of {name!r} go down to {np.nanmin(values):g}; give 0 or more.")
+    return seconds, curves
+
+
+def _quartiles(values: Floats) -> Floats:
+    """(quartile, horizon) of the measured trials, NaN where there are none; forecasts that ran away count."""
+    quartiles = np.full((3, values.shape[1]), np.nan)
+    measured = ~np.isnan(values).all(axis=0)
+    # Between a number and infinity nothing can be interpolated.
+    finite = np.minimum(values[:, measured], RAN_AWAY**2)
+    quartiles[:, measured] = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=0)
+    return quartiles
+
+
+def _quartile_panel(seconds: Floats, curves: Mapping[str, Floats], ylabel: str) -> tuple[Figure, Axes]:
+    """A line and a band per method; what runs away leaves through the top."""
+    figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 3.0))
+    axes = figure.subplots()
+    axes.set_yscale("log")
+    axes.set_autoscaley_on(False)
+    tops, bottoms = [], []
+    for (name, values), style in zip(curves.items(), line_styles(len(curves)), strict=True):
+        low, median, high = _quartiles(values)
+        highest = np.nan_to_num(median, nan=-1).max()
+        label = name if highest > 0 else f"{name} (all 0)" if highest == 0 else f"{name} (not measured)"
+        axes.plot(seconds, median, label=label, marker="o" if len(seconds) == 1 else "", markersize=4, **style)
+        axes.fill_between(seconds, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        seen = np.concatenate([low, median])
+        seen = seen[(seen > 0) & (seen < RAN_AWAY)]
+        if len(seen):
+            tops.append(max(seen.max(), np.nanmax(np.where(high < RAN_AWAY, high, 0))))
+            bottoms.append(seen.min())
+    top = min(max(tops), 1e4 * min(tops)) if tops else 1.0
+    axes.set_ylim(max(min(bottoms), 1e-9 * top) / 1.3 if tops else 0.1, top * 1.3)
+    axes.set(xlabel="horizon (s)", ylabel=f"{ylabel}\nmedian and quartiles")
+    return figure, axes
+
+
+@in_our_style
+def draw_forecast_trajectories(
+    context: ArrayLike,
+    truth: ArrayLike,
+    predictions: Mapping[str, ArrayLike],
+    *,
+    system: ArrayLike | None = None,
+    n_trials: int = 3,
+    length_unit: str = "",
+    title: str = "",
+) -> Figure:
+    r"""Draw forecast paths over true ones: a row per trial, a column per method.
+
+    The trials run evenly from the best to the worst forecast by the first method; a panel's number is the
+    mean distance at the last known time.
+
+    Args:
+        context: (trial, individual, time, 2) positions that were given; NaN where unknown.
+        truth: (trial, individual, horizon, 2) what came next.
+        predictions: method → likewise; paths end at the first NaN.
+        system: (trial, individual) int, the group that colours an individual; by default each has its own colour.
+        n_trials: how many to draw.
+        length_unit: of the distances.
+        title: what is shown.
+
+    Raises:
+        InputError: if there is no method or shapes disagree.
+
+    Example:
+        >>> context, truth = np.zeros((1, 2, 3, 2)), np.ones((1, 2, 4, 2))
+        >>> figure = draw_forecast_trajectories(context, truth, {"EIT": truth + [0.3, 0.4]})
+        >>> figure.axes[0].get_title("left")
+        'EIT\n0.5 off at the end'
+    """
+    given, true = (np.asarray(array, dtype=np.float64) for array in (context, truth))
+    if true.ndim != 4 or given.ndim != 4 or true.shape[3] != 2 or not true.size:
+        raise InputError(f"context has shape {given.shape} and truth {true.shape}; give (trial, individual, time, 2).")
+    forecasts = {name: np.asarray(array, dtype=np.float64) for name, array in predictions.items()}
+    wrong = {name: array.shape for name, array in forecasts.items() if array.shape != true.shape}
+    if wrong or not forecasts or (*given.shape[:2], 2) != (*true.shape[:2], given.shape[3]):
+        raise InputError(
+            f"context has shape {given.shape}, truth {true.shape} and predictions {wrong or 'none'}; give at least one "
+            "prediction, of the shape of the truth, and a context of the same trials and individuals."
+        )
+    errors = {name: _last_distance(array, true) for name, array in forecasts.items()}
+    shown = spread_from_best(next(iter(errors.values())), n_trials)
+    group = np.broadcast_to(np.arange(true.shape[1]), true.shape[:2]) if system is None else np.asarray(system)
+    if group.shape != true.shape[:2] or group.dtype.kind not in "iu":
+        raise InputError(f"system has shape {group.shape}, type {group.dtype}; give integers (trial, individual).")
+    figure = Figure(figsize=(0.3 + 1.9 * len(forecasts), 0.9 + 2.1 * len(shown)))
+    panels = figure.subplots(len(shown), len(forecasts), squeeze=False)
+    for number, (row, trial) in enumerate(zip(panels, shown, strict=True)):
+        colours = group_colours(group)[trial]
+        row[0].set_ylabel(f"trial {trial}")
+        for axes, (name, forecast) in zip(row, forecasts.items(), strict=True):
+            _draw_forecast(axes, given[trial], true[trial], forecast[trial], colours)
+            distance = errors[name][trial]
+            end = "not forecast" if np.isnan(distance) else f"{distance:.3g} {length_unit}".strip() + " off at the end"
+            axes.set_title(end if number else f"{name}\n{end}", fontsize=7.5)
+    handles = [Line2D([], [], color=INK, linewidth=width, alpha=alpha) for width, alpha in _PATHS.values()]
+    figure.legend(handles, _PATHS, loc="outside lower center", ncols=3)
+    return titled(figure, title)
+
+
+def _draw_forecast(axes: Axes, given: Floats, true: Floats, forecast: Floats, colours: Floats) -> None:
+    """One trial's paths, (individual, time, 2), in axes that hold the context and the truth."""
+    edge = given[:, -1:]
+    paths = (given, _joined(edge, true), _joined(edge, forecast))
+    for path, (width, alpha) in zip(paths, _PATHS.values(), strict=True):
+        axes.add_collection(LineCollection(list(path), colors=colours.tolist(), linewidths=width, alpha=alpha))
+    axes.scatter(edge[:, 0, 0], edge[:, 0, 1], c=colours.tolist(), s=9, edgecolors="white", linewidths=0.4, zorder=3)
+    frame_plane(axes, np.concatenate([given, true], axis=1))
+
+
+def _joined(edge: Floats, path: Floats) -> Floats:
+    """A path that starts where the context ended and stops before its first unknown point."""
+    return np.concatenate([edge, np.where(np.cumsum(~np.isfinite(path), axis=1) == 0, path, np.nan)], axis=1)
+
+
+def _last_distance(forecast: Floats, true: Floats) -> Floats:
+    """(trial,) distance at each individual's last known time, mean over individuals; NaN where not forecast."""
+    known: NDArray[np.bool_] = np.all(np.isfinite(true), axis=3)
+    last = known.shape[2] - 1 - np.argmax(known[:, :, ::-1], axis=2)
+    distance = np.hypot(*np.moveaxis(forecast - true, 3, 0))
+    at_last = np.take_along_axis(distance, last[..., None], axis=2)[..., 0]
+    is_known = np.asarray(known.any(axis=2))
+    return share(np.where(is_known, at_last, 0), is_known)
+
+
+@in_our_style
+def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity: str, *, title: str = "") -> Figure:
+    r"""Draw predicted against true states, such as masses, one panel per method, with R² and median absolute error.
+
+    What lies farther from the truth's range than half its width is a triangle at the edge. Of many
+    points some are drawn; the scores are those of all.
+
+    Args:
+        predictions: method → (…), NaN where not predicted.
+        truth: (…), NaN where unknown.
+        quantity: what it is, with its unit.
+        title: what is shown.
+
+    Raises:
+        InputError: if there is no method or no truth, or shapes disagree.
+
+    Example:
+        >>> figure = draw_states({"EIT": [1.0, 1.5, 2.0]}, [1.0, 1.4, 2.1], "mass")
+        >>> figure.axes[0].get_title("left")
+        'EIT\nR² 0.968, median error 0.100'
+    """
+    true = np.asarray(truth, dtype=np.float64)
+    known = true[np.isfinite(true)]
+    if not known.size or not predictions:
+        raise InputError(f"there are {known.size} true values of {quantity} and {len(predictions)} methods; give one.")
+    low, high = known.min(), known.max()
+    reach = (high - low) / 2 or 0.5 * abs(low) or 0.5
+    figure = Figure(figsize=(0.5 + 2.1 * len(predictions), 2.7))
+    panels = figure.subplots(1, len(predictions), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (name, values), style in zip(panels, predictions.items(), line_styles(len(predictions)), strict=True):
+        predicted = np.asarray(values, dtype=np.float64)
+        if predicted.shape != true.shape:
+            raise InputError(f"{name!r} has shape {predicted.shape} and truth {true.shape}; give the same.")
+        pairs = np.stack([true, predicted])[:, np.isfinite(true) & ~np.isnan(predicted)]
+        axes.axline((low, low), slope=1, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axes.set_title(f"{name}\n{_state_scores(pairs)}")
+        x, y = pairs[:, :: -(-pairs.shape[1] // MOST_POINTS) or 1]
+        size = float(np.clip(2000 / max(len(x), 1), 3, 14))
+        look: dict[str, Any] = {"s": size, "color": style["color"], "alpha": 0.4, "linewidths": 0, "clip_on": False}
+        is_above, is_below = y > high + reach, y < low - reach
+        for marker, is_here in (("o", ~is_above & ~is_below), ("^", is_above), ("v", is_below)):
+            if is_here.any():
+                axes.scatter(x[is_here], np.clip(y[is_here], low - reach, high + reach), marker=marker, **look)
+        axes.set(xlabel=f"true {quantity}", ylim=(low - reach, high + reach))
+    panels[0].set_ylabel(f"predicted {quantity}")
+    panels[0].set_xlim(low - reach / 10, high + reach / 10)
+    return titled(figure, title)
+
+
+def _state_scores(pairs: Floats) -> str:
+    """R² and median absolute error of (true and predicted, item)."""
+    if not pairs.shape[1]:
+        return "nothing predicted"
+    error = pairs[1] - pairs[0]
+    deviation = ((pairs[0] - pairs[0].mean()) ** 2).sum()
+    r_squared = f"{1 - (error**2).sum() / deviation:z.3f}" if deviation > 0 else "undefined"
+    return f"R² {r_squared}, median error {np.median(np.abs(error)):.3f}".replace("-", "−")

@@ -1,0 +1,143 @@
+"""What simulations of interacting individuals share: their targets, their graphs, their engines."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.recording import Level, Recording
+from motet.errors import InputError
+from motet.progress import progress_bar
+
+Array = NDArray[np.float64]
+Engine = Literal["auto", "numpy", "numba"]
+
+TARGET_LEVELS: Mapping[str, Level] = {
+    "interacts": "pair",
+    "coupling": "pair",
+    "system": "individual",
+    "mass": "individual",
+    "charge": "individual",
+    "frequency": "individual",
+    "energy": "bin",
+}
+"""What is known of a simulation, where it applies.
+
+interacts: int64, 1 for an edge (or its type), 0 for none, -1 on the diagonal. coupling: float32, how strongly, NaN on
+the diagonal. system: int64, individuals that interact share a number. energy: float32, of all individuals together.
+"""
+
+
+def system_recording(
+    name: str, values: NDArray[Any], targets: Mapping[str, NDArray[Any]], *, bin_seconds: float
+) -> Recording:
+    """A recording of simulated individuals, all observed; pairs lose their diagonal, quantities become float32.
+
+    Example:
+        >>> targets = {"coupling": np.ones((3, 2, 2))}
+        >>> recording = system_recording("pair", np.zeros((3, 2, 5, 2)), targets, bin_seconds=0.1)
+        >>> recording.target("coupling")[0].tolist()
+        [[nan, 1.0], [1.0, nan]]
+    """
+    n = values.shape[1]
+    known: dict[str, NDArray[Any]] = {}
+    for target, array in targets.items():
+        is_float = array.dtype.kind == "f"
+        known[target] = array.astype(np.float32 if is_float else np.int64)
+        if TARGET_LEVELS[target] == "pair":
+            known[target][:, range(n), range(n)] = np.nan if is_float else -1
+    return Recording(
+        values=values.astype(np.float32, copy=False),
+        observed=np.broadcast_to(np.True_, values.shape[:3]).copy(),
+        individual_ids=tuple(f"{name}/{individual}" for individual in range(n)),
+        targets={target: np.broadcast_to(array, (len(values), *array.shape[1:])) for target, array in known.items()},
+        bin_seconds=bin_seconds,
+        subject=name,
+        name=name,
+        target_levels={target: TARGET_LEVELS[target] for target in targets},
+    )
+
+
+def random_graphs(n_trials: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(trial, individual, individual) symmetric, 0 or 1 at equal odds, 0 on the diagonal.
+
+    Example:
+        >>> graphs = random_graphs(4, 3, np.random.default_rng(0))
+        >>> bool((graphs == graphs.transpose(0, 2, 1)).all())
+        True
+    """
+    upper = np.triu(rng.integers(2, size=(n_trials, n, n)), k=1)
+    return upper + upper.transpose(0, 2, 1)
+
+
+def in_parts(
+    function: Callable[..., tuple[NDArray[Any], ...]], *arrays: NDArray[Any], size: int, what: str
+) -> tuple[NDArray[Any], ...]:
+    """What a function gives for arrays (trial, …), some trials at a time, with a progress bar.
+
+    Example:
+        >>> in_parts(lambda array: (array**2,), np.arange(5), size=2, what="squares")
+        (array([ 0,  1,  4,  9, 16]),)
+    """
+    n = len(arrays[0])
+    if n <= size:
+        return function(*arrays)
+    parts = []
+    with progress_bar(what, n) as advance:
+        for first in range(0, n, size):
+            part = [array[first : first + size] for array in arrays]
+            parts.append(function(*part))
+            advance(len(part[0]), "")
+    return tuple(np.concatenate(pieces) for pieces in zip(*parts, strict=True))
+
+
+def is_compiled(engine: Engine) -> bool:
+    """Whether an engine is numba; auto is, where numba is installed.
+
+    Raises:
+        InputError: if numba is asked for and not installed.
+
+    Example:
+        >>> is_compiled("numpy")
+        False
+    """
+    is_installed = _numba_is_installed()
+    if engine == "numba" and not is_installed:
+        raise InputError("engine 'numba' is not installed; pip install 'motet[fast]', or choose engine 'numpy'.")
+    return engine != "numpy" and is_installed
+
+
+@functools.cache
+def _numba_is_installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def check_at_least(settings: Any, *, least: float, above: bool = False, names: tuple[str, ...]) -> None:
+    """Refuse settings below a number; those that are None pass.
+
+    Raises:
+        InputError: naming the setting and what is allowed.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (least < value < np.inf if above else least <= value < np.inf):
+            allowed = f"above {least:g}" if above else f"of at least {least:g}"
+            raise InputError(f"{type(settings).__name__}.{name} is {value!r}; give a number {allowed}.")
+
+
+def check_sizes(settings: Any, name: str, *, least: int) -> None:
+    """Refuse a setting that lists no sizes, one twice, or one that is too small.
+
+    Raises:
+        InputError: naming the setting and what is allowed.
+    """
+    sizes = getattr(settings, name)
+    if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < least:
+        raise InputError(
+            f"{type(settings).__name__}.{name} is {sizes!r}; give one or more different numbers of at least {least}."
+        )

@@ -1,0 +1,231 @@
+"""Particles in a box, on springs or charged, as in Kipf et al., ICML 2018 ("Neural Relational Inference").
+
+The numbers and the order of operations are those of the released simulator (github.com/ethanfetaya/NRI, data/): the
+velocity takes a whole step before the position does, forces are clipped per component, walls reflect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.settings_checks import check_choices
+from motet.systems.interacting import (
+    Array,
+    Engine,
+    check_at_least,
+    check_sizes,
+    in_parts,
+    is_compiled,
+    random_graphs,
+    system_recording,
+)
+
+BOX = 5.0  # half of the side
+STEP_SECONDS = 0.001
+STEPS_PER_BIN = 100
+MOST_FORCE = 0.1 / STEP_SECONDS  # of each component
+SPEED = 0.5  # of every particle at the start
+SPRING = 0.1
+SPRINGS_WIDTH, CHARGED_WIDTH = 0.5, 1.0  # standard deviation of positions at the start
+PART_NUMBERS = 1 << 15  # pairs that are simulated at once: they should stay in the cache
+
+
+@dataclasses.dataclass(frozen=True)
+class SpringsSettings:
+    """Particles in a box, half of the pairs joined by springs; one recording per number of particles.
+
+    Attributes:
+        n_particles: one recording for each number, named "springs/5".
+        n_trials: per recording; each has another graph.
+        n_bins: of 0.1 s, the first after 0.1 s.
+        noise: standard deviation of what is added to positions and velocities.
+        seed: same settings, same recordings; with another noise, the same particles.
+        engine: numpy, or numba (compiled; pip install 'motet[fast]'), which gives the same bits; auto takes numba
+            where it is installed.
+
+    Raises:
+        InputError: if a setting is of the wrong type or out of range.
+    """
+
+    n_particles: tuple[int, ...] = (5,)
+    n_trials: int = 1000
+    n_bins: int = 49
+    noise: float = 0.0
+    seed: int = 0
+    engine: Engine = "auto"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_sizes(self, "n_particles", least=2)
+        check_at_least(self, least=1, names=("n_trials", "n_bins"))
+        check_at_least(self, least=0, names=("noise", "seed"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ChargedSettings(SpringsSettings):
+    """Particles in a box that attract or repel by their charge; one recording per number of particles.
+
+    Attributes:
+        n_particles: one recording for each number, named "charged/5".
+        n_trials: per recording; each has other charges.
+        n_bins: of 0.1 s, the first after 0.1 s.
+        noise: standard deviation of what is added to positions and velocities.
+        seed: same settings, same recordings; with another noise, the same particles.
+        engine: numpy, or numba (compiled; pip install 'motet[fast]'), which gives the same bits; auto takes numba
+            where it is installed.
+
+    Raises:
+        InputError: if a setting is of the wrong type or out of range.
+    """
+
+
+def simulate_springs(settings: SpringsSettings | None = None) -> list[Recording]:
+    """Simulate particles joined by springs, F_i = -0.1 Σ_j k_ij (x_i - x_j): one recording per number of particles.
+
+    Values are x, y and their velocities. Targets: "interacts" k_ij and "coupling" 0.1 k_ij per pair, "energy" per bin.
+
+    Args:
+        settings: by default `SpringsSettings()`.
+
+    Example:
+        >>> simulate_springs(SpringsSettings(n_trials=8, n_bins=3, engine="numpy"))[0]
+        Recording('springs/5': 8 trials × 5 individuals × 3 bins of 0.1 s × 4 features; targets: \
+interacts per pair, coupling per pair, energy per bin)
+    """
+    settings = settings or SpringsSettings()
+    recordings = []
+    for n in settings.n_particles:
+        rng = np.random.default_rng([settings.seed, n])
+        graphs = random_graphs(settings.n_trials, n, rng)
+        targets = {"interacts": graphs, "coupling": SPRING * graphs}
+        recordings.append(_record("springs", n, targets, settings, rng))
+    return recordings
+
+
+def simulate_charged(settings: ChargedSettings | None = None) -> list[Recording]:
+    """Simulate charged particles, F_i = Σ_j q_i q_j (x_i - x_j) / r³: one recording per number of particles.
+
+    Values are x, y and their velocities. Targets: "interacts" per pair, 1 where two attract (unlike charges) and 0
+    where they repel; "coupling" q_i q_j per pair; "charge" -1 or 1 per individual; "energy" per bin, which close
+    encounters do not conserve, for the force is clipped and the step is fixed.
+
+    Args:
+        settings: by default `ChargedSettings()`.
+
+    Example:
+        >>> simulate_charged(ChargedSettings(n_trials=8, n_bins=3, engine="numpy"))[0]
+        Recording('charged/5': 8 trials × 5 individuals × 3 bins of 0.1 s × 4 features; targets: \
+interacts per pair, coupling per pair, charge per individual, energy per bin)
+    """
+    settings = settings or ChargedSettings()
+    recordings = []
+    for n in settings.n_particles:
+        rng = np.random.default_rng([settings.seed, n])
+        charge = rng.choice([-1.0, 1.0], (settings.n_trials, n))
+        products = charge[:, :, None] * charge[:, None]
+        targets = {"interacts": (products < 0).astype(np.int64), "coupling": products, "charge": charge}
+        recordings.append(_record("charged", n, targets, settings, rng))
+    return recordings
+
+
+def box_orbits(
+    coupling: Array, positions: Array, velocities: Array, *, n_bins: int, are_charged: bool, engine: Engine = "auto"
+) -> tuple[Array, Array]:
+    """Positions and velocities (trial, particle, bin, axis) of particles in the box, one look every 0.1 s.
+
+    Args:
+        coupling: (trial, particle, particle) symmetric: spring constants, or products of charges.
+        positions: (trial, particle, axis) at time 0.
+        velocities: (trial, particle, axis) at time 0.
+        n_bins: the first after 0.1 s.
+        are_charged: whether the coupling is of charges.
+        engine: numpy or numba; both give the same bits.
+
+    Raises:
+        InputError: if a number is not finite, or two charges are at one place.
+
+    Example:
+        >>> x, v = box_orbits(np.zeros((1, 1, 1)), np.zeros((1, 1, 2)), np.ones((1, 1, 2)), n_bins=2, are_charged=False)
+        >>> x.round(6).tolist()
+        [[[[0.1, 0.1], [0.2, 0.2]]]]
+    """
+    n = positions.shape[1]
+    if not all(np.isfinite(array).all() for array in (coupling, positions, velocities)):
+        raise InputError("couplings, positions or velocities of particles are not finite; give numbers.")
+    first, second = np.triu_indices(n, k=1)
+    if are_charged and (positions[:, first] == positions[:, second]).all(axis=-1).any():
+        raise InputError("two charges of a trial are at the same place; give each a place of its own.")
+    strength = np.where(np.eye(n, dtype=np.bool_), 0.0, coupling if are_charged else -coupling)
+    x, v = _reflected(positions, velocities)
+    if is_compiled(engine):
+        from motet.systems import compiled
+
+        start = np.stack([x, v], axis=1)
+        seen = compiled.particles(strength, start, n_bins, STEPS_PER_BIN, STEP_SECONDS, BOX, MOST_FORCE, are_charged)
+        states = seen.transpose(2, 0, 3, 1, 4)
+        return states[0], states[1]
+    return _leapfrog(strength, x, v, n_bins=n_bins, are_charged=are_charged)
+
+
+def _leapfrog(strength: Array, x: Array, v: Array, *, n_bins: int, are_charged: bool) -> tuple[Array, Array]:
+    x, v = (np.ascontiguousarray(array.transpose(2, 1, 0)) for array in (x, v))  # (axis, particle, trial)
+    strength = np.ascontiguousarray(strength.transpose(1, 2, 0))
+    diagonal = np.arange(x.shape[1])
+    seen = np.empty((2, n_bins, *x.shape))
+    for look in range(n_bins):
+        for _ in range(STEPS_PER_BIN):
+            apart = x[:, :, None] - x[:, None]
+            if are_charged:
+                squared = apart[0] * apart[0] + apart[1] * apart[1]
+                squared[diagonal, diagonal] = 1.0
+                apart *= strength / (squared * np.sqrt(squared))
+            else:
+                apart *= strength
+            v += STEP_SECONDS * np.clip(apart.sum(axis=2), -MOST_FORCE, MOST_FORCE)
+            x += STEP_SECONDS * v
+            if np.abs(x).max() > BOX:
+                x, v = _reflected(x, v)
+        seen[0, look], seen[1, look] = x, v
+    return seen[0].transpose(3, 2, 0, 1), seen[1].transpose(3, 2, 0, 1)
+
+
+def _reflected(x: Array, v: Array) -> tuple[Array, Array]:
+    """Positions and velocities after elastic walls."""
+    is_over, is_under = x > BOX, x < -BOX
+    x = np.where(is_over, 2 * BOX - x, np.where(is_under, -2 * BOX - x, x))
+    return x, np.where(is_over, -np.abs(v), np.where(is_under, np.abs(v), v))
+
+
+def _record(
+    kind: str, n: int, targets: dict[str, NDArray[Any]], settings: SpringsSettings, rng: np.random.Generator
+) -> Recording:
+    are_charged = kind == "charged"
+
+    def simulate(coupling: Array, x: Array, v: Array) -> tuple[NDArray[np.float32], Array]:
+        x, v = box_orbits(coupling, x, v, n_bins=settings.n_bins, are_charged=are_charged, engine=settings.engine)
+        values = np.concatenate([x, v], axis=-1, dtype=np.float32)
+        return values, _energy(coupling, x, v, are_charged=are_charged)
+
+    x = (CHARGED_WIDTH if are_charged else SPRINGS_WIDTH) * rng.standard_normal((settings.n_trials, n, 2))
+    v = rng.standard_normal((settings.n_trials, n, 2))
+    v *= SPEED / np.linalg.norm(v, axis=-1, keepdims=True)
+    name, size = f"{kind}/{n}", max(64, PART_NUMBERS // n**2)
+    values, energy = in_parts(simulate, targets["coupling"], x, v, size=size, what=name)
+    if settings.noise:
+        values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
+    return system_recording(name, values, {**targets, "energy": energy}, bin_seconds=STEP_SECONDS * STEPS_PER_BIN)
+
+
+def _energy(coupling: Array, x: Array, v: Array, *, are_charged: bool) -> Array:
+    """(trial, bin) kinetic energy, and of every pair."""
+    first, second = np.triu_indices(x.shape[1], k=1)
+    squared = ((x[:, first] - x[:, second]) ** 2).sum(axis=-1)
+    between = 1 / np.sqrt(squared) if are_charged else squared / 2
+    energy: Array = (v**2).sum(axis=(1, 3)) / 2 + (coupling[:, first, second, None] * between).sum(axis=1)
+    return energy

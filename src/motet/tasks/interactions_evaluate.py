@@ -1,0 +1,260 @@
+"""Score the interactions that a run's model recovers, beside closed-form rules and chance, where the truth is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.files import write_text
+from motet.interactions import EITInteractions
+from motet.progress import Advance, progress_bar
+from motet.settings_checks import check_choices
+from motet.tasks.find import digest
+from motet.tasks.interactions import (
+    MODEL,
+    check_features,
+    check_names,
+    file_name,
+    how_read,
+    load_interactions,
+    read_trials,
+    score_model,
+    words,
+    write_settings,
+)
+from motet.tasks.interactions_rivals import Rival, fit_rivals
+from motet.tasks.interactions_scores import (
+    Truth,
+    graph_table,
+    ranked,
+    score_graph,
+    state_table,
+    truth_of,
+    with_other_truth,
+)
+from motet.training.run import Run
+
+Floats = NDArray[np.floating[Any]]
+
+CONTROL = "eit, shuffled truth"
+MOST_SHOWN = 3  # rules in a figure
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateInteractionsSettings:
+    """What to evaluate, and beside what.
+
+    Attributes:
+        run: folder of a run that motet interactions train left; trials are cut as it cut them (window and stride).
+        recordings: files, or names in the catalogue, of any sizes; with the target that the run learned. From three
+            sizes on, scores are drawn against size.
+        name: of the evaluation, a folder in the run's evaluations; by default that of the first recording.
+        rivals: whether closed-form rules that read such features stand beside the model. One that cannot read a
+            recording is left out, and the table says why.
+        rival_recordings: files that the rules learn their thresholds and priors from; by default those that the run was
+            trained on.
+        rival_trials: how many first trials of each of these they learn from.
+        control: whether a row shows the model's scores where the truth is dealt out to other individuals of the trial:
+            what each score is worth by chance.
+        reading: options for reading the files, by name; by default those of the run.
+    """
+
+    run: str
+    recordings: tuple[str, ...]
+    name: str | None = None
+    rivals: bool = True
+    rival_recordings: tuple[str, ...] = ()
+    rival_trials: int = 500
+    control: bool = True
+    reading: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_names(self.recordings)
+        check_choices(self)
+        if self.rival_trials < 1:
+            raise InputError(f"rival_trials is {self.rival_trials}; give at least 1.")
+        if self.rival_recordings and not self.rivals:
+            raise InputError("rival_recordings is given, but rivals is false; leave one of them out.")
+        if self.name is not None and (not self.name or Path(self.name).name != self.name):
+            raise InputError(f"name is {self.name!r}; give the name of a folder, such as 'large'.")
+
+    @property
+    def folder(self) -> Path:
+        name = self.name or file_name(Path(self.recordings[0]).stem)
+        return Path(self.run) / "evaluations" / name
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractionsEvaluated:
+    """What `evaluate_interactions` leaves.
+
+    Attributes:
+        run: the folder of the evaluation, in that of the run.
+        table: markdown: for each recording, one row per method.
+        results: what results.json holds.
+    """
+
+    run: Run
+    table: str
+    results: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.table}\n\nevaluation and figures: {self.run.folder}"
+
+
+def evaluate_interactions(settings: EvaluateInteractionsSettings) -> InteractionsEvaluated:
+    """Score a run's recovered graphs, groups and states beside closed-form rules and chance; leaves table and figures.
+
+    An evaluation that was finished before is read, not repeated.
+
+    Raises:
+        InputError: for a run or recordings that cannot be used, or that do not fit each other.
+    """
+    run, part = Run(settings.run), Run(settings.folder)
+    recovery, asked = load_interactions(run), how_read(run)
+    if settings.reading is not None:
+        asked["reading"] = settings.reading
+    recordings = read_trials(settings.recordings, **asked)
+    for recording in recordings:
+        check_features(recording, recovery.motion, is_of_model=True)
+    _refuse_trained(run, recordings)
+    truths = {recording.name: truth_of(recording, recovery) for recording in recordings}
+    learned_from = _rival_recordings(run, settings, recordings) if settings.rivals else []
+    write_settings(part, settings, recordings)
+    if not (part.has_results and (part.folder / "table.md").exists()):
+        _compute(part, run, recovery, recordings, truths, learned_from, settings)
+    return InteractionsEvaluated(
+        part, (part.folder / "table.md").read_text(encoding="utf-8").rstrip("\n"), part.read_results()
+    )
+
+
+def _compute(
+    part: Run,
+    run: Run,
+    recovery: EITInteractions,
+    recordings: Sequence[Recording],
+    truths: Mapping[str, Truth],
+    learned_from: Sequence[Recording],
+    settings: EvaluateInteractionsSettings,
+) -> None:
+    from motet.tasks.interactions_figures import draw_evaluation
+
+    results: dict[str, Any] = {
+        "trained_on": run.read_results().get("trained_on", {}) if run.has_results else {},
+        "rivals_learn_from": {recording.name: recording.n_trials for recording in learned_from},
+        "recordings": {},
+    }
+    predictions: dict[str, dict[str, Floats]] = {}
+    tables: list[str] = []
+    with progress_bar("evaluate", len(recordings) + 2) as advance:
+        rivals, unfit = (
+            fit_rivals(learned_from, recovery, lambda name: advance(0, f"fit {name}")) if learned_from else ({}, {})
+        )
+        advance(1, "rivals are fitted")
+        for recording in recordings:
+            truth = truths[recording.name]
+            found, predictions[recording.name] = _evaluate(recovery, recording, truth, rivals, settings, advance)
+            found["left_out"] = unfit | found["left_out"]
+            results["recordings"][recording.name] = found
+            tables += _section(recording, found)
+            advance(1, recording.name)
+        draw_evaluation(part.figures, recovery, recordings, predictions, results)
+        advance(1, "figures")
+    learned = "; ".join(f"{n:,} of {name}" for name, n in results["rivals_learn_from"].items())
+    notes = [
+        "Intervals and differences: over blocks of test trials, one training. Groups: neither number nor size given."
+    ]
+    notes += (
+        [f"What makes probabilities of the scores of rules was learned from training trials: {learned}."]
+        if learned
+        else []
+    )
+    write_text(part.folder / "table.md", "\n".join([*notes, *tables]) + "\n")
+    part.write_results(results)
+
+
+def _evaluate(
+    recovery: EITInteractions,
+    recording: Recording,
+    truth: Truth,
+    rivals: Mapping[str, Rival],
+    settings: EvaluateInteractionsSettings,
+    advance: Advance,
+) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """The scores of every method on one recording, and the log-probabilities of the model and the best rules."""
+    advance(0, f"{recording.name}: {MODEL}")
+    started = time.monotonic()
+    predictions: dict[str, Floats] = {MODEL: recovery.predict_log_proba(recording)}
+    seconds = time.monotonic() - started
+    found = score_model(recovery, recording, predictions[MODEL])
+    methods, left_out = found["methods"], {}
+    methods[MODEL]["read_seconds"] = seconds
+    for name, rival in rivals.items():
+        advance(0, f"{recording.name}: {name}")
+        started = time.monotonic()
+        try:
+            predictions[name] = rival(recording)
+        except InputError as error:
+            left_out[name] = str(error)
+            continue
+        about = {"n_parameters": rival.n_parameters, "fit_seconds": rival.fit_seconds}
+        about["read_seconds"] = time.monotonic() - started
+        methods[name] = {"scores": score_graph(predictions[name], truth), **about}
+        shown = ranked({name: methods[name] for name in predictions if name != MODEL})[:MOST_SHOWN]
+        predictions = {name: predictions[name] for name in (MODEL, *shown)}
+    rules = ranked({name: about for name, about in methods.items() if name != MODEL})
+    best = rules[0] if rules else None
+    methods = {name: methods[name] for name in dict.fromkeys((MODEL, *rules, *methods))}
+    if settings.control:
+        other = with_other_truth(truth, np.random.default_rng(0))
+        methods[CONTROL] = {"scores": score_graph(predictions[MODEL], other)}
+    return {**found, "methods": methods, "left_out": left_out, "best_rival": best}, predictions
+
+
+def _section(recording: Recording, found: Mapping[str, Any]) -> list[str]:
+    table = graph_table(found["methods"], best_rival=found["best_rival"], left_out=found["left_out"])
+    edges = f"{found['edge_fraction']:.3f} of the pairs interact"
+    states = ["", state_table(found["states"])] if found["states"] else []
+    return ["", f"## {recording.name} ({words(recording)}; {edges})", "", table, *states]
+
+
+def _refuse_trained(run: Run, recordings: Sequence[Recording]) -> None:
+    """No test on what the model has learned from, or was chosen by."""
+    trained = run.read_settings().get("recording_digests", []) if run.has_settings else []
+    for recording in recordings:
+        if digest(recording) in trained:
+            raise InputError(
+                f"{recording.name!r} is what the model of {run.folder} learned from, or was calibrated on; give other "
+                "trials (motet simulate with another seed). Scores of its validation part are in the run's table.md."
+            )
+
+
+def _rival_recordings(
+    run: Run, settings: EvaluateInteractionsSettings, recordings: Sequence[Recording]
+) -> list[Recording]:
+    """What rules may learn from: trials of training, never of test."""
+    asked = how_read(run)
+    kept = run.read_settings() if run.has_settings else {}
+    names = settings.rival_recordings or kept.get("recordings", ())
+    advice = "give rival_recordings, or rivals=false"
+    if not names:
+        raise InputError(f"{run.folder} does not say which recordings it was trained on; {advice}.")
+    try:
+        found = read_trials(names, **asked)
+    except InputError as error:
+        raise InputError(f"rules learn from the training trials, which cannot be read ({error}); {advice}.") from error
+    if not settings.rival_recordings and {digest(r) for r in found} - set(kept.get("recording_digests", ())):
+        raise InputError(f"the recordings that {run.folder} was trained on have changed since; {advice}.")
+    tested = {digest(recording) for recording in recordings}
+    for recording in found:
+        if digest(recording) in tested:
+            raise InputError(f"{recording.name!r} is tested on, so that rules cannot learn from it; {advice}.")
+    return [r.select(trials=slice(0, settings.rival_trials)) for r in found]

@@ -1,0 +1,185 @@
+"""Recover who interacts with whom in trajectories of your own, with the model of a run."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.files import write_text
+from motet.interactions import EITInteractions, is_pair
+from motet.progress import progress_bar
+from motet.settings_checks import check_choices
+from motet.tasks.interactions import check_features, file_name, how_read, load_interactions, read_trials
+from motet.tasks.interactions_scores import edge_probability
+from motet.training.run import Run
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecoverInteractionsSettings:
+    """What to recover interactions in.
+
+    Attributes:
+        run: folder of a run that motet interactions train left.
+        recording: a file of trajectories (CSV, npz or nc; see motet.data.trajectories), or a name in the catalogue; of
+            as many individuals as there are, with the features and the bins that the run was trained on.
+        output: folder to write to; by default "recovered/<file>" in the run.
+        reading: options for reading the file, by name, such as {columns: {individual: fish}, resample_seconds: 0.1,
+            longest_gap_seconds: 0.5}; by default those of the run.
+        window: cut trials into windows of this many bins, each read alone; by default as the run was trained.
+        stride: bins between the starts of two windows; by default as many as a window has.
+    """
+
+    run: str
+    recording: str
+    output: str | None = None
+    reading: dict[str, Any] | None = None
+    window: int | None = None
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("window", "stride"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise InputError(f"{name} is {given}; give at least 1.")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output or Path(self.run) / "recovered" / file_name(Path(self.recording).stem))
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractionsRecovered:
+    """What `recover` leaves.
+
+    Attributes:
+        files: that were written.
+        notes: what a reader should know of them.
+    """
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.files), *self.notes])
+
+
+def recover(settings: RecoverInteractionsSettings) -> InteractionsRecovered:
+    """Recover the interactions in a file of trajectories: tables of pairs, groups and states, and a picture.
+
+    pairs.csv has a row for each pair (each order of it, if the model is directed: individual_b acts on individual_a),
+    with the probability of an edge; of several edge types also the likeliest and the probability of each. groups.csv
+    is written if the model learned from groups in which everybody interacts; states.csv if it learned states. A
+    window's row has its start too, in seconds on the recording's clock.
+
+    Raises:
+        InputError: if the run or the file cannot be read, or they do not fit each other.
+    """
+    run = Run(settings.run)
+    recovery, asked = load_interactions(run), how_read(run)
+    if settings.reading is not None:
+        asked["reading"] = settings.reading
+    window = asked["window"] if settings.window is None else settings.window
+    if window is None and settings.stride is not None:
+        raise InputError(f"stride is {settings.stride}, but trials are not cut into windows; give window too.")
+    asked |= {"window": window, "stride": settings.stride or window or 1}
+    (recording,) = read_trials([settings.recording], **asked)
+    check_features(recording, recovery.motion, is_of_model=True)
+    trained = run.read_results().get("trained_on", {}) if run.has_results else {}
+    is_grouped = len(recovery.types_) == 2 and bool(trained.get("is_grouped", True))
+    written = []
+    with progress_bar(f"recover {recording.name}", 2) as advance:
+        log_probability = recovery.predict_log_proba(recording)
+        groups = recovery.predict_groups(recording) if is_grouped else None
+        tables = {"pairs": _pairs(recovery, recording, log_probability)}
+        if groups is not None:
+            tables["groups"] = _individuals(recording, {"group": groups})
+        if recovery.states:
+            tables["states"] = _individuals(recording, recovery.predict_states(recording))
+        advance(1, "tables")
+        for name, columns in tables.items():
+            written.append(_write(settings.folder / f"{name}.csv", recording, columns, is_windowed=window is not None))
+        written += _draw(settings.folder, recovery, recording, log_probability, groups)
+        advance(1, "picture")
+    return InteractionsRecovered(tuple(written), tuple(_notes(recording, trained)))
+
+
+def _pairs(recovery: EITInteractions, recording: Recording, log_probability: NDArray[np.float64]) -> Columns:
+    """What is recovered of each pair, by column; each pair once, unless its two orders are two pairs."""
+    pairs = is_pair(recording)
+    trial, a, b = np.nonzero(pairs if recovery.objective.is_directed else np.triu(pairs))
+    found = log_probability[trial, a, b]
+    ids = np.asarray(recording.individual_ids)
+    columns = {"row": trial, "individual_a": ids[a], "individual_b": ids[b], "probability": edge_probability(found)}
+    types = recovery.types_
+    if len(types) > 2:
+        columns["type"] = types[found.argmax(axis=-1)]
+        columns |= {f"p({label})": np.exp(found[:, place]) for place, label in enumerate(types)}
+    return columns
+
+
+def _individuals(recording: Recording, values: Mapping[str, NDArray[Any]]) -> Columns:
+    """What is recovered of each individual that is observed, by column."""
+    trial, individual = np.nonzero(recording.observed.any(axis=2))
+    found = {name: array[trial, individual] for name, array in values.items()}
+    return {"row": trial, "individual": np.asarray(recording.individual_ids)[individual], **found}
+
+
+def _write(path: Path, recording: Recording, columns: Columns, *, is_windowed: bool) -> Path:
+    """A table in which the trial, and the window's start, stand before the other columns."""
+    row, columns = columns["row"], {name: column for name, column in columns.items() if name != "row"}
+    about = {"trial": np.asarray(recording.trial_ids)[row]}
+    if is_windowed:
+        about["start_seconds"] = np.asarray(recording.trial_start_seconds)[row]
+    columns = about | columns
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    write_text(path, text.getvalue())
+    return path
+
+
+def _draw(
+    folder: Path,
+    recovery: EITInteractions,
+    recording: Recording,
+    log_probability: NDArray[np.float64],
+    groups: NDArray[np.int64] | None,
+) -> list[Path]:
+    from motet.tasks.interactions_figures import draw_recovered
+
+    return draw_recovered(folder, recovery, recording, edge_probability(log_probability), groups)
+
+
+def _notes(recording: Recording, trained: Mapping[str, Any]) -> Iterator[str]:
+    """Where the recording is unlike those of training."""
+    if not trained:
+        return
+    sizes, (shortest, longest) = trained["n_individuals"], trained["n_bins"]
+    lengths, present = recording.trial_lengths, recording.observed.any(axis=2).sum(axis=1)
+    if lengths.max() > longest or lengths.min() < shortest:
+        yield (
+            f"note: trials have {_span(lengths.min(), lengths.max())} bins, those of training had "
+            f"{_span(shortest, longest)}; longer ones are read best in windows (--window {longest})."
+        )
+    if present.max() > max(sizes) or present.min() < min(sizes):
+        yield (
+            f"note: there are {_span(present.min(), present.max())} individuals, in training there were "
+            f"{_span(min(sizes), max(sizes))}."
+        )
+
+
+def _span(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"

@@ -1,0 +1,680 @@
+"""Trajectories of the user's own: round trips, one grid of time, pairs, and faults named by line or by sample."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from motet.data.readers import write_recording
+from motet.data.recording import Recording
+from motet.data.trajectories import from_xarray, read_trajectories, write_trajectories_csv
+from motet.errors import InputError
+
+quick = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def assert_same(first: Recording, second: Recording) -> None:
+    assert first.individual_ids == second.individual_ids
+    assert first.bin_seconds == pytest.approx(second.bin_seconds, rel=1e-9)
+    assert set(first.targets) == set(second.targets)
+    for name in ("values", "observed", "trial_ids", "trial_start_seconds"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+    for name, target in first.targets.items():
+        assert target.dtype == second.targets[name].dtype
+        assert first.target_levels[name] == second.target_levels[name]
+        assert np.array_equal(target, second.targets[name], equal_nan=target.dtype.kind == "f"), name
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rows(*cells: str, header: str = "individual,time,x") -> str:
+    return "\n".join([header, *cells]) + "\n"
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> Recording:
+    shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(2, 5), st.integers(1, 3)))
+    n_trials, n_individuals, n_bins, _ = shape
+    observed = draw(hnp.arrays(np.bool_, shape[:3]))
+    observed[0, 0, 0] = True
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    values = np.where(observed[..., None], draw(hnp.arrays(np.float32, shape, elements=numbers)), np.float32(0))
+    text = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=4)
+    known = st.one_of(numbers, st.just(np.nan))
+    targets: dict[str, Any] = {}
+    for name in ("mass", "charge", "frequency"):
+        if draw(st.booleans()):
+            targets[name] = draw(hnp.arrays(np.float32, shape[:2], elements=known))
+    if draw(st.booleans()):
+        targets["system"] = draw(hnp.arrays(np.int64, shape[:2], elements=st.integers(-1, 3)))
+    diagonal = np.arange(n_individuals)
+    square = (n_trials, n_individuals, n_individuals)
+    if "system" in targets or draw(st.booleans()):
+        targets["interacts"] = draw(hnp.arrays(np.int64, square, elements=st.integers(-1, 2)))
+        targets["interacts"][:, diagonal, diagonal] = -1
+        if draw(st.booleans()):
+            targets["interacts"] = np.maximum(targets["interacts"], targets["interacts"].swapaxes(1, 2))
+        if draw(st.booleans()):
+            targets["coupling"] = draw(hnp.arrays(np.float32, square, elements=known))
+            targets["coupling"][:, diagonal, diagonal] = np.nan
+    bin_seconds = draw(st.sampled_from([1.0, 0.1, 1 / 30, 0.04, 7e-5]))
+    spare = draw(st.integers(0, 3))
+    start = draw(st.sampled_from([0.0, -3.0, 12.5]))
+    return Recording(
+        values=values,
+        observed=observed,
+        individual_ids=tuple(draw(st.lists(text, min_size=n_individuals, max_size=n_individuals, unique=True))),
+        targets=targets,
+        target_levels={name: "pair" if name in ("interacts", "coupling") else "individual" for name in targets},
+        bin_seconds=bin_seconds,
+        trial_ids=draw(hnp.arrays(np.int64, n_trials, unique=True, elements=st.integers(-5, 10**6))),
+        trial_start_seconds=start + np.arange(n_trials) * (n_bins + spare) * bin_seconds,
+    )
+
+
+@quick
+@given(recording=recordings(), ending=st.sampled_from([".csv", ".tsv", ".csv.gz", ".tsv.gz"]))
+def test_a_written_recording_is_read_back_exactly(tmp_path: Path, recording: Recording, ending: str) -> None:
+    for old in tmp_path.iterdir():
+        old.unlink()
+    path = write_trajectories_csv(recording, tmp_path / f"mine{ending}")
+    has_pairs = (tmp_path / f"mine.pairs{ending}").exists()
+    assert_same(read_trajectories(path, pairs_are_directed=has_pairs and is_directed(recording)), recording)
+
+
+def is_directed(recording: Recording) -> bool:
+    targets = [recording.targets[name] for name in ("interacts", "coupling") if name in recording.targets]
+    return any(not np.array_equal(t, t.swapaxes(1, 2), equal_nan=t.dtype.kind == "f") for t in targets)
+
+
+@quick
+@given(recording=recordings(), seed=st.integers(0, 99))
+def test_the_order_of_rows_only_orders_trials_and_individuals(tmp_path: Path, recording: Recording, seed: int) -> None:
+    for old in tmp_path.iterdir():
+        old.unlink()
+    path = write_trajectories_csv(recording, tmp_path / "mine.tsv", leave_out=recording.targets)
+    header, *lines = path.read_text().splitlines(keepends=True)
+    order = np.random.default_rng(seed).permutation(len(lines))
+    path.write_text("".join([header, *(lines[place] for place in order)]))
+    read = read_trajectories(path)
+    trials = [read.trial_ids.tolist().index(one) for one in recording.trial_ids.tolist()]
+    individuals = [read.individual_ids.index(one) for one in recording.individual_ids]
+    again = read.select(trials=trials, individuals=individuals)
+    assert np.array_equal(again.values, recording.values)
+    assert np.array_equal(again.observed, recording.observed)
+    assert np.array_equal(again.trial_start_seconds, recording.trial_start_seconds)
+
+
+def test_a_table_of_ones_own_is_read_by_its_own_names(tmp_path: Path) -> None:
+    text = '\ufeffrun, fish_id ,t,,note,X,Y\r\nA,"b,1",0,7,ok,1,2\r\n\r\nA,c,0,8,,3,4\r\nA ,"b,1 ",0.5,9,,5,\r\n'
+    columns = {"trial": "run", "individual": "fish_id", "time": "t"}
+    recording = read_trajectories(write(tmp_path / "mine.csv", text), columns=columns, subject="cod")
+    assert (recording.name, recording.subject, recording.bin_seconds) == ("mine", "cod", 0.5)
+    assert recording.individual_ids == ("b,1", "c")
+    assert recording.observed.tolist() == [[[True, False], [True, False]]]  # without Y, and without a row
+    assert recording.values[0, :, 0].tolist() == [[1, 2], [3, 4]]
+    chosen = read_trajectories(tmp_path / "mine.csv", columns=columns, features=["Y", "X"], name="n")
+    assert chosen.values[0, 0, 0].tolist() == [2, 1]
+    assert chosen.name == "n"
+
+
+def test_individuals_differ_between_trials_and_frames_are_missing(tmp_path: Path) -> None:
+    text = rows("p,a,0,1", "p,a,1,2", "p,b,3,3", "q,b,10,4", "q,c,11,5", "q,b,12,NA", header="trial,individual,time,x")
+    recording = read_trajectories(write(tmp_path / "gaps.csv", text))
+    assert recording.individual_ids == ("a", "b", "c")
+    assert recording.observed.astype(int).tolist() == [
+        [[1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]],
+        [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]],
+    ]
+    assert recording.trial_ids.tolist() == [0, 1]
+    assert recording.trial_start_seconds.tolist() == [0, 10]
+
+
+def test_trials_that_share_times_follow_one_another(tmp_path: Path) -> None:
+    text = rows("1,a,0,1", "1,a,1,2", "2,a,0,3", "2,a,1,4", header="trial,individual,time,x")
+    recording = read_trajectories(write(tmp_path / "own_clocks.csv", text))
+    assert recording.trial_ids.tolist() == [1, 2]
+    assert recording.trial_start_seconds.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("rate", [24, 25, 29.97, 30, 50, 60])
+def test_stamps_in_whole_milliseconds_are_regular(tmp_path: Path, rate: float) -> None:
+    frames = np.delete(np.arange(3000), np.arange(700, 1200))  # with a gap of 500 frames
+    text = rows(*(f"a,{time:.3f},{frame}" for time, frame in zip(frames / rate, frames, strict=True)))
+    recording = read_trajectories(write(tmp_path / "camera.csv", text))
+    assert recording.bin_seconds == pytest.approx(1 / rate, rel=1e-4)
+    assert np.array_equal(np.flatnonzero(recording.observed[0, 0]), frames)
+    assert np.array_equal(recording.values[0, 0, frames, 0], frames)
+    assert read_trajectories(tmp_path / "camera.csv", bin_seconds=1 / rate).bin_seconds == 1 / rate
+
+
+def test_a_stamp_lies_within_a_tenth_of_a_step(tmp_path: Path) -> None:
+    for shift in (0.09, -0.09, 0.11, -0.11):
+        lines = rows(*(f"a,{time + shift * (time == 7)},{time}" for time in range(20)))
+        path = write(tmp_path / "shaken.csv", lines)
+        if abs(shift) < 0.1:
+            assert read_trajectories(path).values[0, 0, :, 0].tolist() == list(range(20))
+        else:
+            with pytest.raises(InputError, match=f"time {7 + shift} s lies {7 + shift} steps of 1 s"):
+                read_trajectories(path)
+
+
+def test_a_given_step_shows_the_frames_that_most_stamps_skip(tmp_path: Path) -> None:
+    path = write(tmp_path / "sparse.csv", rows("a,0,1", "a,2,1", "a,4,1", "a,5,1", "a,7,1"))
+    with pytest.raises(InputError, match=r"sparse\.csv: trial '0', individual 'a', time 5 s lies 2\.5 steps of 2 s"):
+        read_trajectories(path)
+    assert read_trajectories(path, bin_seconds=1).observed[0, 0].astype(int).tolist() == [1, 0, 1, 0, 1, 1, 0, 1]
+
+
+def test_irregular_and_unequal_stamps_are_refused_by_name(tmp_path: Path) -> None:
+    irregular = rows("a,0,1", "a,0.1,1", "a,0.2,1", "a,0.37,1", "a,0.4,1")
+    with pytest.raises(InputError, match=r"individual 'a', time 0\.37 s lies 3\.7 steps of 0\.1 s .* resample_seconds"):
+        read_trajectories(write(tmp_path / "irregular.csv", irregular))
+    unequal = rows("a,0,1", "b,0.05,1", "a,0.1,1", "b,0.15,1")
+    with pytest.raises(InputError, match=r"individual 'b', time 0\.05 s lies 0\.5 steps of 0\.1 s"):
+        read_trajectories(write(tmp_path / "unequal.csv", unequal))
+    noise = np.sort(np.random.default_rng(0).uniform(0, 10, 300).round(3))  # on a grid of 1 ms, and mostly empty there
+    with pytest.raises(InputError, match="whole steps"):
+        read_trajectories(write(tmp_path / "noise.csv", rows(*(f"a,{t},1" for t in dict.fromkeys(noise)))))
+
+
+def test_two_samples_of_one_frame_are_refused(tmp_path: Path) -> None:
+    for second in ("0.5", "0.501"):
+        path = write(tmp_path / "twice.csv", rows("a,0,1", "a,0.5,1", "b,0.5,1", f"a,{second},2", "a,1,1", "a,1.5,1"))
+        with pytest.raises(InputError, match=rf"individual 'a', time {second} s has two samples for one time"):
+            read_trajectories(path)
+    with pytest.raises(InputError, match="two samples"):
+        read_trajectories(write(tmp_path / "twice.csv", rows("a,0,1", "a,0,1")), **RESAMPLED)
+
+
+RESAMPLED: dict[str, Any] = {"resample_seconds": 0.25, "longest_gap_seconds": 1.0}
+
+
+@quick
+@given(data=st.data(), step=st.sampled_from([0.1, 0.25, 1.0]), longest=st.sampled_from([0.3, 1.0, 9.0]))
+def test_resampling_agrees_with_plain_interpolation(tmp_path: Path, data: st.DataObject, step: float, longest: float):
+    times = st.lists(st.integers(0, 300), min_size=2, max_size=12, unique=True)
+    stamps = {pair: sorted(data.draw(times)) for pair in itertools.product("pq", "ab")}
+    lines = [f"{t},{i},{k / 100},{k**2 % 91}" for (t, i), ticks in stamps.items() for k in ticks]
+    path = write(tmp_path / "loose.csv", rows(*lines, header="trial,individual,time,x"))
+    read = read_trajectories(path, resample_seconds=step, longest_gap_seconds=longest)
+    for (trial, individual), ticks in stamps.items():
+        at = np.array(ticks) / 100
+        start = min(ticks[0] for (t, _), ticks in stamps.items() if t == trial) / 100
+        bins = start + np.arange(read.n_bins) * step
+        observed = np.zeros(read.n_bins, bool)
+        for left, right in itertools.pairwise(at):
+            observed |= (right - left <= longest + 1e-9) & (bins >= left - 1e-9) & (bins <= right + 1e-9)
+        observed |= np.isclose(bins[:, None], at, rtol=0, atol=1e-9).any(axis=1)
+        place = "pq".index(trial), "ab".index(individual)
+        assert np.array_equal(read.observed[place], observed)
+        expected = np.interp(bins, at, [k**2 % 91 for k in ticks])[observed]
+        np.testing.assert_allclose(read.values[place][observed, 0], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_resampling_leaves_gaps_that_are_too_long_and_passes_over_empty_cells(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", rows("a,0,0", "a,0.3,", "a,0.9,9", "a,2.5,25", "a,2.6,26"))
+    recording = read_trajectories(path, **RESAMPLED)
+    assert recording.bin_seconds == 0.25
+    assert recording.observed[0, 0].astype(int).tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1]
+    np.testing.assert_allclose(recording.values[0, 0, [0, 1, 2, 3, 10], 0], [0, 2.5, 5, 7.5, 25], rtol=1e-6)
+
+
+def test_a_wrong_stamp_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "typo.csv", rows("a,0,0", "a,0.01,1", "a,0.02,1", "a,2e9,2"))
+    for options in ({}, RESAMPLED):
+        with pytest.raises(InputError, match=r"time 2000000000 s, the last of all, is one of 4 samples"):
+            read_trajectories(path, **options)
+
+
+def test_systems_and_quantities_are_targets(tmp_path: Path) -> None:
+    lines = ["1,a,0,1,red,2,", "1,a,1,1,,,", "1,b,0,1,blue,3,-1", "1,c,0,1,,,", "1,d,1,1,red,,"]
+    path = write(tmp_path / "groups.csv", rows(*lines, header="trial,individual,time,x,system,mass,charge"))
+    recording = read_trajectories(path)
+    assert recording.target("system").tolist() == [[0, 1, -1, 0]]
+    assert recording.target("interacts").tolist() == [[[-1, 0, -1, 1], [0, -1, -1, 0], [-1] * 4, [1, 0, -1, -1]]]
+    assert recording.target_levels == {
+        "system": "individual", "mass": "individual", "charge": "individual", "interacts": "pair",
+    }  # fmt: skip
+    np.testing.assert_array_equal(recording.target("mass"), np.array([[2, 3, np.nan, np.nan]], np.float32))
+    moving = read_trajectories(path, features=["x", "mass"])
+    assert moving.values[0, 0, 0].tolist() == [1, 2]
+    assert "mass" not in moving.targets
+    write(path, path.read_text() + "1,a,2,1,blue,2,\n")
+    with pytest.raises(
+        InputError, match=r"line [27]: system of individual 'a' in trial '1' is not what other rows say"
+    ):
+        read_trajectories(path)
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    lines = [f"{trial},{one},{time},1" for trial in "pq" for one in "abcd" for time in (0, 1)]
+    return write(tmp_path / "four.csv", rows(*lines[:-2], header="trial,individual,time,x"))  # no d in q
+
+
+def pairs(path: Path, *lines: str, header: str = "individual_a,individual_b,interacts") -> None:
+    write(path.with_name("four.pairs.csv"), rows(*lines, header=header))
+
+
+def test_listed_pairs_hold_for_both_orders_and_the_rest_is_unknown_or_has_no_edge(four: Path) -> None:
+    pairs(four, "a,b,1", "c,a,2", "d,c,0")
+    first, second = read_trajectories(four).target("interacts")
+    assert first.tolist() == [[-1, 1, 2, -1], [1, -1, -1, -1], [2, -1, -1, 0], [-1, -1, 0, -1]]
+    assert second.tolist() == [[-1, 1, 2, -1], [1, -1, -1, -1], [2, -1, -1, -1], [-1] * 4]
+    first, second = read_trajectories(four, absent_pairs="no edge").target("interacts")
+    assert first.tolist() == [[-1, 1, 2, 0], [1, -1, 0, 0], [2, 0, -1, 0], [0, 0, 0, -1]]
+    assert second.tolist() == [[-1, 1, 2, -1], [1, -1, 0, -1], [2, 0, -1, -1], [-1] * 4]  # d is not there
+    directed = read_trajectories(four, absent_pairs="no edge", pairs_are_directed=True).target("interacts")[0]
+    assert directed.tolist() == [[-1, 1, 0, 0], [0, -1, 0, 0], [2, 0, -1, 0], [0, 0, 0, -1]]
+
+
+def test_pairs_may_differ_between_trials_and_have_a_coupling(four: Path) -> None:
+    pairs(four, "p,a,b,1,-2.5", "q,a,b,0,", header="run,one,individual_b,interacts,coupling")
+    columns = {"individual_a": "one", "trial": "run"}
+    write(four, four.read_text().replace("trial", "run"))
+    recording = read_trajectories(four, columns=columns)
+    assert recording.target("interacts")[:, 0, 1].tolist() == [1, 0]
+    assert recording.target("coupling").dtype == np.float32
+    np.testing.assert_array_equal(recording.target("coupling")[:, 1, 0], [-2.5, np.nan])
+    assert np.isnan(recording.target("coupling")[:, 0, 0]).all()
+    full = read_trajectories(four, columns=columns, absent_pairs="no edge").target("coupling")
+    assert full[0, 2, 3] == 0
+    assert np.isnan(full[1, 2, 3])
+
+
+def test_pairs_replace_what_systems_say_and_an_empty_table_lists_none(four: Path) -> None:
+    lines = [f"{line},{'s' if place else 'system'}" for place, line in enumerate(four.read_text().splitlines())]
+    write(four, "\n".join(lines))
+    assert read_trajectories(four).target("interacts")[0, 0].tolist() == [-1, 1, 1, 1]
+    pairs(four)
+    assert read_trajectories(four, absent_pairs="no edge").target("interacts")[0, 0].tolist() == [-1, 0, 0, 0]
+    pairs(four, "a,b,2", header="individual_a,individual_b,coupling")
+    recording = read_trajectories(four)
+    assert recording.target("interacts")[0, 0].tolist() == [-1, 1, 1, 1]
+    assert recording.target("coupling")[0, 1, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a,b,1", "b,a,0"], r"line [23]: interacts differs between the two orders .* pairs_are_directed=True"),
+        (["a,b,1", "c,d,1", "a,b,1"], r"line 4: this is a second row for its pair"),
+        (["a,b,1", "c,c,1"], r"line 3: .* an individual with itself"),
+        (["a,e,1"], r"unknown individual_b in .*four\.pairs\.csv: 'e'"),
+        (["a,b,0.5"], r"line 2: interacts is not a whole number"),
+        (["a,b,yes"], r"line 2: column 'interacts' holds 'yes'"),
+        (["a,,1"], r"line 2: column 'individual_b' is empty"),
+    ],
+)
+def test_faults_of_pairs_are_named(four: Path, lines: list[str], message: str) -> None:
+    pairs(four, *lines)
+    with pytest.raises(InputError, match=message):
+        read_trajectories(four)
+
+
+def test_options_about_pairs_need_pairs(four: Path) -> None:
+    for options in ({"absent_pairs": "no edge"}, {"pairs_are_directed": True}, {"columns": {"coupling": "k"}}):
+        with pytest.raises(InputError, match="no table of pairs beside it"):
+            read_trajectories(four, **options)
+    with pytest.raises(InputError, match="did you mean 'no edge'"):
+        read_trajectories(four, absent_pairs="no_edge")
+    pairs(four, "q,a,d,1", header="trial,individual_a,individual_b,interacts")
+    with pytest.raises(InputError, match="line 2: one of these individuals has no row in this trial"):
+        read_trajectories(four)
+    pairs(four, "a,b", header="individual_a,individual_b")
+    with pytest.raises(InputError, match="no column 'interacts'"):
+        read_trajectories(four)
+    write(four.with_name("four.pairs.tsv"), "")
+    with pytest.raises(InputError, match="both give the pairs"):
+        read_trajectories(four)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("individual,time,x\n", "has 0 rows"),
+        (rows("a,0,1", header="indvidual,time,x"), r"no column 'individual'; did you mean 'indvidual'\?"),
+        (rows("a;0;1", header="individual;time;x"), "no column 'individual'"),
+        (rows("a,0,1", "a,1,one"), r"line 3: column 'x' holds 'one'"),
+        ("individual,time,x\n\na,0,1\n\n\na,1,2\n\na,2,1.2.3\n", r"line 8: column 'x' holds '1\.2\.3'"),
+        ('individual,time,x\n"a\nb",0,1\na,1,oh\n', r"line 4: column 'x' holds 'oh'"),
+        (rows("a,0,1", "a,1,inf"), r"line 3: column 'x' is infinite"),
+        (rows("a,0,1", "a,,1"), r"line 3: column 'time' is empty"),
+        (rows("a,0,1", "a,nan,1"), r"line 3: column 'time' is empty"),
+        (rows("a,0,1", "a,noon,1"), r"line 3: column 'time' holds 'noon'"),
+        (rows("a,0,1", " ,1,1"), r"line 3: column 'individual' is empty"),
+        (rows("a,0,1", "a,1"), r"line 3: there are 2 cells under 3 columns"),
+        (rows("a,0,1", "b,0,1"), "no individual has a second time"),
+        (rows("a,0,red", "a,1,blue"), "one column of numbers"),
+        (rows("a,0,1,", "a,1,,2", header="individual,time,x,y"), "no sample of which all features are known"),
+        (rows("a,0,1,2", header="individual,time,x,x"), "two columns for 'x'"),
+        (rows('a,0,"1'), "cannot be read as a table"),
+        (rows("a,0,5000000.25", "a,1,5000001.75"), r"feature 0 spans 1\.5 .* subtract an origin"),
+        (rows("a,0,0", "a,1,1e300"), "too far from 0 for 32-bit numbers"),
+    ],
+)
+def test_faults_of_a_table_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=rf"(?s)bad\.csv.*{message}|{message}.*bad\.csv"):
+        read_trajectories(write(tmp_path / "bad.csv", text))
+
+
+def test_a_fault_beyond_the_first_rows_is_named_by_its_line(tmp_path: Path) -> None:
+    lines = [f"a,{time},1" for time in range(5000)]
+    lines[4321] = "a,4321,x"
+    with pytest.raises(InputError, match="line 4323: column 'x' holds 'x'"):
+        read_trajectories(write(tmp_path / "long.csv", rows(*lines)))
+    lines[2500] = "a,2500"
+    with pytest.raises(InputError, match="line 2502: there are 2 cells"):
+        read_trajectories(write(tmp_path / "long.csv", rows(*lines)))
+
+
+def test_a_constant_feature_is_no_matter_of_precision(tmp_path: Path) -> None:
+    path = write(tmp_path / "flat.csv", rows("a,0,0.3", "a,1,0.30000000000000004", "a,2,0.3"))
+    assert read_trajectories(path).values.max() == np.float32(0.3)
+    path = write(tmp_path / "loose.csv", rows("a,0,0.1", "a,0.7,0.1", "a,1,0.1"))
+    assert np.unique(read_trajectories(path, **RESAMPLED).values).tolist() == [np.float32(0.1)]
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown ending.*\.csv\.gz"):
+        read_trajectories(tmp_path / "mine.xlsx")
+    whole = gzip.compress(rows(*(f"a,{t},1" for t in range(99))).encode())
+    (tmp_path / "cut.csv.gz").write_bytes(whole[:60])
+    (tmp_path / "latin.csv").write_bytes("individual,time,größe\n".encode("latin-1"))
+    (tmp_path / "wide.csv").write_text(rows("a,0,1"), encoding="utf-16")
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "text.nc").write_text("hello")
+    for name in ("cut.csv.gz", "latin.csv", "wide.csv", "text.npz", "text.nc", "absent.csv", "absent.npz", "absent.nc"):
+        with pytest.raises(InputError, match=rf"{name} cannot be read"):
+            read_trajectories(tmp_path / name)
+
+
+def test_wrong_options_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", rows("a,0,1", "a,1,2"))
+    for options, message in [
+        ({"columns": {"indvidual": "x"}}, "key of columns 'indvidual'; did you mean 'individual'"),
+        ({"columns": {"individual": "indvidual"}}, "did you mean 'individual'"),
+        ({"columns": {"individual": "x", "time": "individual"}}, "two columns for 'time'"),
+        ({"columns": {"mass": "time"}}, "no column 'time'"),
+        ({"columns": {"time": "x"}}, "two columns for 'time'"),
+        ({"features": ["X"]}, "unknown feature of .* 'X'"),
+        ({"features": ["x", "x"]}, "each once"),
+        ({"features": ["time"]}, "unknown feature"),
+        ({"bin_seconds": 0}, "bin_seconds is 0; give a positive number"),
+        ({"bin_seconds": float("nan")}, "bin_seconds is nan"),
+        ({"resample_seconds": 1}, "without the other"),
+        ({"longest_gap_seconds": 1}, "without the other"),
+        (RESAMPLED | {"bin_seconds": 1}, "give one of them"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            read_trajectories(path, **options)
+    assert read_trajectories(write(path, rows("a,3,1", "b,3,1")), bin_seconds=2).values.shape == (1, 2, 1, 1)
+
+
+def test_arrays_are_read_with_their_stamps_and_targets(tmp_path: Path) -> None:
+    positions = np.random.default_rng(0).normal(size=(2, 3, 5, 2))
+    positions[1, 2] = np.nan
+    observed = np.ones((2, 3, 5), bool)
+    observed[0, 0, 1] = False
+    interacts = np.arange(9).reshape(3, 3) % 2
+    stamps = np.array([1.0, 1.2, 1.4, 2.0, 1.8])  # in any order, with a gap
+    np.savez(
+        tmp_path / "mine.npz", positions=positions, observed=observed, time=stamps, interacts=interacts,
+        system=["x", "y", "x"], mass=np.ones((2, 3)), individual_ids=["a", "b", "c"], trial_ids=[7, 7],
+    )  # fmt: skip
+    recording = read_trajectories(tmp_path / "mine.npz", subject="s")
+    assert recording.values.shape == (2, 3, 6, 2)
+    assert recording.bin_seconds == pytest.approx(0.2)
+    assert np.array_equal(recording.values[0, 1, [0, 1, 2, 5, 4]], positions[0, 1].astype(np.float32))
+    assert recording.observed[:, :, 3].sum() == 0
+    assert recording.observed.sum() == 24
+    assert recording.individual_ids == ("a", "b", "c")
+    assert recording.trial_ids.tolist() == [7, 7]
+    assert recording.target("system").tolist() == [[0, 1, 0]] * 2
+    assert recording.target("interacts").tolist() == [[[-1, 1, 0], [1, -1, 1], [0, 1, -1]]] * 2
+    assert recording.target("mass").dtype == np.float32
+    resampled = read_trajectories(tmp_path / "mine.npz", resample_seconds=0.1, longest_gap_seconds=0.5)
+    assert resampled.n_bins == 11
+    np.testing.assert_allclose(resampled.values[0, 1, 1], positions[0, 1, :2].mean(axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_arrays_of_one_trial_need_no_axis_of_trials(tmp_path: Path) -> None:
+    for name in ("positions", "values"):
+        np.savez(tmp_path / "one.npz", **{name: np.ones((3, 5, 2))}, time=np.arange(5) / 2, charge=[1, -1, 1])
+        recording = read_trajectories(tmp_path / "one.npz")
+        assert recording.values.shape == (1, 3, 5, 2)
+        assert recording.trial_start_seconds.tolist() == [0]
+        assert recording.individual_ids == ("one/0", "one/1", "one/2")
+        assert recording.target("charge").tolist() == [[1, -1, 1]]
+    np.savez(tmp_path / "one.npz", positions=np.ones((3, 5, 2)))
+    assert read_trajectories(tmp_path / "one.npz", bin_seconds=0.1).bin_seconds == 0.1
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"time": np.arange(5)}, "neither positions and values"),
+        ({"positions": np.ones((3, 5, 2)), "values": np.ones((3, 5, 2))}, "both positions and values"),
+        ({"values": np.ones((3, 5, 2)), "mass": np.ones(3)}, "name them positions"),
+        ({"values": np.ones((3, 5, 5)), "time": np.arange(5)}, "name them positions"),
+        ({"positions": np.ones((5, 2))}, r"give \(\[trial,\] individual, time, feature\)"),
+        ({"positions": np.ones((3, 0, 2))}, "at least one of each axis"),
+        ({"positions": np.ones((3, 5, 2)), "masses": np.ones(3)}, "'masses'; did you mean 'mass'"),
+        ({"positions": np.ones((3, 5, 2)), "mass": np.ones(4)}, r"mass has shape \(4,\); give \(1, 3\)"),
+        ({"positions": np.ones((3, 5, 2)), "interacts": np.ones((3, 3)) / 2}, "not made of whole numbers"),
+        ({"positions": np.ones((3, 5, 2)), "mass": np.full(3, np.inf)}, "or infinite"),
+        ({"positions": np.ones((3, 5, 2)), "mass": ["1", "2", "3"]}, "give finite numbers"),
+        ({"positions": np.ones((3, 5, 2)), "time": np.arange(4)}, r"time has shape \(4,\)"),
+        ({"positions": np.ones((3, 5, 2)), "time": [0, 1, 2, 3, np.nan]}, "time 4 is nan"),
+        ({"positions": np.ones((3, 5, 2)), "time": [0, 1, 2, 3.4, 4]}, r"time 3\.4 s lies 3\.4 steps"),
+        ({"positions": np.ones((3, 5, 2)), "observed": np.ones((3, 5))}, "observed has shape"),
+        ({"positions": np.ones((3, 5, 2)), "individual_ids": ["a"]}, "give 3, one for each"),
+        ({"positions": np.full((3, 5, 2), np.inf)}, r"values\[0, 0, 0, 0\] is infinite"),
+        ({"positions": np.full((3, 5, 2), 1j)}, "complex128"),
+        ({"positions": np.array([{}], dtype=object)}, "cannot be read as arrays"),
+    ],
+)
+def test_faults_of_arrays_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(InputError, match=rf"bad\.npz.*{message}|{message}.*bad\.npz"):
+        read_trajectories(tmp_path / "bad.npz")
+
+
+def test_a_recording_that_motet_saved_is_none_of_trajectories(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"read it by motet\.read_recording"):
+        read_trajectories(write_recording(example(), tmp_path / "saved.npz"))
+
+
+def test_options_that_do_not_apply_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", positions=np.ones((3, 5, 2)))
+    for options in ({"features": ["x"]}, {"columns": {"time": "t"}}, {"absent_pairs": "no edge"}, RESAMPLED):
+        with pytest.raises(InputError, match=r"a\.npz"):
+            read_trajectories(tmp_path / "a.npz", **options)
+
+
+def dataset() -> Any:
+    xarray = pytest.importorskip("xarray")
+    values = np.random.default_rng(1).normal(size=(5, 2, 3))
+    return xarray.Dataset(
+        {
+            "x": (("time", "trial", "individual"), values),
+            "y": (("individual", "time"), values[:, 0].T + 1),
+            "mass": (("individual", "trial"), np.ones((3, 2))),
+            "interacts": (("trial", "individual", "other"), np.zeros((2, 3, 3), int)),
+        },
+        coords={"time": np.arange(5) * 0.2, "individual": ["a", "b", "c"], "trial": [4, 2]},
+    )
+
+
+def test_a_dataset_is_read_whatever_the_order_of_its_dimensions() -> None:
+    data = dataset()
+    recording = from_xarray(data, name="shoal")
+    assert recording.values.shape == (2, 3, 5, 2)
+    for trial, individual, time in np.ndindex(2, 3, 5):
+        assert recording.values[trial, individual, time, 0] == np.float32(data.x.values[time, trial, individual])
+        assert recording.values[trial, individual, time, 1] == np.float32(data.y.values[individual, time])
+    assert (recording.name, recording.individual_ids) == ("shoal", ("a", "b", "c"))
+    assert recording.trial_ids.tolist() == [4, 2]
+    assert recording.bin_seconds == pytest.approx(0.2)
+    assert recording.target_levels == {"mass": "individual", "interacts": "pair"}
+    assert from_xarray(data, features=["y"]).n_features == 1
+    masked = data.assign(observed=(("individual", "time"), np.arange(15).reshape(3, 5) > 3))
+    assert from_xarray(masked).observed.sum() == 22
+    resampled = from_xarray(data, resample_seconds=0.1, longest_gap_seconds=1)
+    np.testing.assert_allclose(resampled.values[:, :, ::2], recording.values, rtol=1e-5, atol=1e-6)
+
+
+def test_one_array_of_other_names_and_dates_is_read() -> None:
+    xarray = pytest.importorskip("xarray")
+    stamps = np.datetime64("2024-01-01T10:00") + np.array([0, 40, 80, 160]) * np.timedelta64(1, "ms")
+    array = xarray.DataArray(
+        np.arange(24.0).reshape(4, 2, 3), dims=("frame", "space", "animals"), coords={"frame": stamps}, name="position"
+    )
+    columns = {"time": "frame", "feature": "space", "individual": "animals"}
+    recording = from_xarray(array, columns=columns)
+    assert recording.values.shape == (1, 3, 5, 2)
+    assert recording.bin_seconds == pytest.approx(0.04)
+    assert recording.name == "position"
+    assert recording.values[0, 2, 1].tolist() == [8, 11]
+    assert recording.observed[0, 0].tolist() == [True, True, True, False, True]
+    durations = array.assign_coords(frame=stamps - stamps[0])
+    assert from_xarray(durations, columns=columns).bin_seconds == pytest.approx(0.04)
+    assert from_xarray(array.drop_vars("frame"), columns=columns, bin_seconds=0.5).bin_seconds == 0.5
+
+
+def test_faults_of_a_dataset_are_named() -> None:
+    data = dataset()
+    for wrong, options, message in [
+        (data.rename(individual="individuals"), {}, "no dimension 'individual'; did you mean 'individuals'"),
+        (data.assign(size=("individual", np.ones(3))), {}, "variable 'size' .* drop_vars"),
+        (data.assign(z=(("individual", "time", "node"), np.ones((3, 5, 2)))), {}, "'z' has dimension 'node'"),
+        (data.assign(z=(("individual", "time"), np.full((3, 5), "a"))), {}, "values is of"),
+        (data.assign(mass=(("individual", "time"), np.ones((3, 5)))), {}, "mass has shape"),
+        (data.assign_coords(time=("time", np.arange(5), {"units": "ms"})), {}, "time is in 'ms'"),
+        (data.assign_coords(time=["a", "b", "c", "d", "e"]), {}, "time is of <U1"),
+        (data[["mass"]].expand_dims(time=2), {}, "features \\[\\]"),
+        (data, {"features": ["w"]}, "unknown feature"),
+        (data, {"columns": {"individual": "fish"}}, "'fish'"),
+        (data, {"columns": {"individual": "other"}}, "two columns for 'individual'"),
+        (data, {"columns": {"individuals": "fish"}}, "did you mean 'individual'"),
+        (np.ones((3, 4)), {}, "is a ndarray; give an xarray Dataset"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            from_xarray(wrong, **options)
+
+
+@pytest.mark.parametrize("engine", ["scipy", "h5netcdf"])
+def test_a_netcdf_file_is_read_as_its_dataset(tmp_path: Path, engine: Any) -> None:
+    if engine == "h5netcdf" and not (importlib.util.find_spec("h5netcdf") and importlib.util.find_spec("h5py")):
+        pytest.skip("needs h5netcdf and h5py")
+    data = dataset()
+    for stamps in (data.time.values, np.arange(5) * np.timedelta64(200, "ms")):
+        data = data.assign_coords(time=stamps)
+        data.to_netcdf(tmp_path / "shoal.nc", engine=engine)
+        assert_same(read_trajectories(tmp_path / "shoal.nc"), from_xarray(data))
+    data.rename(time="t").to_netcdf(tmp_path / "other.nc", engine=engine)
+    assert_same(read_trajectories(tmp_path / "other.nc", columns={"time": "t"}), from_xarray(data))
+
+
+def test_without_xarray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.nc").write_bytes(b"CDF")
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    for read in (read_trajectories, from_xarray):
+        with pytest.raises(InputError, match=r"install motet\[xarray\]"):
+            read(tmp_path / "a.nc")
+
+
+def example(**targets: Any) -> Recording:
+    levels = {name: "pair" if target.ndim == 3 else "individual" for name, target in targets.items()}
+    return Recording.from_trials(np.ones((2, 3, 4)), targets=targets, target_levels=levels, name="n")
+
+
+def test_numbers_are_written_short_and_files_alike(tmp_path: Path) -> None:
+    recording = Recording.from_trials(np.array([[[0.1, 0.2]]]), bin_seconds=0.1, individual_ids=["a"])
+    path = write_trajectories_csv(recording, tmp_path / "a.csv", features=["x"])
+    assert path.read_text() == "trial,individual,time,x\n0,a,0.0,0.1\n0,a,0.1,0.2\n"
+    close = np.nextafter(
+        np.float32(1), np.float32([[[0, 1, 2]]])
+    )  # short digits would not tell these from their origin
+    again = read_trajectories(write_trajectories_csv(Recording.from_trials(close), tmp_path / "a.csv"))
+    assert np.array_equal(again.values[..., 0], close)
+    first, second = (write_trajectories_csv(recording, tmp_path / f"{n}.csv.gz").read_bytes() for n in "bc")
+    assert first == second
+    assert gzip.decompress(first).startswith(b"trial,individual,time,feature_0\n")
+
+
+def test_pairs_are_written_only_where_systems_do_not_tell_them(tmp_path: Path) -> None:
+    system = np.array([[0, 0, 1]] * 2)
+    interacts = np.array([[[-1, 1, 0], [1, -1, 0], [0, 0, -1]]] * 2)
+    path = write_trajectories_csv(example(system=system, interacts=interacts), tmp_path / "a.csv")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+    write_trajectories_csv(example(system=system, interacts=1 - np.eye(3, dtype=int)[None].repeat(2, 0)), path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "a.pairs.csv"]
+    lines = (tmp_path / "a.pairs.csv").read_text().splitlines()
+    assert lines[:3] == ["trial,individual_a,individual_b,interacts", "0,n/0,n/1,1", "0,n/0,n/2,1"]
+    assert len(lines) == 7  # each pair once
+    with pytest.raises(InputError, match=r"a\.pairs\.csv would be read as the pairs of .*a\.csv; remove it"):
+        write_trajectories_csv(example(system=system), path)
+
+
+def test_what_a_table_cannot_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    energy = Recording.from_trials(
+        np.ones((2, 3, 4)), targets={"energy": np.ones((2, 4))}, target_levels={"energy": "bin"}
+    )
+    windows = Recording.from_trials(np.ones((2, 3, 4))).windows(2)
+    named = [Recording.from_trials(np.ones((1, 1, 2)), individual_ids=[text]) for text in ("", " a", "a\nb", "\0")]
+    far = Recording.from_trials(np.ones((1, 1, 2)), bin_seconds=0.01, trial_start_seconds=np.array([1e12]))
+    for recording, options, message in [
+        (energy, {}, r"no target 'energy' per bin; say leave_out=\['energy'\]"),
+        (energy, {"leave_out": ["enrgy"]}, "did you mean 'energy'"),
+        (windows, {}, "several trials share an id"),
+        (Recording.from_trials(np.full((1, 1, 2), np.nan)), {}, "nothing in it is observed"),
+        (far, {}, "stamps are too large"),
+        (example(), {"features": ["x", "y"]}, "give 1 names"),
+        (example(), {"features": ["time"]}, "names of their own"),
+        (example(system=np.ones((2, 3)) / 2), {}, "not made of whole numbers"),
+        *((one, {}, "is empty, unprintable or has a blank") for one in named),
+    ]:
+        with pytest.raises(InputError, match=message):
+            write_trajectories_csv(recording, path, **options)
+    with pytest.raises(InputError, match="unknown ending"):
+        write_trajectories_csv(example(), tmp_path / "a.txt")
+    assert not list(tmp_path.iterdir())
+    assert read_trajectories(write_trajectories_csv(energy, path, leave_out=["energy"])).n_trials == 2
+
+
+def test_neither_table_changes_if_one_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interacts = np.ones((2, 3, 3), int)
+    path = write_trajectories_csv(example(interacts=interacts), tmp_path / "a.csv")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert len(before) == 2
+    write_whole = Path.write_bytes
+
+    def fail_on_pairs(file: Path, content: bytes) -> int:
+        if ".pairs" in file.name:
+            raise OSError(28, "No space left on device")
+        return write_whole(file, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fail_on_pairs)
+    with pytest.raises(InputError, match=r"cannot write .*a\.pairs\.csv \(No space left"):
+        write_trajectories_csv(example(interacts=0 * interacts), path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -1,0 +1,281 @@
+"""Forecasts and states: lines, dots and titles are the numbers, and what runs away does not hide the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import r2_score
+
+from motet.errors import InputError
+from motet.report.forecasts import (
+    MOST_POINTS,
+    draw_energy_drift,
+    draw_error_against_horizon,
+    draw_forecast_trajectories,
+    draw_states,
+)
+from motet.report.style import save_figure
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+SECONDS = np.array([0.5, 1.0, 1.5, 2.0])
+
+
+def line(axes: Axes, label: str) -> np.ndarray:
+    """(2, point) of the line of that label."""
+    return np.asarray(next(line for line in axes.lines if line.get_label() == label).get_data())
+
+
+def entries(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+# Error against horizon
+
+
+def test_lines_are_medians_and_bands_quartiles_of_the_measured_trials() -> None:
+    error = np.random.default_rng(0).gamma(1.0, size=(9, 4))
+    error[0, 1:] = np.nan
+    axes = draw_error_against_horizon(SECONDS, {"EIT": error}, error_name="position error (m)").axes[0]
+    low, median, high = np.nanquantile(error, [0.25, 0.5, 0.75], axis=0)
+    np.testing.assert_allclose(line(axes, "EIT"), [SECONDS, median])
+    band = cast(Any, axes.collections[0]).get_paths()[0].vertices
+    for quartile in (low, high):
+        for point in zip(SECONDS, quartile, strict=True):
+            assert np.isclose(band, point).all(axis=1).any()
+    assert axes.get_yscale() == "log"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("horizon (s)", "position error (m)\nmedian and quartiles")
+
+
+def test_forecasts_that_ran_away_count_and_leave_through_the_top() -> None:
+    error = np.tile([0.1, 0.2, 0.3, 0.4], (4, 1))
+    error[:3, 2:] = np.inf
+    axes = draw_error_against_horizon(SECONDS, {"EIT": np.full((2, 4), 0.1), "fit": error}).axes[0]
+    height = line(axes, "fit")[1]
+    np.testing.assert_allclose(height[:2], [0.1, 0.2])
+    low, high = axes.get_ylim()
+    assert low < 0.1 < 0.2 < high < 1
+    assert (height[2:] > high).all()
+
+
+def test_an_error_far_beyond_the_others_leaves_them_their_room() -> None:
+    axes = draw_error_against_horizon(SECONDS, {"EIT": np.full((2, 4), 0.1), "fit": np.full((2, 4), 1e12)}).axes[0]
+    assert axes.get_ylim()[1] < 1e4
+
+
+def test_what_a_log_axis_cannot_show_is_said() -> None:
+    figure = draw_error_against_horizon(SECONDS, {"EIT": np.zeros((1, 4)), "fit": np.full((1, 4), np.nan)})
+    assert entries(figure) == ["EIT (all 0)", "fit (not measured)"]
+
+
+def test_one_trial_and_one_horizon_are_a_dot() -> None:
+    axes = draw_error_against_horizon([0.5], {"EIT": [[0.1]]}).axes[0]
+    assert axes.lines[0].get_marker() == "o"
+
+
+def test_the_median_divergence_is_a_dot_on_the_median() -> None:
+    error = np.tile([1.0, 2.0, 3.0, 4.0], (3, 1))
+    times = {"EIT": [1.25, np.inf, 0.5, np.nan], "fit": [np.inf, np.inf, 1.0], "rule": [np.nan]}
+    figure = draw_error_against_horizon(SECONDS, dict.fromkeys(times, error), divergence_seconds=times)
+    marked = [np.asarray(line.get_data()).ravel() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [list(dot) for dot in marked] == [[1.25, 2.5], []]
+    assert entries(figure)[-1] == "median divergence"
+
+
+def test_energy_drift_has_no_sign() -> None:
+    axes = draw_energy_drift(SECONDS, {"EIT": [[-0.1, 0.2, -0.3, 0.4]]}).axes[0]
+    np.testing.assert_allclose(line(axes, "EIT")[1], [0.1, 0.2, 0.3, 0.4])
+    assert axes.get_ylabel() == "relative energy error\nmedian and quartiles"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "errors", "divergence", "message"),
+    [
+        ([], {"EIT": np.zeros((1, 0))}, None, "at least one time"),
+        ([1.0, 1.0], {"EIT": np.zeros((1, 2))}, None, "increasing"),
+        ([1.0], {}, None, "at least one method"),
+        ([1.0], {"EIT": [0.1]}, None, "give \\(trial, 1 horizons\\)"),
+        ([1.0, 2.0], {"EIT": [[0.1]]}, None, "give \\(trial, 2 horizons\\)"),
+        ([1.0], {"EIT": [[-0.1]]}, None, "0 or more"),
+        ([1.0], {"EIT": [[0.1]]}, {"EIF": [1.0]}, "did you mean 'EIT'"),
+    ],
+)
+def test_errors_that_do_not_go_together_are_refused(seconds: Any, errors: Any, divergence: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw_error_against_horizon(seconds, errors, divergence_seconds=divergence)
+
+
+# Forecast trajectories
+
+
+def walks(n_trials: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Context of 3 and truth of 4 bins."""
+    walk = np.cumsum(np.random.default_rng(0).normal(size=(n_trials, n, 7, 2)), axis=2)
+    return walk[:, :, :3], walk[:, :, 3:]
+
+
+def paths(axes: Axes) -> list[np.ndarray]:
+    """Context, truth and forecast: (individual, time, 2) as drawn."""
+    return [np.asarray([path.vertices for path in c.get_paths()]) for c in cast(Any, axes.collections[:3])]
+
+
+def test_paths_are_the_positions_and_start_where_the_context_ended() -> None:
+    context, truth = walks(1, 3)
+    drawn = paths(draw_forecast_trajectories(context, truth, {"EIT": truth + 1}).axes[0])
+    edge = context[0, :, -1:]
+    expected = [context[0], np.concatenate([edge, truth[0]], axis=1), np.concatenate([edge, truth[0] + 1], axis=1)]
+    for path, positions in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(path, positions)
+
+
+def test_a_forecast_ends_where_it_is_first_unknown() -> None:
+    context, truth = walks(1, 1)
+    broken = truth.copy()
+    broken[0, 0, 1, 0] = np.inf
+    figure = draw_forecast_trajectories(context, truth, {"EIT": broken})
+    assert np.isfinite(paths(figure.axes[0])[2]).all(axis=2).tolist() == [[True, True, False, False, False]]
+
+
+def test_panels_say_how_far_off_forecasts_end_and_run_from_best_to_worst() -> None:
+    context, truth = walks(3, 2)
+    off = truth + np.array([[3.0, 4.0], [0.3, 0.4], [0.6, 0.8]])[:, None, None]
+    off[0, 0] = truth[0, 0]
+    truth[1, 0, 2:] = np.nan  # a shorter trial
+    figure = draw_forecast_trajectories(context, truth, {"EIT": off, "rule": np.full_like(off, np.nan)})
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["trial 1", "trial 2", "trial 0"]
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles[::2] == ["EIT\n0.5 off at the end", "1 off at the end", "2.5 off at the end"]
+    assert titles[1] == "rule\nnot forecast"
+
+
+def test_absent_individuals_change_nothing() -> None:
+    context, truth = walks(1, 3)
+    absent = np.full((1, 2, 7, 2), np.nan)
+    plain = draw_forecast_trajectories(context, truth, {"EIT": truth + 1}, system=[[0, 0, 1]])
+    wider = draw_forecast_trajectories(
+        np.concatenate([context, absent[:, :, :3]], axis=1),
+        np.concatenate([truth, absent[:, :, 3:]], axis=1),
+        {"EIT": np.concatenate([truth + 1, absent[:, :, 3:]], axis=1)},
+        system=[[0, 0, 1, -1, -1]],
+    )
+    one, other = plain.axes[0], wider.axes[0]
+    assert one.get_title("left") == other.get_title("left") == "EIT\n1.41 off at the end"
+    assert one.get_xlim() == other.get_xlim()
+    for path, longer in zip(paths(one), paths(other), strict=True):
+        np.testing.assert_array_equal(longer[:3], path)
+
+
+def test_a_forecast_that_runs_away_leaves_the_truth_its_room() -> None:
+    context, truth = walks(1, 2)
+    axes = draw_forecast_trajectories(context, truth, {"EIT": truth * 1e6}).axes[0]
+    assert np.ptp(axes.get_xlim()) < 2 * np.ptp(np.concatenate([context, truth], axis=2), axis=(0, 1, 2)).max()
+
+
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_trajectories_of_any_number_have_a_colour_each(n: int) -> None:
+    context, truth = walks(1, n)
+    axes = draw_forecast_trajectories(context, truth, {"EIT": truth}).axes[0]
+    assert len(np.unique(cast(Any, axes.collections[2]).get_colors(), axis=0)) == n
+
+
+@pytest.mark.parametrize(
+    ("context", "truth", "prediction", "message"),
+    [
+        ((1, 2, 3), (1, 2, 4, 2), (1, 2, 4, 2), "give \\(trial, individual, time, 2\\)"),
+        ((1, 2, 3, 3), (1, 2, 4, 3), (1, 2, 4, 3), "give \\(trial, individual, time, 2\\)"),
+        ((1, 3, 3, 2), (1, 2, 4, 2), (1, 2, 4, 2), "same trials and individuals"),
+        ((1, 2, 3, 2), (1, 2, 4, 2), (1, 2, 5, 2), "of the shape of the truth"),
+    ],
+)
+def test_trajectories_refuse_shapes_that_disagree(context: Any, truth: Any, prediction: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw_forecast_trajectories(np.ones(context), np.ones(truth), {"EIT": np.ones(prediction)})
+
+
+# States
+
+
+def points(axes: Axes) -> np.ndarray:
+    return np.asarray(cast(Any, axes.collections[0]).get_offsets())
+
+
+def test_dots_and_scores_are_those_of_the_known_states() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.8, 1.6, (5, 4))
+    predicted = truth + 0.1 * rng.normal(size=truth.shape)
+    truth[0, 0], predicted[1, 1] = np.nan, np.nan
+    known = np.isfinite(truth + predicted)
+    figure = draw_states({"EIT": predicted, "mean": np.full_like(truth, 1.2)}, truth, "mass")
+    np.testing.assert_array_equal(points(figure.axes[0]), np.stack([truth[known], predicted[known]], axis=1))
+    r_squared = r2_score(truth[known], predicted[known])
+    error = np.median(np.abs(truth - predicted)[known])
+    assert figure.axes[0].get_title("left") == f"EIT\nR² {r_squared:.3f}, median error {error:.3f}"
+    assert figure.axes[1].get_xlabel() == "true mass"
+
+
+def test_states_far_off_are_triangles_at_the_edge() -> None:
+    axes = draw_states({"fit": [1.0, 2.0, 50.0, -np.inf]}, [1.0, 2.0, 1.5, 1.2], "mass").axes[0]
+    inside, above, below = (np.asarray(c.get_offsets()).tolist() for c in cast(Any, axes.collections))
+    assert (inside, above, below) == ([[1.0, 1.0], [2.0, 2.0]], [[1.5, 2.5]], [[1.2, 0.5]])
+    assert axes.get_ylim() == (0.5, 2.5)
+
+
+def test_of_many_states_some_are_drawn_and_all_are_scored() -> None:
+    truth = np.linspace(0, 1, 10 * MOST_POINTS + 1)
+    predicted = truth.copy()
+    predicted[1::2] += 0.1
+    axes = draw_states({"EIT": predicted}, truth, "charge").axes[0]
+    assert len(points(axes)) <= MOST_POINTS
+    assert axes.get_title("left") == f"EIT\nR² {r2_score(truth, predicted):.3f}, median error 0.000"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "said"),
+    [
+        ([1.0, 1.5], [1.0, 1.0], "R² undefined, median error 0.250"),
+        ([1.0], [1.0], "R² undefined, median error 0.000"),
+        ([np.nan, np.nan], [1.0, 2.0], "nothing predicted"),
+        ([3.0, 0.0], [1.0, 2.0], "R² −15.000, median error 2.000"),
+    ],
+)
+def test_scores_that_do_not_exist_are_said(predicted: list[float], truth: list[float], said: str) -> None:
+    assert draw_states({"EIT": predicted}, truth, "mass").axes[0].get_title("left") == f"EIT\n{said}"
+
+
+@pytest.mark.parametrize(
+    ("predictions", "truth", "message"),
+    [
+        ({}, [1.0], "0 methods"),
+        ({"EIT": [1.0]}, [np.nan], "0 true values of mass"),
+        ({"EIT": [1.0, 2.0]}, [1.0], "give the same"),
+    ],
+)
+def test_states_that_cannot_be_compared_are_refused(predictions: Any, truth: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw_states(predictions, truth, "mass")
+
+
+# All of them
+
+SMALL: dict[str, Callable[[], Figure]] = {
+    "error": lambda: draw_error_against_horizon([0.5, 1.0], {"EIT": [[0.1, 0.2]]}, divergence_seconds={"EIT": [0.7]}),
+    "energy": lambda: draw_energy_drift([0.5, 1.0], {"EIT": [[0.1, 0.2]]}),
+    "trajectories": lambda: draw_forecast_trajectories(*walks(1, 2), {"EIT": walks(1, 2)[1]}),
+    "states": lambda: draw_states({"EIT": [1.0, 1.2]}, [1.1, 1.3], "mass"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_same_arrays_give_the_same_bytes_whatever_the_readers_settings(name: str, tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in save_figure(SMALL[name](), tmp_path, name)]
+    theirs: Any = {"font.size": 20, "axes.grid": True, "lines.linewidth": 5, "svg.hashsalt": "x"}
+    with matplotlib.rc_context(theirs):
+        again = [path.read_bytes() for path in save_figure(SMALL[name](), tmp_path, name)]
+    assert first == again

@@ -1,0 +1,617 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from motet.data.motion import MotionSettings
+from motet.data.readers import write_recording
+from motet.data.recording import Recording
+from motet.data.trajectories import write_trajectories_csv
+from motet.errors import InputError
+from motet.interactions import EITInteractions
+from motet.models.eit import EITSettings
+from motet.models.pair_rules import PAIR_RULES
+from motet.models.pairs import PairSettings
+from motet.systems import simulate
+from motet.tasks import interactions_figures, interactions_rivals
+from motet.tasks.interactions import TrainInteractionsSettings, check_features, train_interactions
+from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions
+from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
+from motet.tasks.interactions_rivals import BASE_RATE, _isotonic, fit_rivals
+from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, with_other_truth
+from motet.training import loop
+from motet.training.interactions import InteractionSettings
+from motet.training.run import Run
+from motet.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(max_steps=2, batch_trials=16, validation=0.25)
+QUICK = {
+    "model": EITSettings(width=8, identity="none", token_bins=1),
+    "pairs": PairSettings(width=8, depth=1),
+    "training": TRAINING,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Files of pairs and triplets to train on, and of three sizes to test on."""
+    folder = tmp_path_factory.mktemp("data")
+    options = {"n_bins": 8, "noise": 0.01, "engine": "numpy"}
+    train = simulate("gravity", groups=("2x2", "2x3"), n_trials=24, **options)
+    test = simulate("gravity", groups=("2x2", "3x2", "2x4"), n_trials=12, seed=1, **options)
+    for recording, part in [(r, "train") for r in train] + [(r, "test") for r in test]:
+        write_recording(recording, folder / f"{part}-{recording.name.rpartition('/')[2]}.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """The folder of a finished training."""
+    files = (str(data / "train-2x2.npz"), str(data / "train-2x3.npz"))
+    output = str(tmp_path_factory.mktemp("runs") / "gravity")
+    return train_interactions(TrainInteractionsSettings(files, states=("mass",), output=output, **QUICK)).run.folder
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    for name in ("draw_training", "draw_evaluation", "draw_recovered"):
+        monkeypatch.setattr(interactions_figures, name, lambda *_: [])
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(values, name="own", **fields):
+        recording = Recording.from_trials(values, name=name, **{"bin_seconds": 10 / 49, **fields})
+        return str(write_recording(recording, tmp_path / f"{name}.npz"))
+
+    return write
+
+
+def moving(n_trials=8, n_individuals=4, n_bins=8, n_features=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_trials, n_individuals, n_bins, n_features)).cumsum(axis=2)
+
+
+def graphs(n_trials=8, n_individuals=4, n_types=2, seed=0):
+    upper = np.triu(np.random.default_rng(seed).integers(n_types, size=(n_trials, n_individuals, n_individuals)), k=1)
+    return upper + upper.swapaxes(1, 2) - np.eye(n_individuals, dtype=int)
+
+
+# ------------------------------------------------------------------ train
+
+
+def test_training_leaves_a_model_a_table_of_the_validation_part_and_figures(run):
+    results = json.loads((run / "results.json").read_text())
+    assert results["part"] == "validation"
+    assert results["trained_on"] == {"n_trials": 36, "n_individuals": [4, 6], "n_bins": [8, 8], "is_grouped": True}
+    assert {name: found["n_trials"] for name, found in results["recordings"].items()} == {
+        "gravity/2x2": 6, "gravity/2x3": 6,
+    }  # fmt: skip
+    scores = results["recordings"]["gravity/2x3"]["methods"]["eit"]["scores"]
+    assert {"auroc", "average_precision", "log_loss", "adjusted_rand"} <= scores.keys()
+    assert set(results["recordings"]["gravity/2x2"]["states"]["mass"]) == {"eit", "mean of the training trials"}
+    assert "which chose the epoch" in (run / "table.md").read_text()
+    for file in ("settings.yaml", "weights.safetensors", "history.csv", "figures/learning_curve.png"):
+        assert (run / file).exists()
+    assert (run / "figures" / "calibration.svg").stat().st_size > 5000
+    assert not (run / "checkpoint.safetensors").exists()
+
+
+def test_training_again_computes_nothing_and_other_settings_are_refused(data, run):
+    files = (str(data / "train-2x2.npz"), str(data / "train-2x3.npz"))
+    settings = TrainInteractionsSettings(files, states=("mass",), output=str(run), **QUICK)
+    stamps = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert train_interactions(settings).results == json.loads((run / "results.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    with pytest.raises(InputError, match=r"other settings \(seed differ"):
+        train_interactions(dataclasses.replace(settings, seed=1))
+    with pytest.raises(InputError, match="recordings are not what they were|other settings"):
+        train_interactions(dataclasses.replace(settings, recordings=files[:1]))
+
+
+def test_training_that_was_interrupted_ends_with_the_same_weights(data, tmp_path, monkeypatch, without_figures):
+    training = dataclasses.replace(TRAINING, max_steps=4, checkpoint_seconds=0.0)
+    settings = TrainInteractionsSettings(
+        (str(data / "train-2x2.npz"),), output=str(tmp_path / "whole"), **{**QUICK, "training": training}
+    )
+    whole = train_interactions(settings)
+    evaluate, seen = loop.evaluate, []
+
+    def interrupted(*given):
+        seen.append(given)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*given)
+
+    monkeypatch.setattr(loop, "evaluate", interrupted)
+    settings = dataclasses.replace(settings, output=str(tmp_path / "stopped"))
+    with pytest.raises(KeyboardInterrupt):
+        train_interactions(settings)
+    assert Run(settings.folder).has_tensors("checkpoint")
+    stopped = train_interactions(settings)
+    first, second = (Run(found.run.folder).read_tensors("weights")[0] for found in (whole, stopped))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert len(seen) == 3  # one epoch before, the one that stopped, and that one again
+
+
+def test_recordings_that_changed_are_refused(data, tmp_path, save, without_figures):
+    files = (save(moving(), targets={"interacts": graphs()}),)
+    settings = TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK)
+    train_interactions(settings)
+    save(moving() + 1, targets={"interacts": graphs()})
+    with pytest.raises(InputError, match="not what they were"):
+        train_interactions(settings)
+
+
+def test_files_may_validate_in_place_of_a_part(data, tmp_path, without_figures):
+    settings = TrainInteractionsSettings(
+        (str(data / "train-2x2.npz"),),
+        validation=(str(data / "train-2x3.npz"),),
+        output=str(tmp_path / "run"),
+        **{**QUICK, "training": dataclasses.replace(TRAINING, validation=0.0)},
+    )
+    found = train_interactions(settings)
+    assert found.results["trained_on"]["n_trials"] == 24
+    assert list(found.results["recordings"]) == ["gravity/2x3"]
+    with pytest.raises(InputError, match="both recordings and validation"):
+        train_interactions(dataclasses.replace(settings, validation=settings.recordings, output=str(tmp_path / "no")))
+
+
+def test_recordings_of_one_name_are_numbered_and_twins_refused(data, tmp_path, without_figures):
+    files = tuple(str(data / name) for name in ("train-2x2.npz", "test-2x2.npz"))
+    found = train_interactions(TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK))
+    assert list(found.results["recordings"]) == ["gravity/2x2", "gravity/2x2 (2)"]
+    with pytest.raises(InputError, match="the same trials as"):
+        train_interactions(TrainInteractionsSettings(files + files[:1], output=str(tmp_path / "no"), **QUICK))
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "change", "message"),
+    [
+        (moving(n_individuals=1), {}, {}, "an interaction takes two"),
+        (moving(), {}, {}, "unknown target 'interacts'"),
+        (moving(), {"targets": {"interacts": np.arange(8)}}, {}, "per trial; give one per pair"),
+        (moving(), {"targets": {"interacts": np.ones((8, 4, 4), int)}}, {}, "has 1 edge type"),
+        (moving(), {"targets": {"interacts": graphs()}}, {"states": ("mass",)}, "unknown target 'mass'"),
+        (moving(), {"targets": {"interacts": np.triu(graphs(), 1)}}, {}, "two orders"),
+        (moving(n_trials=1), {"targets": {"interacts": graphs(1)}}, {}, "give files for validation"),
+        (moving(n_features=4), {"targets": {"interacts": graphs()}}, {}, "motion.features=position-velocity"),
+        (moving(), {"targets": {"interacts": graphs()}}, {"window": 99}, "windows of 99"),
+        (moving(), {"targets": {"interacts": graphs()}}, {"reading": {"bins": 3}}, "unknown option"),
+        (moving() * 0, {"targets": {"interacts": graphs()}}, {}, "no individual moves"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused_and_then_corrected(values, fields, change, message, save, tmp_path):
+    settings = TrainInteractionsSettings((save(values, **fields),), output=str(tmp_path / "run"), **QUICK)
+    with pytest.raises(InputError, match=message):
+        train_interactions(dataclasses.replace(settings, **change))
+    assert not Run(settings.folder).has_work
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recordings": ()},
+        {"recordings": "a.npz"},
+        {"window": 0},
+        {"stride": 0},
+        {"seed": -1},
+        {"training": TrainingSettings(validation=0.0)},
+        {"states": "mass"},
+    ],
+)
+def test_training_settings_that_mean_nothing_are_refused_by_name(change):
+    name = "validation" if "training" in change else next(iter(change))
+    with pytest.raises(InputError, match=name):
+        TrainInteractionsSettings(**{"recordings": ("a.npz",), **change})
+
+
+@pytest.mark.parametrize(
+    ("system", "features"),
+    [
+        ("gravity", "position"),
+        ("springs", "position-velocity"),
+        ("kuramoto", "phase"),
+        ("charged", "position-velocity"),
+    ],
+)
+def test_features_are_told_apart_as_far_as_numbers_can(system, features):
+    recording = simulate(system, n_trials=4, n_bins=8)[0]
+    check_features(recording, MotionSettings(features=features))
+    check_features(recording, MotionSettings(features="none"))
+    for other in {"position", "position-velocity", "phase"} - {features}:
+        if (system, other) == ("gravity", "position-velocity"):
+            continue  # one coordinate and its velocity, for all that numbers tell
+        with pytest.raises(InputError, match=f"motion.features=.*{features}"):
+            check_features(recording, MotionSettings(features=other))
+        with pytest.raises(InputError, match=f"the model reads {other}"):
+            check_features(recording, MotionSettings(features=other), is_of_model=True)
+
+
+# ------------------------------------------------------------------ evaluate
+
+
+RULES = ("third-law", "force-fit-gravity", "correlation")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rules():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interactions_rivals, "PAIR_RULES", {name: PAIR_RULES[name] for name in RULES})
+        yield
+
+
+@pytest.fixture(scope="module")
+def evaluated(data, run):
+    """An evaluation at three sizes, and what its figures would be drawn from."""
+    files = tuple(str(data / f"test-{size}.npz") for size in ("2x2", "3x2", "2x4"))
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interactions_figures, "draw_evaluation", lambda *given: drawn.extend(given))
+        found = evaluate_interactions(EvaluateInteractionsSettings(str(run), files, name="sizes"))
+    return found, drawn[-1]
+
+
+def test_an_evaluation_has_the_model_rules_and_chance_in_one_table(evaluated):
+    evaluated, _ = evaluated
+    found = evaluated.results["recordings"]["gravity/3x2"]
+    assert next(iter(found["methods"])) == "eit"
+    assert set(found["methods"]) == {"eit", *RULES, BASE_RATE, CONTROL}
+    assert found["methods"][BASE_RATE]["scores"]["auroc"]["value"] == 0.5
+    assert found["methods"][BASE_RATE]["scores"]["edge_accuracy"]["value"] == pytest.approx(0.8)  # all without an edge
+    assert found["methods"][BASE_RATE]["scores"]["average_precision"]["value"] == pytest.approx(0.2)
+    assert found["best_rival"] in found["methods"]
+    assert found["methods"]["force-fit-gravity"]["scores"]["auroc"]["value"] > 0.7
+    assert set(found["states"]["mass"]["eit"]) == {"r2", "median_error"}
+    assert "| eit |" in evaluated.table
+    assert "24 of gravity/2x2; 24 of gravity/2x3" in evaluated.table
+    assert evaluated.table.count("## gravity/") == 3
+
+
+def test_an_evaluation_draws_graphs_curves_calibration_embeddings_and_states(data, run):
+    settings = EvaluateInteractionsSettings(str(run), (str(data / "test-3x2.npz"),))
+    figures = evaluate_interactions(settings).run.figures
+    assert {path.name for path in figures.iterdir()} == {
+        f"{name}.{ending}"
+        for name in ("graph", "roc", "embeddings", "mass", "calibration")
+        for ending in ("png", "svg")
+    }
+    assert all(path.stat().st_size > 5000 for path in figures.iterdir())
+
+
+def test_scores_at_three_sizes_are_drawn_against_size(evaluated):
+    _, results = evaluated
+    figures = interactions_figures.draw_sizes(results)
+    assert set(figures) == {"size_average_precision", "size_adjusted_rand"}
+    (axes,) = figures["size_average_precision"].axes
+    assert axes.lines[0].get_xdata().tolist() == [4, 6, 8]
+    of_two = {name: results["recordings"][name] for name in ("gravity/2x2", "gravity/3x2")}
+    assert interactions_figures.draw_sizes({**results, "recordings": of_two}) == {}
+
+
+def test_a_finished_evaluation_is_read_not_repeated(data, run, evaluated):
+    evaluated, _ = evaluated
+    files = tuple(str(data / f"test-{size}.npz") for size in ("2x2", "3x2", "2x4"))
+    stamps = {path: path.stat().st_mtime_ns for path in evaluated.run.folder.iterdir()}
+    settings = EvaluateInteractionsSettings(str(run), files, name="sizes")
+    assert evaluate_interactions(settings).table == evaluated.table
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    with pytest.raises(InputError, match="other settings"):
+        evaluate_interactions(dataclasses.replace(settings, rivals=False))
+
+
+def test_training_trials_are_not_tested_on_nor_learned_from_by_rules_if_tested_on(data, run, without_figures):
+    train, test = str(data / "train-2x2.npz"), str(data / "test-2x2.npz")
+    with pytest.raises(InputError, match="learned from"):
+        evaluate_interactions(EvaluateInteractionsSettings(str(run), (test, train)))
+    with pytest.raises(InputError, match="is tested on"):
+        evaluate_interactions(EvaluateInteractionsSettings(str(run), (test,), rival_recordings=(test,)))
+
+
+def test_rules_never_see_the_truth_of_test_trials(data, run):
+    from motet.data.readers import read_recording
+
+    recovery = EITInteractions.load(run)
+    rivals, _ = fit_rivals([read_recording(data / "train-2x2.npz")], recovery, lambda name: None)
+    test = read_recording(data / "test-2x2.npz")
+    other = {"interacts": 1 - test.targets["interacts"], "interacts_levels": test.targets["system"]}
+    blind = dataclasses.replace(
+        test, targets=other, target_levels={"interacts": "pair", "interacts_levels": "individual"}
+    )
+    for rival in rivals.values():
+        np.testing.assert_array_equal(rival(test), rival(blind))
+
+
+def test_rules_learn_from_no_more_trials_than_asked(data, run, without_figures):
+    settings = EvaluateInteractionsSettings(str(run), (str(data / "test-2x2.npz"),), name="few", rival_trials=5)
+    assert evaluate_interactions(settings).results["rivals_learn_from"] == {"gravity/2x2": 5, "gravity/2x3": 5}
+
+
+def test_training_files_that_are_gone_are_named_with_what_to_do(data, run, tmp_path, save, without_figures):
+    files = (save(moving(), targets={"interacts": graphs()}),)
+    found = train_interactions(TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK))
+    settings = EvaluateInteractionsSettings(str(found.run.folder), (str(data / "test-2x2.npz"),), control=False)
+    save(moving() + 1, targets={"interacts": graphs()})
+    with pytest.raises(InputError, match="changed since; give rival_recordings"):
+        evaluate_interactions(settings)
+    (tmp_path / "own.npz").unlink()
+    with pytest.raises(InputError, match="cannot be read.*rivals=false"):
+        evaluate_interactions(settings)
+    assert list(evaluate_interactions(dataclasses.replace(settings, rivals=False)).results["recordings"]) == [
+        "gravity/2x2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "message"),
+    [
+        (moving(n_features=3), {"targets": {"interacts": graphs()}}, "3 features"),
+        (moving(), {"targets": {"interacts": graphs()}, "bin_seconds": 0.5}, "resample"),
+        (moving(n_individuals=1), {}, "an interaction takes two"),
+        (moving(), {}, "unknown target of recording 'own' 'interacts'"),
+        (moving(), {"targets": {"interacts": graphs(n_types=3)}}, "has edge type 2; the model knows 0, 1"),
+        (moving(), {"targets": {"interacts": np.full((8, 4, 4), -1)}}, "motet interactions recover"),
+        (
+            moving(),
+            {"targets": {"interacts": graphs()[:, :, :1, None] * np.ones(4)[:, None]}},
+            "one whole number per pair",
+        ),
+    ],
+)
+def test_recordings_that_a_model_cannot_be_scored_on_are_refused(values, fields, message, run, save, without_figures):
+    with pytest.raises(InputError, match=message):
+        evaluate_interactions(EvaluateInteractionsSettings(str(run), (save(values, **fields),), rivals=False))
+
+
+@pytest.mark.parametrize(
+    "change", [{"rival_trials": 0}, {"name": "a/b"}, {"recordings": ()}, {"rivals": False, "rival_recordings": ("a",)}]
+)
+def test_evaluation_settings_that_mean_nothing_are_refused_by_name(change):
+    with pytest.raises(InputError, match=list(change)[-1]):
+        EvaluateInteractionsSettings(**{"run": "run", "recordings": ("a.npz",), **change})
+
+
+def test_another_kind_of_run_is_refused(tmp_path, small_recording):
+    from motet.estimators import EITClassifier
+
+    decoder = EITClassifier("direction", model=EITSettings(width=8), training=TrainingSettings(max_steps=1))
+    decoder.fit(small_recording).save(tmp_path / "run")
+    with pytest.raises(InputError, match="holds a EITClassifier, which recovers no interactions"):
+        recover(RecoverInteractionsSettings(str(tmp_path / "run"), "own.npz"))
+    with pytest.raises(InputError, match=r"no weights\.safetensors"):
+        recover(RecoverInteractionsSettings(str(tmp_path / "none"), "own.npz"))
+
+
+# ------------------------------------------------------------------ recover
+
+
+@pytest.fixture
+def shoal(tmp_path):
+    """A table of somebody's own, with names of their own."""
+    recording = simulate("gravity", groups=("3x2",), n_trials=2, n_bins=8, seed=5)[0]
+    path = write_trajectories_csv(recording, tmp_path / "shoal.csv", features=["x", "y"], leave_out=recording.targets)
+    path.write_text(path.read_text().replace("individual", "fish", 1))
+    return str(path)
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_of_trajectories_becomes_tables_of_pairs_groups_and_states_and_a_picture(run, shoal, tmp_path):
+    reading = {"columns": {"individual": "fish"}}
+    found = recover(RecoverInteractionsSettings(str(run), shoal, str(tmp_path / "out"), reading))
+    assert [path.name for path in found.files] == ["pairs.csv", "groups.csv", "states.csv", "graph.png", "graph.svg"]
+    pairs, groups, states = (rows(path) for path in found.files[:3])
+    assert len(pairs) == 2 * 15
+    assert list(pairs[0]) == ["trial", "individual_a", "individual_b", "probability"]
+    assert all(0 < float(row["probability"]) < 1 for row in pairs)
+    assert [list(groups[0]), list(states[0])] == [["trial", "individual", "group"], ["trial", "individual", "mass"]]
+    assert len(groups) == len(states) == 12
+    recovery = EITInteractions.load(run)
+    from motet.data.readers import read_recording
+
+    expected = recovery.predict_proba(read_recording(shoal, **reading))[0, 0, 1]
+    assert float(pairs[0]["probability"]) == pytest.approx(expected)
+    assert found.files[3].stat().st_size > 5000
+    assert found.notes == ()
+    with pytest.raises(InputError, match="no column 'individual'"):
+        recover(RecoverInteractionsSettings(str(run), shoal))
+
+
+def test_long_trials_are_read_in_windows_and_a_note_says_so(run, tmp_path, save, without_figures):
+    file = save(moving(n_trials=2, n_individuals=8, n_bins=24))
+    whole = recover(RecoverInteractionsSettings(str(run), file))
+    assert whole.files[0].parent == run / "recovered" / "own"
+    assert "trials have 24 bins, those of training had 8" in str(whole)
+    assert "there are 8 individuals, in training there were 4 to 6" in str(whole)
+    cut = recover(RecoverInteractionsSettings(str(run), file, str(tmp_path / "cut"), window=8))
+    pairs = rows(cut.files[0])
+    assert len(pairs) == 6 * 28
+    assert sorted({float(row["start_seconds"]) for row in pairs if row["trial"] == "0"}) == pytest.approx(
+        [0, 80 / 49, 160 / 49]
+    )
+    with pytest.raises(InputError, match="give window too"):
+        recover(RecoverInteractionsSettings(str(run), file, stride=4))
+
+
+def test_absent_individuals_are_in_no_table(run, tmp_path, save, without_figures):
+    values = moving(n_trials=2)
+    values[1, 3] = np.nan
+    found = recover(RecoverInteractionsSettings(str(run), save(values), str(tmp_path / "out")))
+    assert [len(rows(path)) for path in found.files[:3]] == [6 + 3, 7, 7]
+
+
+def test_edge_types_are_all_told_and_random_graphs_have_no_groups(tmp_path, save, without_figures):
+    files = (save(moving(16), targets={"interacts": graphs(16, n_types=3)}),)
+    found = train_interactions(TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK))
+    scores = found.results["recordings"]["own"]["methods"]["eit"]["scores"]
+    assert {"edge_accuracy", "log_loss"} <= scores.keys()
+    assert "adjusted_rand" not in scores
+    test = save(moving(8, 5, seed=3), name="test", targets={"interacts": graphs(8, 5, n_types=3, seed=3)})
+    evaluated = evaluate_interactions(EvaluateInteractionsSettings(str(found.run.folder), (test,)))
+    methods = evaluated.results["recordings"]["test"]["methods"]
+    assert methods[BASE_RATE]["scores"]["log_loss"]["value"] == pytest.approx(np.log(3), abs=0.2)
+    recovered = recover(RecoverInteractionsSettings(str(found.run.folder), test))
+    assert [path.name for path in recovered.files] == ["pairs.csv"]
+    for row in rows(recovered.files[0]):
+        told = [float(row[f"p({label})"]) for label in (0, 1, 2)]
+        assert sum(told) == pytest.approx(1)
+        assert row["type"] == str(np.argmax(told))
+        assert float(row["probability"]) == pytest.approx(told[1] + told[2])
+
+
+def test_directed_graphs_tell_both_orders(tmp_path, save, without_figures):
+    truth = np.random.default_rng(0).integers(2, size=(16, 4, 4))
+    files = (save(moving(16), targets={"interacts": truth}),)
+    settings = TrainInteractionsSettings(
+        files, output=str(tmp_path / "run"), objective=InteractionSettings(is_directed=True), **QUICK
+    )
+    found = train_interactions(settings)
+    recovered = recover(RecoverInteractionsSettings(str(found.run.folder), save(moving(1), name="test")))
+    assert len(rows(recovered.files[0])) == 12
+
+
+def test_an_estimator_that_was_saved_by_hand_recovers_too(data, tmp_path, save, without_figures):
+    from motet.data.readers import read_recording
+
+    recovery = EITInteractions(**{**QUICK, "training": TrainingSettings(max_steps=1)})
+    recovery.fit(read_recording(data / "train-2x2.npz")).save(tmp_path / "run")
+    found = recover(RecoverInteractionsSettings(str(tmp_path / "run"), save(moving(1))))
+    assert [path.name for path in found.files] == ["pairs.csv", "groups.csv"]
+
+
+# ------------------------------------------------------------------ scores
+
+
+def certain(truth, sureness=4.0):
+    """Log-probabilities of a method that knows."""
+    odds = np.where(truth.types > 0, sureness, -sureness)
+    return np.stack([-np.logaddexp(0, odds), -np.logaddexp(0, -odds)], axis=-1)
+
+
+@pytest.fixture
+def truth():
+    return Truth.of(simulate("gravity", groups=("2x3",), n_trials=30)[0], "interacts", [0, 1], is_directed=False)
+
+
+def test_who_knows_the_truth_scores_as_well_as_can_be(truth):
+    scores = {name: score.value for name, score in score_graph(certain(truth), truth).items()}
+    error = np.log1p(np.exp(-4))
+    assert scores.pop("log_loss") == pytest.approx(error)
+    assert scores.pop("calibration_error") == pytest.approx(1 - np.exp(-error))
+    assert set(scores.values()) == {1.0}
+    assert len(scores) == 6
+
+
+def test_a_method_that_knows_nothing_scores_chance_and_its_interval_holds_it(truth):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(size=truth.types.shape)
+    odds = odds + odds.swapaxes(1, 2)
+    scores = score_graph(np.stack([-np.logaddexp(0, odds), -np.logaddexp(0, -odds)], axis=-1), truth)
+    low, high = scores["auroc"].interval
+    assert low < 0.5 < high
+    assert len(scores["auroc"].blocks) == 10
+
+
+def test_shuffled_truth_keeps_the_graphs_and_loses_who_is_who(truth):
+    other = with_other_truth(truth, np.random.default_rng(0))
+    np.testing.assert_array_equal(other.counted.sum((1, 2)), truth.counted.sum((1, 2)))
+    np.testing.assert_array_equal((other.types == 1).sum((1, 2)), (truth.types == 1).sum((1, 2)))
+    np.testing.assert_array_equal(other.types == -1, truth.types == -1)
+    same = other.groups[:, :, None] == other.groups[:, None]
+    np.testing.assert_array_equal(other.types == 1, same & ~np.eye(6, dtype=bool))
+    assert score_graph(certain(truth), other)["auroc"].value < 0.7
+
+
+def test_groups_are_told_only_where_edges_join_all_members_of_groups_and_no_others():
+    chain = np.array([[-1, 1, 0], [1, -1, 1], [0, 1, -1]])
+    pair = np.array([[-1, 1, 0], [1, -1, 0], [0, 0, -1]])
+
+    def groups(*targets):
+        recording = Recording.from_trials(np.ones((len(targets), 3, 5)), targets={"interacts": np.array(targets)})
+        return Truth.of(recording, "interacts", [0, 1], is_directed=False).groups
+
+    np.testing.assert_array_equal(groups(pair, pair), [[0, 0, 2]] * 2)
+    assert groups(pair, chain) is None
+    assert groups(pair, np.where(pair == 0, -1, pair)) is None
+
+
+def test_unknown_pairs_and_absent_individuals_do_not_count():
+    values = np.ones((2, 3, 5))
+    values[1, 2] = np.nan
+    target = np.array([[[-1, 1, 0], [1, -1, -1], [0, -1, -1]], [[-1, 1, 0], [1, -1, 0], [0, 0, -1]]])
+    found = Truth.of(
+        Recording.from_trials(values, targets={"interacts": target}), "interacts", [0, 1], is_directed=False
+    )
+    assert found.counted.sum((1, 2)).tolist() == [2, 1]
+    assert found.groups is None
+
+
+def test_two_orders_of_a_pair_count_twice_only_where_they_differ_or_the_model_is_directed():
+    recording = Recording.from_trials(np.ones((1, 3, 5)), targets={"interacts": graphs(1, 3)})
+    counted = [Truth.of(recording, "interacts", [0, 1], is_directed=d).counted.sum() for d in (False, True)]
+    assert counted == [3, 6]
+    one_way = np.array([[[-1, 1, 0], [0, -1, 0], [0, 0, -1]]])
+    lopsided = Recording.from_trials(np.ones((1, 3, 5)), targets={"interacts": one_way})
+    assert Truth.of(lopsided, "interacts", [0, 1], is_directed=False).counted.sum() == 6
+
+
+def test_windows_of_one_trial_are_in_one_block():
+    recording = Recording.from_trials(np.ones((12, 3, 9)), targets={"interacts": graphs(12, 3)}).windows(3)
+    blocks = Truth.of(recording, "interacts", [0, 1], is_directed=False).blocks
+    np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.arange(recording.n_trials))
+    ids = [set(recording.trial_ids[block]) for block in blocks]
+    assert sum(map(len, ids)) == len(set.union(*ids)) == 12
+
+
+def test_a_table_compares_with_the_best_rule_and_leaves_a_control_out(truth):
+    noise = np.random.default_rng(0).normal(size=truth.types.shape)
+    worse = certain(truth) + np.stack([noise, -noise], axis=-1) * 6
+    methods = {
+        "eit": {"scores": score_graph(certain(truth), truth), "n_parameters": 1234, "fit_seconds": 1.0},
+        "rule": {"scores": score_graph(worse, truth), "n_parameters": 1, "fit_seconds": 0.1},
+        "control": {"scores": score_graph(worse, truth)},
+    }
+    table = graph_table(methods, best_rival="rule", left_out={"other": "too slow"}).splitlines()
+    assert table[0].startswith("| method | AUROC [95 %] | − best rival [95 %] | p (Holm) | AP |")
+    assert table[2].startswith("| eit | 1.000 [1.000, 1.000] | +0.")
+    assert "| 1,234 | 1.0 | |" in table[2]
+    assert table[4].startswith("| control | 0.")
+    assert "] | | |" in table[4]
+    assert table[-1] == "other is left out: too slow"
+
+
+def test_states_are_scored_where_they_are_known():
+    target = np.array([[1.0, 2.0], [3.0, np.nan]])
+    scores = score_state(np.array([[1.5, 2.0], [3.0, 7.0]]), target, [np.array([0]), np.array([1])])
+    assert scores["r2"].value == pytest.approx(1 - 0.25 / 2)
+    assert scores["median_error"].value == 0
+    assert scores["r2"].interval is None  # one block has a single value
+
+
+# ------------------------------------------------------------------ rules
+
+
+def test_scores_become_log_odds_whose_threshold_parts_the_training_pairs():
+    score = np.array([-3.0, -2.0, 0.5, 1.0, 4.0, 9.0])
+    log_odds, _ = _isotonic(score, np.array([0, 0, 0, 1, 1, 1]))
+    found = log_odds(np.array([-100.0, 0.4, 1.1, 100.0, np.nan, -np.inf, np.inf]))
+    assert (found[:2] < 0).all()
+    assert (found[2:4] > 0).all()
+    assert found[4] == pytest.approx(0)  # not known: as often as in training
+    assert np.isfinite(found).all()
+    assert (np.diff(log_odds(np.sort(score))) > 0).all()  # the order of pairs is kept
+
+
+def test_rules_that_score_infinities_still_give_probabilities():
+    score = np.array([-np.inf, -1.0, 0.0, 1.0, np.inf, np.nan])
+    log_odds, _ = _isotonic(score, np.array([0, 0, 1, 0, 1, 1]))
+    assert np.isfinite(log_odds(score)).all()
+    with pytest.raises(InputError, match="scores no pair"):
+        _isotonic(np.full(3, np.nan), np.array([0, 1, 1]))

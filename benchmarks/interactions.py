@@ -117,7 +117,7 @@ TASKS: dict[str, Task] = {
         (bodies("2x2", noise=0.0, n_trials=400, protocol="published"),),
         (bodies("2x2", noise=0.0, n_trials=500, protocol="published"),),
         {"A": bodies("2x2", noise=0.0, protocol="published")},
-        {"training": steps(1000)},
+        {"training": steps(1500)},
     ),
     "B": Task(
         (bodies("2x3", noise=0.0, n_trials=400, protocol="published"),),

@@ -31,6 +31,9 @@ Learn from populations of time-series, keeping sight of every individual and of 
   motet interactions train RECORDING …         learn who interacts with whom where it is known; leaves a run
   motet interactions evaluate RUN RECORDING …  score a run beside closed-form rules, on systems of any size
   motet interactions recover RUN FILE          who interacts in trajectories of your own, as tables and a picture
+  motet forecast train RECORDING …             learn how individuals move, from trajectories alone; leaves a run
+  motet forecast evaluate RUN RECORDING …      errors of a run's forecasts by horizon, beside closed-form rivals
+  motet forecast predict RUN FILE              where individuals of your own go next, as tables and a picture
 
 motet <verb> --help tells the options of a verb, with an example. motet --version tells the version.
 
@@ -257,8 +260,29 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {
         {"run": False, "recording": False},
         "motet interactions recover runs/gravity shoal.csv --output shoal",
     ),
+    "forecast train": _task(
+        "motet.tasks.forecast",
+        "TrainForecastSettings",
+        "train_forecast",
+        {"recordings": True},
+        "motet forecast train data/gravity-2x2.npz --objective.horizon_bins 10 --output runs/orbits",
+    ),
+    "forecast evaluate": _task(
+        "motet.tasks.forecast_evaluate",
+        "EvaluateForecastSettings",
+        "evaluate_forecast",
+        {"run": False, "recordings": True},
+        "motet forecast evaluate runs/orbits test/gravity-2x2.npz test/gravity-2x3.npz",
+    ),
+    "forecast predict": _task(
+        "motet.tasks.forecast_predict",
+        "PredictForecastSettings",
+        "predict_forecast",
+        {"run": False, "recording": False},
+        "motet forecast predict runs/orbits shoal.csv --output shoal",
+    ),
 }
 _GROUPS = {
     group: [name.split()[1] for name in _VERBS if name.startswith(f"{group} ")]
-    for group in ("data", "simulate", "interactions")
+    for group in ("data", "simulate", "interactions", "forecast")
 }

@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.models.eit import EITSettings, Encoding
-from motet.models.geometry import Geometry
+from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.partition import assign_groups
-from motet.progress import progress_bar
+from motet.pair_estimator import (
+    PAIR_MODEL,
+    PAIR_TRAINING,
+    PairEstimator,
+    Population,
+    as_dataset,
+    is_pair,
+    n_observed,
+    with_targets,
+)
 from motet.training.calibration import Calibration
 from motet.training.interactions import InteractionSettings, RecoverInteractions, State, learn_pairs, learn_state
-from motet.training.loop import train
 from motet.training.objectives import Joint, Target
-from motet.training.predictions import stack_trials
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 
-Population = Recording | PopulationDataset | Sequence[Recording]
-PAIR_MODEL = EITSettings(identity="none", token_bins=1)
-PAIR_TRAINING = TrainingSettings(max_steps=1000, batch_trials=64, averaging=0.99, weight_decay=0.05)
-_PART_SETTINGS = {
-    "model": EITSettings,
-    "pairs": PairSettings,
-    "motion": MotionSettings,
-    "objective": InteractionSettings,
-    "training": TrainingSettings,
-}
 
-
-class EITInteractions(BaseEstimator):
+class EITInteractions(PairEstimator):
     """Recovers who interacts with whom, and hidden states such as masses, in systems of any size.
 
     Args:
@@ -74,6 +65,8 @@ class EITInteractions(BaseEstimator):
         (5, 6, 6)
     """
 
+    objective_settings = InteractionSettings
+
     def __init__(
         self,
         target: str = "interacts",
@@ -96,9 +89,6 @@ class EITInteractions(BaseEstimator):
         self.training = training
         self.seed = seed
         self.batch_trials = batch_trials
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "history_")
 
     # ------------------------------------------------------------------ fitting
 
@@ -124,30 +114,21 @@ class EITInteractions(BaseEstimator):
         Raises:
             InputError: for data or targets that cannot be used.
         """
-        if y is not None:
-            raise InputError("recordings carry their own targets; give no y.")
-        dataset = _dataset(X)
-        check_systems(dataset)
-        held_out = None if validation is None else _dataset(validation)
-        if held_out is None and self.training.validation:
-            dataset, held_out = dataset.split(by="trial", test=self.training.validation, seed=self.seed)
-        self.geometry_ = Geometry.learn(dataset, self.motion)
-        self.target_ = learn_pairs(dataset, self.target)
-        self.state_targets_ = [learn_state(dataset, name, weight=self.objective.state_weight) for name in self.states]
-        self.calibration_ = Calibration.none(len(self.target_.classes))
-        self.learner_ = self._make_learner()
-        parts = [None if part is None else self._prepared(part) for part in (dataset, held_out)]
-        assert parts[0] is not None
-        folder = Run(run) if isinstance(run, (str, Path)) else run
-        with contextlib.ExitStack() as stack:
-            if on_epoch is None:
-                n_epochs = self.training.n_epochs(len(dataset))
-                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {self.target}", n_epochs))
-                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
-            self.history_ = train(
-                self.learner_, parts[0], parts[1], self.training, seed=self.seed, run=folder, on_epoch=on_epoch
-            )
+        held_out = self._fit(X, y, learns=self.target, validation=validation, run=run, on_epoch=on_epoch)
         return self if held_out is None else self.calibrate(held_out)
+
+    def _learn(self, train: PopulationDataset) -> None:
+        self.target_ = learn_pairs(train, self.target)
+        self.state_targets_ = [learn_state(train, name, weight=self.objective.state_weight) for name in self.states]
+        self.calibration_ = Calibration.none(len(self.target_.classes))
+
+    def _learned(self) -> dict[str, Any]:
+        return {"target": self.target_, "state_targets": self.state_targets_, "calibration": self.calibration_}
+
+    def _restore(self, learned: Mapping[str, Any]) -> None:
+        self.target_ = from_plain(Target, learned["target"])
+        self.state_targets_ = [from_plain(Target, target) for target in learned["state_targets"]]
+        self.calibration_ = from_plain(Calibration, learned["calibration"])
 
     def calibrate(self, X: Population) -> Self:
         """Fit temperature and prior to trials that were not trained on; those of several sizes hold at others.
@@ -157,7 +138,7 @@ class EITInteractions(BaseEstimator):
         """
         check_is_fitted(self)
         log_p, truth, size = [], [], []
-        for recording in _dataset(X).recordings:
+        for recording in as_dataset(X).recordings:
             known = self._prepared(PopulationDataset(recording)).recordings[0].targets[self.target]
             pairs = np.nonzero((known >= 0) & is_pair(recording))
             log_p.append(self._raw(recording)[self.target][pairs])
@@ -170,33 +151,20 @@ class EITInteractions(BaseEstimator):
 
     def _make_learner(self) -> Learner:
         width = self.pairs.width
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = PairEIT(self.model, self.pairs, self.geometry_)
-            interactions = RecoverInteractions(
-                self.target_, states=self.states, width=width, geometry=self.geometry_, settings=self.objective
-            )
-            n_laws = model.fit.n_laws if model.fit is not None else 0
-            states = [
-                State(target, embedding_width=self.model.width, width=width, n_laws=n_laws)
-                for target in self.state_targets_
-            ]
-        learner = Learner(model, Joint([interactions, *states]))
-        self.n_parameters_ = sum(parameter.numel() for parameter in learner.parameters())
-        return learner
+        model = PairEIT(self.model, self.pairs, self.geometry_)
+        interactions = RecoverInteractions(
+            self.target_, states=self.states, width=width, geometry=self.geometry_, settings=self.objective
+        )
+        n_laws = model.fit.n_laws if model.fit is not None else 0
+        states = [
+            State(target, embedding_width=self.model.width, width=width, n_laws=n_laws)
+            for target in self.state_targets_
+        ]
+        return Learner(model, Joint([interactions, *states]))
 
     def _prepared(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The dataset as model and objective read it, with no other targets."""
-        read = {self.target, *self.states, RecoverInteractions.system}
-
-        def slim(recording: Recording) -> Recording:
-            return dataclasses.replace(
-                recording,
-                targets={name: target for name, target in recording.targets.items() if name in read},
-                target_levels={name: level for name, level in recording.target_levels.items() if name in read},
-            )
-
-        return self.learner_.objective.prepare(self.geometry_.prepare(dataset.map(slim)))
+        kept = {self.target, *self.states, RecoverInteractions.system}
+        return self.learner_.objective.prepare(self.geometry_.prepare(with_targets(dataset, kept)))
 
     # ------------------------------------------------------------------ using
 
@@ -249,92 +217,12 @@ class EITInteractions(BaseEstimator):
             outputs, batches = zip(*((objective.predict(e, b), b) for e, b in self._encoded(recording)), strict=True)
         return objective.score(outputs, batches)
 
-    def encode(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
-        """Embeddings of individuals, before and after they meet, and of pairs.
-
-        Returns:
-            "individual" and "population", (trial, individual, time, width), and "pair" (trial, individual, individual,
-            width); 0 where not observed, NaN after the end of a trial.
-        """
-        with torch.no_grad():
-            encodings = [encoding for encoding, _ in self._encoded(recording)]
-        axis_of_time = {"individual": 2, "population": 2, "pair": 3}
-        return {
-            stage: stack_trials([getattr(e, stage).numpy() for e in encodings], axis=axis)
-            for stage, axis in axis_of_time.items()
-        }
-
     @torch.no_grad()
     def _raw(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
         """What the objectives predict, by target; log-probabilities as the model has them."""
         check_is_fitted(self)
         parts = [self.learner_.objective.predict(encoding, batch) for encoding, batch in self._encoded(recording)]
         return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
-
-    def _encoded(self, recording: Recording) -> Iterator[tuple[Encoding, Batch]]:
-        check_systems(PopulationDataset(recording))
-        dataset = self._prepared(PopulationDataset(recording))
-        self.learner_.eval()
-        # Memory grows with the square of the number of individuals.
-        n_trials = max(1, self.batch_trials * 36 // max(36, recording.n_individuals**2))
-        for start in range(0, len(dataset), n_trials):
-            trials = np.arange(start, min(start + n_trials, len(dataset)))
-            batch = dataset.batch(trials)
-            yield self.learner_.model(batch), batch
-
-    # ------------------------------------------------------------------ saving
-
-    def save(self, folder: Path | str | Run) -> Run:
-        """Write the estimator to a run folder: settings and weights, no pickle.
-
-        Raises:
-            InputError: if the folder cannot be written; what was there before is kept.
-        """
-        check_is_fitted(self)
-        run = folder if isinstance(folder, Run) else Run(folder)
-        about = {
-            "estimator": type(self).__name__,
-            "settings": self.get_params(deep=False),
-            "target": self.target_,
-            "state_targets": self.state_targets_,
-            "geometry": self.geometry_,
-            "calibration": self.calibration_,
-            "history": self.history_,
-        }
-        run.write_tensors("weights", self.learner_.state_dict(), about)
-        return run
-
-    @classmethod
-    def load(cls, folder: Path | str | Run) -> Self:
-        """Read an estimator that `save` wrote.
-
-        Raises:
-            InputError: if the folder holds none, it is damaged, of another version, or another estimator's.
-        """
-        run = folder if isinstance(folder, Run) else Run(folder)
-        tensors, about = run.read_tensors("weights")
-        kind = about.get("estimator") if isinstance(about, dict) else None
-        if kind != cls.__name__:
-            raise InputError(f"{run.folder} holds a {kind}; load it with {kind}.load.")
-        try:
-            settings = about["settings"]
-            parts: dict[str, Any] = {
-                name: from_plain(part, settings.pop(name)) for name, part in _PART_SETTINGS.items()
-            }
-            estimator = cls(**{**settings, "states": tuple(settings["states"])}, **parts)
-            estimator.target_ = from_plain(Target, about["target"])
-            estimator.state_targets_ = [from_plain(Target, target) for target in about["state_targets"]]
-            estimator.geometry_ = Geometry.from_plain(about["geometry"])
-            estimator.calibration_ = from_plain(Calibration, about["calibration"])
-            estimator.learner_ = estimator._make_learner()
-            estimator.learner_.load_state_dict(tensors)
-            estimator.history_ = [Epoch(**row) for row in about["history"]]
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
-            ) from error
-        estimator.learner_.eval()
-        return estimator
 
 
 def recover_interactions(run: Run | Path | str, system: Population) -> Any:
@@ -350,29 +238,4 @@ def recover_interactions(run: Run | Path | str, system: Population) -> Any:
     recovery = EITInteractions.load(run)
     if isinstance(system, Recording):
         return recovery.predict_proba(system)
-    return [recovery.predict_proba(recording) for recording in _dataset(system).recordings]
-
-
-def check_systems(dataset: PopulationDataset) -> None:
-    """Refuse recordings of fewer than two individuals."""
-    for recording in dataset.recordings:
-        if recording.n_individuals < 2:
-            raise InputError(
-                f"recording {recording.name!r} has one individual, and an interaction takes two; give recordings of at "
-                "least two individuals."
-            )
-
-
-def n_observed(recording: Recording) -> NDArray[np.int64]:
-    """(trial,) individuals observed."""
-    return np.asarray(recording.observed.any(axis=2).sum(axis=1))
-
-
-def is_pair(recording: Recording) -> NDArray[np.bool_]:
-    """(trial, individual, individual): whether two different individuals, both observed."""
-    is_here: NDArray[np.bool_] = np.asarray(recording.observed.any(axis=2))
-    return is_here[:, :, None] & is_here[:, None] & ~np.eye(recording.n_individuals, dtype=bool)
-
-
-def _dataset(X: Population) -> PopulationDataset:
-    return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+    return [recovery.predict_proba(recording) for recording in as_dataset(system).recordings]

@@ -19,9 +19,10 @@ from motet.data.readers import read_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
-from motet.interactions import PAIR_MODEL, PAIR_TRAINING, EITInteractions, check_systems, is_pair
+from motet.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
+from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.decode import _is_first_process

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
-from motet.interactions import EITInteractions, is_pair
+from motet.interactions import EITInteractions
+from motet.pair_estimator import is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.interactions import check_features, file_name, how_read, load_interactions, read_trials

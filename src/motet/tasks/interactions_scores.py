@@ -14,8 +14,9 @@ from scipy.special import logsumexp
 from motet import metrics
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.interactions import EITInteractions, is_pair
+from motet.interactions import EITInteractions
 from motet.models.partition import assign_groups, assign_groups_of_sizes
+from motet.pair_estimator import is_pair
 from motet.statistics import compare_table, estimate_mean
 
 Floats = NDArray[np.floating[Any]]

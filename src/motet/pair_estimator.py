@@ -1,0 +1,251 @@
+"""What estimators of systems share: how they are fitted, encode trials, and are saved."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from motet.data.batch import Batch
+from motet.data.dataset import PopulationDataset
+from motet.data.motion import MotionSettings
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.models.eit import EITSettings, Encoding
+from motet.models.geometry import Geometry
+from motet.models.pairs import PairSettings
+from motet.progress import progress_bar
+from motet.training.loop import train
+from motet.training.predictions import stack_trials
+from motet.training.run import Run, from_plain
+from motet.training.settings import TrainingSettings
+from motet.training.state import Epoch, Learner
+
+Population = Recording | PopulationDataset | Sequence[Recording]
+PAIR_MODEL = EITSettings(identity="none", token_bins=1)
+PAIR_TRAINING = TrainingSettings(max_steps=1000, batch_trials=64, averaging=0.99, weight_decay=0.05)
+
+
+class PairEstimator(BaseEstimator, abc.ABC):
+    """Learns from systems whose individuals interact; reads systems of any size.
+
+    A subclass says what is learned from training trials before training, makes the learner, prepares trials, and names
+    what else is saved.
+
+    Attributes:
+        geometry_: units of the training trials.
+        learner_: the trained model and objective.
+        history_: one `Epoch` per epoch.
+    """
+
+    objective_settings: ClassVar[type[Any]]
+
+    model: EITSettings
+    pairs: PairSettings
+    motion: MotionSettings
+    objective: Any
+    training: TrainingSettings
+    seed: int
+    batch_trials: int
+
+    @abc.abstractmethod
+    def _learn(self, train: PopulationDataset) -> None:
+        """Read off training trials what is needed before training; `geometry_` is known."""
+
+    @abc.abstractmethod
+    def _make_learner(self) -> Learner:
+        """The model and its objective, with their first weights."""
+
+    @abc.abstractmethod
+    def _prepared(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The dataset as model and objective read it, with no other targets."""
+
+    @abc.abstractmethod
+    def _learned(self) -> dict[str, Any]:
+        """What `_learn` found, by name, to be saved."""
+
+    @abc.abstractmethod
+    def _restore(self, learned: Mapping[str, Any]) -> None:
+        """Take up what `_learned` gave, read back from a file."""
+
+    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
+        """Training or validation trials, as long as they are read."""
+        return dataset
+
+    def _noisy(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The training trials with what is to be borne."""
+        return dataset
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "history_")
+
+    # ------------------------------------------------------------------ fitting
+
+    def _fit(
+        self,
+        X: Population,
+        y: None,
+        *,
+        learns: str,
+        validation: Population | None,
+        run: Run | Path | str | None,
+        on_epoch: Callable[[Epoch], None] | None,
+    ) -> PopulationDataset | None:
+        """Train; gives back the trials that were held out, if there are any."""
+        if y is not None:
+            raise InputError("recordings carry their own targets; give no y.")
+        dataset = as_dataset(X)
+        check_systems(dataset)
+        held_out = None if validation is None else as_dataset(validation)
+        if held_out is None and self.training.validation:
+            dataset, held_out = dataset.split(by="trial", test=self.training.validation, seed=self.seed)
+        dataset = self._cut(dataset)
+        self.geometry_ = Geometry.learn(dataset, self.motion)
+        self._learn(dataset)
+        self._begin()
+        parts = self._prepared(self._noisy(dataset)), None if held_out is None else self._prepared(self._cut(held_out))
+        folder = Run(run) if isinstance(run, (str, Path)) else run
+        with contextlib.ExitStack() as stack:
+            if on_epoch is None:
+                n_epochs = self.training.n_epochs(len(dataset))
+                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {learns}", n_epochs))
+                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
+            self.history_ = train(self.learner_, *parts, self.training, seed=self.seed, run=folder, on_epoch=on_epoch)
+        return held_out
+
+    def _begin(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.learner_ = self._make_learner()
+        self.n_parameters_ = sum(parameter.numel() for parameter in self.learner_.parameters())
+
+    # ------------------------------------------------------------------ using
+
+    def encode(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
+        """Embeddings of individuals, before and after they meet, and of pairs.
+
+        Returns:
+            "individual" and "population", (trial, individual, time, width), and "pair" (trial, individual, individual,
+            width); 0 where not observed, NaN after the end of a trial.
+        """
+        with torch.no_grad():
+            encodings = [encoding for encoding, _ in self._encoded(recording)]
+        axis_of_time = {"individual": 2, "population": 2, "pair": 3}
+        return {
+            stage: stack_trials([getattr(e, stage).numpy() for e in encodings], axis=axis)
+            for stage, axis in axis_of_time.items()
+        }
+
+    def _encoded(self, recording: Recording) -> Iterator[tuple[Encoding, Batch]]:
+        check_is_fitted(self)
+        check_systems(PopulationDataset(recording))
+        dataset = self._prepared(PopulationDataset(recording))
+        self.learner_.eval()
+        # Memory grows with the square of the number of individuals.
+        n_trials = max(1, self.batch_trials * 36 // max(36, recording.n_individuals**2))
+        for start in range(0, len(dataset), n_trials):
+            batch = dataset.batch(np.arange(start, min(start + n_trials, len(dataset))))
+            yield self.learner_.model(batch), batch
+
+    # ------------------------------------------------------------------ saving
+
+    def save(self, folder: Path | str | Run) -> Run:
+        """Write the estimator to a run folder: settings and weights, no pickle.
+
+        Raises:
+            InputError: if the folder cannot be written; what was there before is kept.
+        """
+        check_is_fitted(self)
+        run = folder if isinstance(folder, Run) else Run(folder)
+        about = {
+            "estimator": type(self).__name__,
+            "settings": self.get_params(deep=False),
+            "geometry": self.geometry_,
+            "history": self.history_,
+            **self._learned(),
+        }
+        run.write_tensors("weights", self.learner_.state_dict(), about)
+        return run
+
+    @classmethod
+    def load(cls, folder: Path | str | Run) -> Self:
+        """Read an estimator that `save` wrote.
+
+        Raises:
+            InputError: if the folder holds none, it is damaged, of another version, or another estimator's.
+        """
+        run = folder if isinstance(folder, Run) else Run(folder)
+        tensors, about = run.read_tensors("weights")
+        name_held = about.get("estimator") if isinstance(about, dict) else None
+        if name_held != cls.__name__:
+            raise InputError(f"{run.folder} holds a {name_held}; load it with {name_held}.load.")
+        kinds: dict[str, type[Any]] = {
+            "model": EITSettings,
+            "pairs": PairSettings,
+            "motion": MotionSettings,
+            "objective": cls.objective_settings,
+            "training": TrainingSettings,
+        }
+        try:
+            settings: dict[str, Any] = about["settings"]
+            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+            estimator = cls(**{**plain, **{name: from_plain(kind, settings[name]) for name, kind in kinds.items()}})
+            estimator.geometry_ = Geometry.from_plain(about["geometry"])
+            estimator._restore(about)
+            estimator._begin()
+            estimator.learner_.load_state_dict(tensors)
+            estimator.history_ = [Epoch(**row) for row in about["history"]]
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
+            ) from error
+        estimator.learner_.eval()
+        return estimator
+
+
+def as_dataset(X: Population) -> PopulationDataset:
+    """Recordings as one dataset."""
+    return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+
+
+def with_targets(dataset: PopulationDataset, kept: Collection[str]) -> PopulationDataset:
+    """The dataset with no other targets than these."""
+
+    def slim(recording: Recording) -> Recording:
+        return dataclasses.replace(
+            recording,
+            targets={name: target for name, target in recording.targets.items() if name in kept},
+            target_levels={name: level for name, level in recording.target_levels.items() if name in kept},
+        )
+
+    return dataset.map(slim)
+
+
+def check_systems(dataset: PopulationDataset) -> None:
+    """Refuse recordings of fewer than two individuals."""
+    for recording in dataset.recordings:
+        if recording.n_individuals < 2:
+            raise InputError(
+                f"recording {recording.name!r} has one individual, and an interaction takes two; give recordings of at "
+                "least two individuals."
+            )
+
+
+def n_observed(recording: Recording) -> NDArray[np.int64]:
+    """(trial,) individuals observed."""
+    return np.asarray(recording.observed.any(axis=2).sum(axis=1))
+
+
+def is_pair(recording: Recording) -> NDArray[np.bool_]:
+    """(trial, individual, individual): whether two different individuals, both observed."""
+    is_here: NDArray[np.bool_] = np.asarray(recording.observed.any(axis=2))
+    return is_here[:, :, None] & is_here[:, None] & ~np.eye(recording.n_individuals, dtype=bool)

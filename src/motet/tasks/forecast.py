@@ -1,0 +1,198 @@
+"""Learn to forecast motion from trajectories; no labels are needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from motet.data.dataset import PopulationDataset
+from motet.data.motion import MotionSettings
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.files import write_text
+from motet.forecaster import EITForecaster
+from motet.models.eit import EITSettings
+from motet.models.pairs import PairSettings
+from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING
+from motet.settings_checks import check_choices
+from motet.tasks.decode import _is_first_process
+from motet.tasks.find import digest
+from motet.tasks.interactions import check_features, check_names, file_name, read_trials, write_settings
+from motet.tasks.interactions_scores import markdown
+from motet.training.forecast import ForecastSettings
+from motet.training.run import Run
+from motet.training.settings import TrainingSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainForecastSettings:
+    """What to learn motion from, and how.
+
+    Attributes:
+        recordings: files (motet simulate; CSV, npz or nc of your own), or names in the catalogue; several are learned
+            together. Trials have at least objective.context_bins + objective.horizon_bins bins.
+        target: per pair, the edge type; read only if objective.interactions_weight is above 0.
+        output: the run's folder; by default "runs/forecast-<recording>".
+        validation: files to choose the best epoch by, in place of a part of the recordings, as large as
+            training.validation says.
+        reading: options for reading the files, by name, such as {columns: {individual: fish}, bin_seconds: 0.1}.
+        seed: of everything random.
+        model: see EITSettings.
+        pairs: see PairSettings.
+        motion: see MotionSettings; motion.features says what the features of a recording are.
+        objective: see ForecastSettings.
+        training: see TrainingSettings.
+    """
+
+    recordings: tuple[str, ...]
+    target: str = "interacts"
+    output: str | None = None
+    validation: tuple[str, ...] = ()
+    reading: dict[str, Any] | None = None
+    seed: int = 0
+    model: EITSettings = PAIR_MODEL
+    pairs: PairSettings = PairSettings()
+    motion: MotionSettings = MotionSettings()
+    objective: ForecastSettings = ForecastSettings()
+    training: TrainingSettings = dataclasses.replace(PAIR_TRAINING, validation=0.1)
+
+    def __post_init__(self) -> None:
+        check_names(self.recordings)
+        check_choices(self)
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {2**32 - 1}.")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output or f"runs/forecast-{file_name(Path(self.recordings[0]).stem)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastTrained:
+    """What `train_forecast` leaves.
+
+    Attributes:
+        run: the folder.
+        table: markdown: what was trained, and how it did on the validation part.
+        results: what results.json holds.
+
+    Where training runs in several processes, all but the first have neither table nor results.
+    """
+
+    run: Run
+    table: str
+    results: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.table}\n\nrun and figures: {self.run.folder}" if self.table else ""
+
+
+def train_forecast(settings: TrainForecastSettings) -> ForecastTrained:
+    """Learn to forecast the motion of every individual, from trajectories alone; leaves a run.
+
+    What was finished before is kept: run it again to go on after an interruption.
+
+    Raises:
+        InputError: for recordings or settings that cannot be used.
+    """
+    recordings = read_trials(settings.recordings, reading=settings.reading, window=None, stride=1)
+    held_out = read_trials(settings.validation, reading=settings.reading, window=None, stride=1)
+    _check(recordings, held_out, settings)
+    run = Run(settings.folder)
+    if _is_first_process(settings.training):
+        write_settings(run, settings, [*recordings, *held_out])
+    if not run.has_tensors("weights"):
+        forecaster = EITForecaster(
+            settings.target,
+            model=settings.model,
+            pairs=settings.pairs,
+            motion=settings.motion,
+            objective=settings.objective,
+            training=settings.training,
+            seed=settings.seed,
+        ).fit(recordings, validation=held_out or None, run=run)
+        if _is_first_process(settings.training):
+            forecaster.save(run)
+            run.delete_tensors("checkpoint")
+    if not _is_first_process(settings.training):
+        return ForecastTrained(run, "", {})
+    if not (run.has_results and (run.folder / "table.md").exists()):
+        _finish(run, recordings)
+    table = (run.folder / "table.md").read_text(encoding="utf-8").rstrip("\n")
+    return ForecastTrained(run, table, run.read_results())
+
+
+def _check(recordings: list[Recording], held_out: list[Recording], settings: TrainForecastSettings) -> None:
+    """Refuse what would train and mean nothing."""
+    trained = {digest(recording) for recording in recordings}
+    for recording in held_out:
+        if digest(recording) in trained:
+            raise InputError(f"{recording.name!r} is in both recordings and validation; give other trials to validate.")
+    for recording in (*recordings, *held_out):
+        check_features(recording, settings.motion)
+
+
+def _finish(run: Run, recordings: list[Recording]) -> None:
+    """Say how training went, and draw it."""
+    from motet.report.scores import learning_curve
+    from motet.report.style import save_figure
+
+    forecaster = load_forecaster(run)
+    losses = [row.validation_loss for row in forecaster.history_]
+    best = min(range(len(losses)), key=lambda n: losses[n]) if math.isfinite(losses[0]) else len(losses) - 1
+    row = forecaster.history_[best]
+    results = {
+        "n_parameters": forecaster.n_parameters_,
+        "fit_seconds": sum(row.seconds for row in forecaster.history_),
+        "n_trials": len(PopulationDataset(recordings)),
+        "epoch": row.epoch,
+        "validation_loss": row.validation_loss,
+        "validation_score": row.validation_score,
+        "diverged_beyond": forecaster.diverged,
+    }
+    known = math.isfinite(row.validation_score)
+    table = [
+        ["trials", "parameters", "fit (s)", "best epoch", "validation: forecast well"],
+        [
+            f"{results['n_trials']:,}",
+            f"{results['n_parameters']:,}",
+            f"{results['fit_seconds']:.0f}",
+            f"{row.epoch} of {len(losses)}",
+            f"{100 * row.validation_score:.1f} %" if known else "",
+        ],
+    ]
+    note = (
+        f"Forecast well: the share of places that are at most {forecaster.diverged:.3g} off, without shooting. Errors "
+        "by horizon, beside rivals: motet forecast evaluate."
+    )
+    figure = learning_curve(run.read_history(), score_name="share forecast well", title="learning to forecast")
+    save_figure(figure, run.figures, "learning_curve")
+    run.write_results(results)
+    write_text(run.folder / "table.md", f"{markdown(table)}\n\n{note}\n")
+
+
+def load_forecaster(run: Run) -> EITForecaster:
+    """The model of a run.
+
+    Raises:
+        InputError: if it holds none, or one that does not forecast.
+    """
+    _, about = run.read_tensors("weights")
+    if (kind := about.get("estimator")) != EITForecaster.__name__:
+        raise InputError(f"{run.folder} holds a {kind}, which does not forecast; give a run of motet forecast train.")
+    return EITForecaster.load(run)
+
+
+def reading_of(run: Run, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """How to read files: as given, or else as the run read its own.
+
+    Raises:
+        InputError: if the run's settings are damaged.
+    """
+    kept = run.read_settings().get("reading") if run.has_settings else None
+    if not isinstance(kept, dict | None):
+        raise InputError(f"{run.folder}/settings.yaml is damaged (reading: {kept}); restore it or choose another run.")
+    return kept if given is None else dict(given)

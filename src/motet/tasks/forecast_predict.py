@@ -1,0 +1,145 @@
+"""Forecast trajectories of your own with the model of a run."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from motet.data.recording import Recording
+from motet.data.trajectories import write_trajectories_csv
+from motet.errors import InputError
+from motet.files import write_text
+from motet.forecaster import last_bins
+from motet.models.continuation import Forecasted
+from motet.models.geometry import Geometry
+from motet.pair_estimator import is_pair
+from motet.progress import progress_bar
+from motet.settings_checks import check_choices
+from motet.tasks.forecast import load_forecaster, reading_of
+from motet.tasks.interactions import check_features, file_name, read_trials
+from motet.training.run import Run
+
+COORDINATES = ("x", "y", "z")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictForecastSettings:
+    """What to forecast.
+
+    Attributes:
+        run: folder of a run that motet forecast train left.
+        recording: a file of trajectories (CSV, npz or nc; see motet.data.trajectories), or a name in the catalogue; of
+            as many individuals as there are, with the features and the bins that the run was trained on.
+        output: folder to write to; by default "forecasts/<file>" in the run.
+        horizon_bins: bins to forecast after the last one of each trial; by default as many as in training.
+        reading: options for reading the file, by name, such as {columns: {individual: fish}}; by default those of the
+            run.
+    """
+
+    run: str
+    recording: str
+    output: str | None = None
+    horizon_bins: int | None = None
+    reading: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.horizon_bins is not None and self.horizon_bins < 1:
+            raise InputError(f"horizon_bins is {self.horizon_bins}; give at least 1.")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output or Path(self.run) / "forecasts" / file_name(Path(self.recording).stem))
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastPredicted:
+    """What `predict_forecast` leaves.
+
+    Attributes:
+        files: that were written.
+        notes: what a reader should know of them.
+    """
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.files), *self.notes])
+
+
+def predict_forecast(settings: PredictForecastSettings) -> ForecastPredicted:
+    """Forecast where individuals go after the end of every trial in a file: tables of places and couplings, a picture.
+
+    forecast.csv has a row per trial, individual and time, as motet reads trajectories: x, y, z and velocities per
+    second; of phases cos, sin and rate. couplings.csv has a row per trial and ordered pair: how strongly individual_a
+    is pulled by individual_b (acceleration at a distance of one length of the model; of phases, radians per second).
+
+    Raises:
+        InputError: if the run or the file cannot be read, or they do not fit each other.
+    """
+    run = Run(settings.run)
+    forecaster = load_forecaster(run)
+    reading = reading_of(run, settings.reading)
+    (recording,) = read_trials([settings.recording], reading=reading, window=None, stride=1)
+    check_features(recording, forecaster.motion)
+    with progress_bar(f"forecast {recording.name}", 2) as advance:
+        from motet.tasks.forecast_figures import draw_prediction
+
+        context = last_bins(recording, forecaster.objective.context_bins)
+        found = forecaster.predict_motion(recording, horizon_bins=settings.horizon_bins)
+        advance(1, "forecast")
+        files = [
+            _write_places(settings.folder / "forecast.csv", context, found, forecaster.geometry_),
+            _write_couplings(settings.folder / "couplings.csv", context, found),
+            *draw_prediction(settings.folder, context, found, forecaster.geometry_),
+        ]
+        advance(1, "picture")
+    n_bins = found.places.shape[2]
+    notes, trained = [], forecaster.objective
+    if n_bins > trained.horizon_bins:
+        notes.append(f"note: {n_bins} bins were forecast; training went {trained.horizon_bins} bins ahead.")
+    if (n_short := int((recording.trial_lengths < trained.context_bins).sum())) > 0:
+        notes.append(f"note: {n_short} trials are shorter than the context of training, {trained.context_bins} bins.")
+    return ForecastPredicted(tuple(files), tuple(notes))
+
+
+def _write_places(path: Path, context: Recording, found: Forecasted, geometry: Geometry) -> Path:
+    """Places and velocities as a table of trajectories that go on where the recording ends."""
+    if geometry.space == "phase":
+        names = ["cos", "sin", "rate"]
+    else:
+        coordinates = COORDINATES[: geometry.n_dimensions]
+        names = [*coordinates, *(f"v{coordinate}" for coordinate in coordinates)]
+    values = np.concatenate([found.places, found.velocities], axis=-1)
+    observed = np.isfinite(values).all(axis=-1)
+    assert context.trial_start_seconds is not None
+    ahead = Recording(
+        values=np.where(observed[..., None], values, 0).astype(np.float32),
+        observed=observed,
+        individual_ids=context.individual_ids,
+        targets={},
+        bin_seconds=context.bin_seconds,
+        name=context.name,
+        trial_ids=context.trial_ids,
+        trial_start_seconds=context.trial_start_seconds + context.n_bins * context.bin_seconds,
+    )
+    return write_trajectories_csv(ahead, path, features=names)
+
+
+def _write_couplings(path: Path, context: Recording, found: Forecasted) -> Path:
+    assert found.couplings is not None
+    trial, a, b = np.nonzero(is_pair(context))
+    ids = np.asarray(context.individual_ids)
+    columns = (np.asarray(context.trial_ids)[trial], ids[a], ids[b], found.couplings[trial, a, b])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "individual_a", "individual_b", "pull"])
+    writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
+    write_text(path, text.getvalue())
+    return path

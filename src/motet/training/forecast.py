@@ -1,0 +1,199 @@
+"""The objective of forecasting: given a context, where is each individual in the bins that follow?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from motet.data.batch import Batch
+from motet.data.dataset import PopulationDataset
+from motet.data.recording import Level, Recording
+from motet.errors import InputError
+from motet.models.continuation import centre_of, places_of
+from motet.models.eit import Encoding
+from motet.models.geometry import Geometry
+from motet.models.rollout import Rollout
+from motet.settings_checks import check_choices
+from motet.training.augment import repaired, turned
+from motet.training.objectives import Target, Targeted
+
+FUTURE, CENTRE = "future", "centre"
+FEWEST_BINS = 4  # of a context
+DIVERGED = 0.25  # lengths (radians): a forecast that is farther off has left the truth
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastSettings:
+    """How motion is forecast.
+
+    Attributes:
+        context_bins: bins that are given.
+        horizon_bins: bins that are forecast.
+        stride: bins between the starts of two windows of context and horizon that are cut from training trials.
+        n_substeps: steps of integration per bin, in training and in prediction.
+        tolerance: error, in lengths (radians), above which it weighs by its logarithm: trials that are chaotic, or
+            lost anyway, do not outweigh the others.
+        interactions_weight: of the loss of interactions beside that of the forecast; 0 learns without labels.
+        noise: greatest standard deviation of normal noise on the contexts of training windows, in units of length and
+            velocity (radians). Where bins are coarse, the fit of couplings errs beyond measurement noise; a model that
+            has seen no noise trusts it too much.
+        repair: whether independent systems change company from step to step; needs the target "system".
+        turn: whether trials are turned and mirrored from step to step.
+        shortest: a training step reads the last bins of the context, at least this fraction of them, and forecasts
+            the first bins of the horizon, at least this fraction of them.
+        shoot: whether a prediction starts from a trajectory that is fitted finely to the whole context under the
+            recovered forces: slower, and better by far where individuals come close between bins.
+    """
+
+    context_bins: int = 20
+    horizon_bins: int = 20
+    stride: int = 5
+    n_substeps: tuple[int, int] = (1, 8)
+    tolerance: float = 0.05
+    interactions_weight: float = 0.0
+    noise: float = 0.01
+    repair: bool = True
+    turn: bool = True
+    shortest: float = 0.5
+    shoot: bool = True
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name, least in {"context_bins": FEWEST_BINS, "horizon_bins": 1, "stride": 1}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"objective.{name} is {getattr(self, name)}; give at least {least}.")
+        if min(self.n_substeps) < 1:
+            raise InputError(f"objective.n_substeps is {self.n_substeps}; give at least 1 each.")
+        if not 0 < self.shortest <= 1:
+            raise InputError(f"objective.shortest is {self.shortest}; give a fraction above 0, up to 1.")
+        if not 0 < self.tolerance < math.inf or not 0 <= min(self.interactions_weight, self.noise) < math.inf:
+            raise InputError("objective.tolerance must be above 0; objective.interactions_weight and noise, not below.")
+
+    @property
+    def window_bins(self) -> int:
+        """Context and horizon."""
+        return self.context_bins + self.horizon_bins
+
+
+class Forecast(Targeted):
+    """Where each individual is in every bin of the horizon; a robust loss of the distance to where it really is.
+
+    It needs no labels: the future of a trial is its own target.
+
+    Args:
+        rollout: which continues the context; its laws are those of the model.
+        settings: see `ForecastSettings`.
+        per_pair: targets (trial, individual, individual) of other objectives that learn from the same trials.
+    """
+
+    system = "system"
+
+    def __init__(self, rollout: Rollout, *, settings: ForecastSettings, per_pair: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.rollout = rollout
+        self.settings = settings
+        self.per_pair = tuple(per_pair)
+        self.target = Target(FUTURE, "individual")
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.rollout.fit.geometry
+
+    def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The context of every trial as the model reads it; what follows, and the centre of the frame, as targets."""
+        return dataset.map(self._prepare)
+
+    def _prepare(self, recording: Recording) -> Recording:
+        n_context = self.settings.context_bins
+        context = recording.select(bins=slice(0, n_context))
+        prepared = self.geometry.prepare(PopulationDataset(context)).recordings[0]
+        centre = centre_of(context, self.geometry)
+        targets: dict[str, NDArray[np.generic]] = {**prepared.targets, CENTRE: centre.astype(np.float32)}
+        levels: dict[str, Level] = {**prepared.target_levels, CENTRE: "trial"}
+        if recording.n_bins > n_context:
+            later = slice(n_context, self.settings.window_bins)
+            places = places_of(recording, self.geometry)[:, :, later]
+            if self.geometry.space != "phase":
+                places = (places - centre[:, None, None]) / self.geometry.length
+            is_known = recording.observed[:, :, later, None]
+            targets[FUTURE] = np.where(is_known, places, np.nan).astype(np.float32)
+            levels[FUTURE] = "individual"
+        return dataclasses.replace(prepared, targets=targets, target_levels=levels)
+
+    def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch in new company, turned, with a shorter context and horizon."""
+        s = self.settings
+        if s.repair and self.system in batch.targets:
+            batch = repaired(batch, generator, system=self.system, per_individual=[FUTURE], per_pair=self.per_pair)
+        if s.turn:
+            batch = self._turned(batch, generator)
+
+        def drawn(n: int, *, fewest: int) -> int:
+            return int(torch.randint(min(n, max(fewest, math.ceil(s.shortest * n))), n + 1, (), generator=generator))
+
+        future = batch.targets[FUTURE]
+        kept = slice(-drawn(batch.values.shape[2], fewest=FEWEST_BINS), None)
+        ahead = slice(0, drawn(future.shape[2], fewest=1))
+        return batch.replace(
+            values=batch.values[:, :, kept],
+            observed=batch.observed[:, :, kept],
+            targets={**batch.targets, FUTURE: future[:, :, ahead]},
+        )
+
+    def _turned(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Context and horizon turned as one."""
+        n_context, future = batch.values.shape[2], batch.targets[FUTURE]
+        padding = future.new_zeros(*future.shape[:3], batch.values.shape[-1] - future.shape[-1])
+        both = torch.cat((batch.values, torch.cat((future, padding), dim=-1)), dim=2)
+        values = turned(batch.replace(values=both), self.geometry, generator).values
+        return batch.replace(
+            values=values[:, :, :n_context],
+            targets={**batch.targets, FUTURE: values[:, :, n_context:, : future.shape[-1]]},
+        )
+
+    def roll(
+        self, encoding: Encoding, batch: Batch, *, n_bins: int, laws: Int[Tensor, " trial"] | None = None
+    ) -> Float[Tensor, "trial individual horizon place"]:
+        """Where individuals will be, as the model sees it."""
+        assert encoding.coupling is not None, "motion is forecast from a model that fits couplings"
+        states = self.rollout(
+            batch.values,
+            batch.observed,
+            encoding.coupling,
+            n_bins=n_bins,
+            n_substeps=self.settings.n_substeps[0],
+            laws=laws,
+        )
+        return self.rollout.places(states)
+
+    def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
+        future = batch.targets[FUTURE]
+        known = future.isfinite().all(dim=-1) & batch.observed.any(dim=-1)[:, :, None]
+        laws = self.rollout.drawn_laws(len(batch)) if self.training else None
+        places = self.roll(encoding, batch, n_bins=future.shape[2], laws=laws)
+        squared = (places - future.masked_fill(~known[..., None], 0)).square().sum(-1)
+        losses = torch.log1p(squared / self.settings.tolerance**2).masked_fill(~known, 0)
+        loss = losses.sum() / known.sum().clamp(min=1)
+        if laws is None:
+            return loss
+        return loss + self.rollout.regret(losses.sum((1, 2)) / known.sum((1, 2)).clamp(min=1), laws)
+
+    def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
+        """(trial, individual, horizon, place): coordinates in the model's frame, or cosine and sine of phases."""
+        return {FUTURE: self.roll(encoding, batch, n_bins=self.settings.horizon_bins)}
+
+    def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
+        """The share of places that are forecast to a quarter of a length (of a radian)."""
+        is_near = []
+        for prediction, batch in zip(predictions, batches, strict=True):
+            future = batch.targets[FUTURE]
+            distance = (prediction[FUTURE][:, :, : future.shape[2]] - future).norm(dim=-1)
+            is_near.append((distance < DIVERGED)[future.isfinite().all(dim=-1)])
+        return float(torch.cat(is_near).float().mean())

@@ -1,0 +1,137 @@
+"""Closed-form forecasts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from motet.data.dataset import PopulationDataset
+from motet.data.motion import MotionSettings
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.models.continuation import distance
+from motet.models.forecast_rules import FORECAST_RULES, ORACLE, Task, extrapolated, true_couplings
+from motet.models.geometry import Geometry
+from motet.systems import simulate
+
+N_CONTEXT, N_AHEAD = 20, 8
+
+
+def task_of(recording, features="position", **options):
+    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings(features=features))
+    return Task(geometry, N_AHEAD, shoots=False, **options)
+
+
+def halves(recording):
+    return recording.select(bins=slice(0, N_CONTEXT)), recording.select(bins=slice(N_CONTEXT, N_CONTEXT + N_AHEAD))
+
+
+@pytest.fixture(scope="module")
+def orbits():
+    return simulate("gravity", groups=("2x2",), n_trials=30, n_bins=N_CONTEXT + N_AHEAD, seed=4, engine="numpy")[0]
+
+
+@pytest.mark.parametrize(("name", "degree"), [("constant velocity", 1), ("constant acceleration", 2)])
+@pytest.mark.parametrize("n_last", [3, 10])
+def test_polynomials_go_on_exactly_even_with_gaps(name, degree, n_last):
+    time = np.arange(N_CONTEXT + N_AHEAD) * 0.5
+    curve = 1 - 0.5 * time + (0.3 * time**2 if degree == 2 else 0)
+    x = np.stack([curve, 2 * curve, -curve])[None, ..., None] * [1.0, 0.2]
+    x[0, 2, [4, 14]] = np.nan
+    recording = Recording.from_trials(x, bin_seconds=0.5)
+    context, ahead = halves(recording)
+    rule = dataclasses.replace(FORECAST_RULES[name], option=n_last)
+    found = rule.forecast(context, task_of(recording))
+    assert found.couplings is None
+    assert np.nanmax(distance(found.places, ahead, task_of(recording).geometry)) < 1e-3
+    slope = np.diff(ahead.values.astype(np.float64), axis=2) / 0.5
+    assert np.allclose((found.velocities[:, :, 1:] + found.velocities[:, :, :-1]) / 2, slope, atol=1e-2)
+
+
+def test_phases_turn_on_beyond_a_turn():
+    phase = 1.3 * np.arange(N_CONTEXT + N_AHEAD) * np.array([1.0, -0.5])[:, None]
+    recording = Recording.from_trials(np.stack([np.cos(phase), np.sin(phase)], axis=-1)[None], bin_seconds=0.1)
+    context, ahead = halves(recording)
+    task = Task(Geometry(MotionSettings(features="phase"), 2, 3, bin_seconds=0.1), N_AHEAD)
+    found = FORECAST_RULES["constant velocity"].forecast(context, task)
+    assert distance(found.places, ahead, task.geometry).max() < 1e-4
+    assert np.allclose(found.velocities[0, :, :, 0], np.array([[13.0], [-6.5]]), atol=1e-3)
+
+
+def test_fewer_observed_bins_lower_the_degree():
+    x = np.full((1, 2, N_CONTEXT, 1), np.nan)
+    x[0, 0], x[0, 1, -1] = np.arange(N_CONTEXT)[:, None], 7.0
+    recording = Recording.from_trials(x)
+    found = extrapolated(recording, task_of(recording.select(individuals=[0])), 10, degree=2)
+    assert np.allclose(found.places[0, 1], 7.0)
+    assert np.allclose(found.places[0, 0, :, 0], np.arange(N_CONTEXT, N_CONTEXT + N_AHEAD), atol=1e-3)
+
+
+def test_the_better_told_a_rule_is_the_better_it_forecasts(orbits):
+    context, ahead = halves(orbits)
+    task = task_of(orbits)
+    error = {}
+    for name, rule in {**FORECAST_RULES, "oracle": ORACLE}.items():
+        tuned = rule.tuned([orbits.select(trials=slice(0, 10))], task, n_context=N_CONTEXT)
+        found = tuned.forecast(context, task)
+        error[name] = np.median(distance(found.places, ahead, task.geometry)[:, :, -1])
+    assert error["oracle"] < error["force fit"] < error["constant acceleration"] < error["constant velocity"]
+    assert error["oracle"] < 1e-3
+
+
+def test_the_law_is_chosen_on_training_trials(orbits):
+    springs = simulate("springs", n_particles=(3,), n_trials=12, n_bins=N_CONTEXT + N_AHEAD, engine="numpy")[0]
+    for recording, features, law in ((orbits, "position", "gravity"), (springs, "position-velocity", "springs")):
+        task = task_of(recording, features)
+        assert FORECAST_RULES["force fit"].tuned([recording], task, n_context=N_CONTEXT).option == law
+
+
+def test_a_rule_that_cannot_read_the_features_says_so(orbits):
+    context, _ = halves(orbits)
+    with pytest.raises(InputError, match="phase"):
+        dataclasses.replace(FORECAST_RULES["force fit"], option="kuramoto").forecast(context, task_of(orbits))
+    with pytest.raises(InputError, match="not known"):
+        true_couplings(dataclasses.replace(context, name="mine"))
+
+
+def test_pulls_are_masses_of_partners_and_repulsion_is_negative(orbits):
+    law, couplings = true_couplings(orbits)
+    assert law == "gravity"
+    assert np.allclose(couplings[:, 0, 1], orbits.targets["mass"][:, 1], rtol=1e-5)
+    assert np.allclose(couplings[:, 0, 2], 0)
+    charged = simulate("charged", n_particles=(3,), n_trials=5, n_bins=2, engine="numpy")[0]
+    law, couplings = true_couplings(charged)
+    assert law == "charged"
+    assert (np.sign(couplings[:, 0, 1]) == 2 * charged.targets["interacts"][:, 0, 1] - 1).all()
+
+
+@pytest.mark.parametrize("name", FORECAST_RULES)
+def test_absent_individuals_change_nothing_and_are_not_forecast(name, orbits):
+    context, _ = halves(orbits.select(trials=slice(0, 4)))
+    values = np.concatenate([context.values, np.zeros_like(context.values[:, :1])], axis=1)
+    observed = np.concatenate([context.observed, np.zeros_like(context.observed[:, :1])], axis=1)
+    more = Recording(values, observed, tuple("abcde"), {}, bin_seconds=context.bin_seconds)
+    task = task_of(orbits)
+    rule = FORECAST_RULES[name]
+    found, alone = rule.forecast(more, task), rule.forecast(context, task)
+    assert np.isnan(found.places[:, 4]).all()
+    assert np.isnan(found.velocities[:, 4]).all()
+    assert np.allclose(found.places[:, :4], alone.places, atol=1e-3)
+    if found.couplings is not None:
+        assert np.isnan(found.couplings[:, 4]).all()
+        assert np.allclose(found.couplings[:, :4, :4], alone.couplings, atol=1e-3, equal_nan=True)
+
+
+def test_distances_are_measured_where_the_truth_is_known():
+    truth = Recording.from_trials(np.array([[[[0.0, 0.0], [np.nan, np.nan]], [[3.0, 4.0], [0.0, 1.0]]]]))
+    geometry = Geometry(MotionSettings(), 2, 6)
+    places = np.zeros((1, 2, 2, 2))
+    places[0, 1, 1] = np.nan
+    assert np.array_equal(distance(places, truth, geometry), [[[0, np.nan], [5, np.inf]]], equal_nan=True)
+    circle = Geometry(MotionSettings(features="phase"), 2, 3)
+    opposite = distance(np.array([[[[-1.0, 0.0]]]]), Recording.from_trials(np.array([[[[1.0, 0.0]]]])), circle)
+    assert opposite == pytest.approx(np.pi)
+    with pytest.raises(InputError, match="shape"):
+        distance(places[:, :1], truth, geometry)

@@ -26,25 +26,27 @@ from motet.data.motion import Features, MotionSettings
 from motet.data.readers import read_recording, write_recording
 from motet.data.recording import Recording
 from motet.files import write_text
-from motet.interactions import PAIR_TRAINING, EITInteractions, is_pair, n_observed
+from motet.interactions import EITInteractions
 from motet.models.pairs import PairSettings
 from motet.models.partition import assign_groups, assign_groups_of_sizes
+from motet.pair_estimator import PAIR_TRAINING, is_pair, n_observed
 from motet.systems import simulate
 from motet.training.interactions import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
-TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 9000, 5000, 1000
+TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 9100, 5000, 1000
 N_TEST = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What is simulated: a system, its options, and how many trials."""
+    """What is simulated: a system, its options, and how many trials; of which the first bins may be all that is read."""
 
     system: str
     options: dict[str, Any]
     n_trials: int
+    n_bins: int | None = None
 
     def load(self, folder: Path, seed: int) -> Recording:
         """Simulated once, then read."""
@@ -55,12 +57,19 @@ class Data:
                 k: (v,) if k in ("groups", "n_particles", "n_oscillators") else v for k, v in self.options.items()
             }
             write_recording(simulate(self.system, n_trials=self.n_trials, seed=seed, **options)[0], path)
-        return read_recording(path)
+        return read_recording(path).select(bins=slice(0, self.n_bins))
 
 
-def bodies(groups: str, *, noise: float = 0.01, n_trials: int = N_TEST, protocol: str = "randomised") -> Data:
+def bodies(
+    groups: str,
+    *,
+    noise: float = 0.01,
+    n_trials: int = N_TEST,
+    protocol: str = "randomised",
+    n_bins: int | None = None,
+) -> Data:
     """Bodies that attract each other, in systems of one size."""
-    return Data("gravity", {"groups": groups, "noise": noise, "protocol": protocol}, n_trials)
+    return Data("gravity", {"groups": groups, "noise": noise, "protocol": protocol}, n_trials, n_bins)
 
 
 def particles(system: str, n: int, n_trials: int = N_TEST) -> Data:
@@ -133,6 +142,9 @@ TASKS: dict[str, Task] = {
             "C 2x3": bodies("2x3"),
             "D 3x3": bodies("3x3"),
             "E 10x2": bodies("10x2"),
+            "C 2x3, 10 bins": bodies("2x3", n_bins=10),
+            "D 3x3, 10 bins": bodies("3x3", n_bins=10),
+            "E 10x2, 10 bins": bodies("10x2", n_bins=10),
         },
         {"states": ("mass",), "training": steps(1500)},
     ),

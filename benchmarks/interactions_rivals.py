@@ -41,7 +41,8 @@ def score_rules(name: str, label: str, runs: Path) -> dict[str, Any]:
     task = TASKS[name]
     features: Features = task.settings.get("motion", MotionSettings()).features
     train = [data.load(runs / "data", TRAIN_SEED) for data in task.train]
-    train = [recording.select(trials=slice(0, N_TUNING)) for recording in train]
+    n_bins = task.tests[label].n_bins
+    train = [recording.select(trials=slice(0, N_TUNING), bins=slice(0, n_bins)) for recording in train]
     test = task.tests[label].load(runs / "data", TEST_SEED)
     scores = {}
     for rule in PAIR_RULES.values():

@@ -30,9 +30,8 @@ import torch
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.files import write_text
-from motet.models.reference_bodies import Partitions
+from motet.models.reference_bodies import Partitions, permuted_bodies
 from motet.systems import simulate
-from motet.training.augment import permuted
 
 GROUP, N_SYSTEMS, N_OF_SYSTEM, N_BINS, N_AXES = "2x3", 2, 3, 50, 2
 BATCH_TRIALS, TRAIN_FRACTION = 64, 0.8
@@ -63,13 +62,9 @@ def drawn_in_the_batch(recording: Recording) -> tuple[object, int]:
     generator = torch.Generator().manual_seed(0)
     n_shown = 0
     for trials in torch.split(torch.randperm(len(dataset), generator=generator), BATCH_TRIALS):
-        batch = permuted(
-            dataset.batch(trials.numpy()),
-            generator,
-            per_individual=("system", "mass"),
-            per_pair=("interacts", "coupling"),
-        )
-        n_shown += len(ways.classes(batch.targets["system"]))
+        batch = dataset.batch(trials.numpy())
+        _, system = permuted_bodies(batch.values.swapaxes(1, 2), batch.targets["system"], generator)
+        n_shown += len(ways.classes(system))
     return dataset, n_shown
 
 

@@ -140,7 +140,9 @@ class EITForecaster(PairEstimator):
 
     def _learn(self, train: PopulationDataset) -> None:
         weight = self.objective.interactions_weight
-        self.target_ = dataclasses.replace(learn_pairs(train, self.target), weight=weight) if weight else None
+        self.target_ = None
+        if weight:
+            self.target_ = dataclasses.replace(learn_pairs(train, self.target, is_directed=False), weight=weight)
 
     def _learned(self) -> dict[str, Any]:
         return {"target": self.target_}

@@ -118,7 +118,7 @@ class EITInteractions(PairEstimator):
         return self if held_out is None else self.calibrate(held_out)
 
     def _learn(self, train: PopulationDataset) -> None:
-        self.target_ = learn_pairs(train, self.target)
+        self.target_ = learn_pairs(train, self.target, is_directed=self.objective.is_directed)
         self.state_targets_ = [learn_state(train, name, weight=self.objective.state_weight) for name in self.states]
         self.calibration_ = Calibration.none(len(self.target_.classes))
 

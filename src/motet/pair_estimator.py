@@ -106,6 +106,8 @@ class PairEstimator(BaseEstimator, abc.ABC):
         dataset = as_dataset(X)
         check_systems(dataset)
         held_out = None if validation is None else as_dataset(validation)
+        if held_out is not None:
+            check_systems(held_out)
         if held_out is None and self.training.validation:
             dataset, held_out = dataset.split(by="trial", test=self.training.validation, seed=self.seed)
         dataset = self._cut(dataset)

@@ -109,12 +109,13 @@ def test_systems_change_company_with_their_future(orbits):
     moved = objective.hide(batch, torch.Generator().manual_seed(1))
 
     def systems(b):
-        """(system, …) context and future of the bodies of every system."""
+        """(system, …) context and future of the bodies of every system, about its mean position."""
         whole = torch.cat((b.values[..., :2], b.targets[FUTURE]), dim=2)
-        return torch.cat((whole[:, :2], whole[:, 2:])).flatten(1)
+        system = torch.cat((whole[:, :2], whole[:, 2:]))
+        return (system - system.mean((1, 2), keepdim=True)).flatten(1)
 
-    assert not torch.equal(systems(moved), systems(batch))
-    source = (systems(moved)[:, None] == systems(batch)).all(dim=-1)
+    source = torch.isclose(systems(moved)[:, None], systems(batch), atol=1e-5).all(dim=-1)
+    assert source.diagonal().float().mean() < 0.5
     assert (source.sum(0) == 1).all()
     assert (source.sum(1) == 1).all()
 

@@ -46,7 +46,7 @@ def recover(*recordings, **changes):
     dataset = PopulationDataset(recordings)
     torch.manual_seed(0)
     objective = RecoverInteractions(
-        learn_pairs(dataset, "interacts"),
+        learn_pairs(dataset, "interacts", is_directed=False),
         states=("mass",),
         width=WIDTH,
         geometry=Geometry(MotionSettings(features="none"), 2, 2),
@@ -174,7 +174,7 @@ def test_edge_types_become_positions_and_what_training_never_saw_is_unknown():
 
 def test_a_diagonal_that_is_marked_is_no_pair():
     edges = np.ones((6, 5, 5), dtype=np.int64)
-    edges[:, 0, 1] = 0
+    edges[:, 0, 1] = edges[:, 1, 0] = 0
     _, batch = recover(systems(interacts=edges))
     assert (batch.targets["interacts"].diagonal(dim1=1, dim2=2) == -1).all()
 
@@ -336,11 +336,12 @@ ONES = np.ones((6, 5, 5), dtype=np.int64)
         (with_target("interacts", ONES - 1, "pair"), "1 edge type in"),
         (with_target("interacts", ONES - 2, "pair"), "0 edge types in"),
         (with_target("interacts", ONES - np.eye(5, dtype=np.int64), "pair"), "1 edge type in"),
+        (with_target("interacts", np.triu(ONES), "pair"), "not the same both ways; set objective.is_directed"),
     ],
 )
 def test_pairs_that_cannot_be_learned_are_one_clear_error(recording, words):
     with pytest.raises(InputError, match=words):
-        learn_pairs(PopulationDataset(recording), "interacts")
+        learn_pairs(PopulationDataset(recording), "interacts", is_directed=False)
 
 
 @pytest.mark.parametrize(
@@ -358,9 +359,18 @@ def test_states_that_cannot_be_learned_are_one_clear_error(recording, words):
         learn_state(PopulationDataset(recording), "mass", weight=1.0)
 
 
+def test_directed_pairs_and_pairs_known_one_way_are_learned():
+    directed = PopulationDataset(with_target("interacts", np.triu(ONES), "pair"))
+    assert learn_pairs(directed, "interacts", is_directed=True).classes == (0, 1)
+    one_way = np.where(np.triu(ONES) > 0, 1, -1)
+    one_way[:, 0, 1] = 0
+    one_way = PopulationDataset(with_target("interacts", one_way, "pair"))
+    assert learn_pairs(one_way, "interacts", is_directed=False).classes == (0, 1)
+
+
 def test_types_are_those_of_all_recordings_and_a_constant_state_has_a_spread():
     both = PopulationDataset([systems(types=(0, 3)), systems(types=(0, 2), name="other")])
-    assert learn_pairs(both, "interacts") == Target("interacts", "pair", classes=(0, 2, 3))
+    assert learn_pairs(both, "interacts", is_directed=False) == Target("interacts", "pair", classes=(0, 2, 3))
     same = with_target("mass", np.full((6, 5), 2.0), "individual")
     assert learn_state(PopulationDataset(same), "mass", weight=1.0).std == 1.0
 

@@ -32,7 +32,7 @@ class Problem:
         power: (trial, law, individual) of the response.
         size: length of each regressor.
         is_pair: (trial, 1, individual, individual) whether two observed individuals.
-        n_rows: (trial, 1, individual) observations.
+        n_rows: (trial, 1, individual) observations, less what free motion takes of them.
     """
 
     gram: Float[Tensor, "trial law individual individual individual"]
@@ -88,7 +88,15 @@ class CouplingFit(nn.Module):
                 regressors, response = self._rates(values, weight)
             else:
                 regressors, response = self._positions(values, weight)
-            return _normal_equations(regressors, response, observed)
+            return _normal_equations(regressors, response, observed, n_taken=self.n_free_motion)
+
+    @property
+    def n_free_motion(self) -> int:
+        """Numbers that free motion takes from an individual's observations: start, and velocity or own frequency."""
+        g = self.geometry
+        if g.space == "phase":
+            return 0 if g.has_own_frequency else 1
+        return (3 if g.motion.features == "position-velocity" else 2) * g.n_dimensions
 
     def force(self, towards: Float[Tensor, "*place dimension"]) -> Float[Tensor, "*place law dimension"]:
         """The pull along the line to another individual, of every law, at unit strength."""
@@ -190,7 +198,7 @@ class CouplingFit(nn.Module):
             return rearrange(told, "b l i j f -> b i j (l f)"), scaled / p.size
 
 
-def _normal_equations(regressors: Tensor, response: Tensor, observed: Tensor) -> Problem:
+def _normal_equations(regressors: Tensor, response: Tensor, observed: Tensor, *, n_taken: int) -> Problem:
     is_here = observed.any(dim=-1)
     n_individuals = observed.shape[1]
     is_other = ~torch.eye(n_individuals, dtype=torch.bool, device=observed.device)
@@ -202,7 +210,7 @@ def _normal_equations(regressors: Tensor, response: Tensor, observed: Tensor) ->
     gram = regressors @ regressors.transpose(-1, -2)
     moment = (regressors @ response[..., None]).squeeze(-1)
     power = response.square().sum(-1).expand(moment.shape[:3])
-    n_rows = observed.sum(-1).mul(regressors.shape[-1] // observed.shape[-1])[:, None].double()
+    n_rows = observed.sum(-1).mul(regressors.shape[-1] // observed.shape[-1])[:, None].double() - n_taken
     return Problem(gram, moment, power, size, is_pair, n_rows)
 
 

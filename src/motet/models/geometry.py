@@ -59,13 +59,11 @@ class Geometry:
         if motion.features == "none":
             return cls(motion, n_raw, n_features, bin_seconds=bin_seconds)
         if motion.features == "phase":
-            (velocity,) = _spread(derived, slice(2, 3), is_centred=True)
+            velocity = _spread(derived, slice(2, 3), is_centred=True)
             return cls(motion, n_raw, n_features, velocity=velocity, bin_seconds=bin_seconds)
         d = n_features // 3
-        (length,) = _spread(derived, slice(0, d), is_centred=True)
-        velocity, acceleration = (
-            _spread(derived, slice(part * d, (part + 1) * d), is_centred=False)[0] for part in (1, 2)
-        )
+        length = _spread(derived, slice(0, d), is_centred=True)
+        velocity, acceleration = (_spread(derived, slice(k * d, (k + 1) * d), is_centred=False) for k in (1, 2))
         return cls(motion, n_raw, n_features, length, velocity, acceleration, bin_seconds)
 
     @classmethod
@@ -124,7 +122,7 @@ class Geometry:
         return dataclasses.replace(derived, values=np.where(seen, values, 0).astype(np.float32))
 
 
-def _spread(recordings: list[Recording], features: slice, *, is_centred: bool) -> tuple[float]:
+def _spread(recordings: list[Recording], features: slice, *, is_centred: bool) -> float:
     """The root mean square of some features, about each individual's mean in its trial or about zero."""
     squares = n_seen = 0.0
     for recording in recordings:
@@ -138,7 +136,7 @@ def _spread(recordings: list[Recording], features: slice, *, is_centred: bool) -
     spread = float(np.sqrt(squares / max(n_seen, 1.0)))
     if not spread > 0:
         raise InputError("no individual moves in the training trials; give trials with motion.")
-    return (spread,)
+    return spread
 
 
 def pair_features(

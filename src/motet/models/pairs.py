@@ -16,7 +16,7 @@ from motet.models.eit import EIT, EITSettings, Encoding
 from motet.models.geometry import Geometry, pair_features
 from motet.settings_checks import check_choices
 
-# The logarithm of a prior's precision, as training begins: first each pair is weighed nearly alone.
+# The logarithm of a prior's precision, as training begins: in the first round, couplings are held back most.
 FIRST_PRECISION, LATER_PRECISION = 6.0, -2.0
 
 

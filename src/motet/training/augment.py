@@ -1,4 +1,4 @@
-"""Augmentation of many-body trials, drawn in the batch and never stored: order, company, orientation, length."""
+"""Augmentation of many-body trials, drawn in the batch and never stored: company, orientation, length."""
 
 from __future__ import annotations
 
@@ -7,59 +7,64 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motet.data.batch import Batch
 from motet.models.geometry import Geometry
 
 
-def permuted(
-    batch: Batch, generator: torch.Generator, *, per_individual: Sequence[str], per_pair: Sequence[str]
-) -> Batch:
-    """The batch with the individuals of every trial in another order, targets with them.
-
-    Args:
-        batch: of which individuals have no identity: their ids do not move.
-        generator: of the orders.
-        per_individual: targets (trial, individual, …).
-        per_pair: targets (trial, individual, individual, …).
-    """
-    order = torch.rand(batch.observed.shape[:2], generator=generator).argsort(dim=1)
-    trial = torch.arange(len(batch))[:, None]
-    targets = dict(batch.targets)
-    for name in per_individual:
-        targets[name] = targets[name][trial, order]
-    for name in per_pair:
-        targets[name] = targets[name][trial[..., None], order[:, :, None], order[:, None]]
-    return batch.replace(values=batch.values[trial, order], observed=batch.observed[trial, order], targets=targets)
-
-
 def repaired(
-    batch: Batch, generator: torch.Generator, *, system: str, per_individual: Sequence[str], per_pair: Sequence[str]
+    batch: Batch,
+    generator: torch.Generator,
+    *,
+    geometry: Geometry,
+    system: str,
+    per_individual: Sequence[str],
+    per_pair: Sequence[str],
 ) -> Batch:
     """The batch with its independent systems in new company: those of one size change places among trials.
+
+    A system moves to the mean position of the one that it replaces, so that systems stay as far apart as they are.
 
     Args:
         batch: trials whose systems do not act on each other.
         generator: of the places.
+        geometry: of the values.
         system: target (trial, individual), which system each individual is of; below 0 if absent.
         per_individual: targets (trial, individual, …) that go along; `system` stays, as the label of a place.
         per_pair: targets (trial, individual, individual, …) that go along; between two systems they are 0.
     """
-    trial, individual = _sources(batch.targets[system], generator)
+    label = batch.targets[system]
+    trial, individual = _sources(label, generator)
     targets = dict(batch.targets)
     for name in per_individual:
         targets[name] = targets[name][trial, individual]
-    label = batch.targets[system]
-    is_together = (label[:, :, None] == label[:, None]) & (label >= 0)[:, :, None]
+    is_present = label >= 0
+    is_together = (label[:, :, None] == label[:, None]) & is_present[:, :, None]
     for name in per_pair:
         moved = targets[name][trial[:, :, None], individual[:, :, None], individual[:, None]]
-        apart = torch.where((label >= 0)[:, :, None] & (label >= 0)[:, None], 0, -1).to(moved.dtype)
+        apart = torch.where(is_present[:, :, None] & is_present[:, None], 0, -1).to(moved.dtype)
         targets[name] = torch.where(is_together, moved, apart)
-    return batch.replace(
-        values=batch.values[trial, individual], observed=batch.observed[trial, individual], targets=targets
-    )
+    values, observed = batch.values[trial, individual], batch.observed[trial, individual]
+    if geometry.space == "plane":
+        d = geometry.n_dimensions
+        there = _system_centres(batch.values[..., :d], batch.observed, is_together)
+        here = _system_centres(values[..., :d], observed, is_together)
+        shift = (there - here)[:, :, None] * observed[..., None]
+        values = torch.cat((values[..., :d] + shift, values[..., d:]), dim=-1)
+    return batch.replace(values=values, observed=observed, targets=targets)
+
+
+def _system_centres(
+    position: Float[Tensor, "trial individual time dimension"],
+    observed: Bool[Tensor, "trial individual time"],
+    is_together: Bool[Tensor, "trial individual individual"],
+) -> Float[Tensor, "trial individual dimension"]:
+    """For each individual, the mean position of its system over all that is observed of it."""
+    together = is_together.to(position.dtype)
+    total = together @ (position * observed[..., None]).sum(2)
+    return total / (together @ observed.sum(2, keepdim=True).to(position.dtype)).clamp(min=1)
 
 
 def _sources(

@@ -130,32 +130,33 @@ class Forecast(Targeted):
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch in new company, turned, with a shorter context and horizon."""
         s = self.settings
+        n_context = batch.values.shape[2]
+        whole = _joined(batch)
         if s.repair and self.system in batch.targets:
-            batch = repaired(batch, generator, system=self.system, per_individual=[FUTURE], per_pair=self.per_pair)
+            whole = repaired(
+                whole,
+                generator,
+                geometry=self.geometry,
+                system=self.system,
+                per_individual=[],
+                per_pair=self.per_pair,
+            )
         if s.turn:
-            batch = self._turned(batch, generator)
+            whole = turned(whole, self.geometry, generator)
 
         def drawn(n: int, *, fewest: int) -> int:
             return int(torch.randint(min(n, max(fewest, math.ceil(s.shortest * n))), n + 1, (), generator=generator))
 
-        future = batch.targets[FUTURE]
-        kept = slice(-drawn(batch.values.shape[2], fewest=FEWEST_BINS), None)
-        ahead = slice(0, drawn(future.shape[2], fewest=1))
+        n_places = batch.targets[FUTURE].shape[-1]
+        first = n_context - drawn(n_context, fewest=FEWEST_BINS)
+        end = n_context + drawn(whole.values.shape[2] - n_context, fewest=1)
+        is_known = whole.observed[:, :, n_context:end, None]
+        future = whole.values[:, :, n_context:end, :n_places].masked_fill(~is_known, torch.nan)
+        kept = slice(first, n_context)
         return batch.replace(
-            values=batch.values[:, :, kept],
-            observed=batch.observed[:, :, kept],
-            targets={**batch.targets, FUTURE: future[:, :, ahead]},
-        )
-
-    def _turned(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Context and horizon turned as one."""
-        n_context, future = batch.values.shape[2], batch.targets[FUTURE]
-        padding = future.new_zeros(*future.shape[:3], batch.values.shape[-1] - future.shape[-1])
-        both = torch.cat((batch.values, torch.cat((future, padding), dim=-1)), dim=2)
-        values = turned(batch.replace(values=both), self.geometry, generator).values
-        return batch.replace(
-            values=values[:, :, :n_context],
-            targets={**batch.targets, FUTURE: values[:, :, n_context:, : future.shape[-1]]},
+            values=whole.values[:, :, kept],
+            observed=whole.observed[:, :, kept],
+            targets={**whole.targets, FUTURE: future},
         )
 
     def roll(
@@ -197,3 +198,14 @@ class Forecast(Targeted):
             distance = (prediction[FUTURE][:, :, : future.shape[2]] - future).norm(dim=-1)
             is_near.append((distance < DIVERGED)[future.isfinite().all(dim=-1)])
         return float(torch.cat(is_near).float().mean())
+
+
+def _joined(batch: Batch) -> Batch:
+    """Context and future as one stretch of time; of the future, places alone."""
+    future = batch.targets[FUTURE]
+    is_known = future.isfinite().all(dim=-1)
+    padding = future.new_zeros(*future.shape[:3], batch.values.shape[-1] - future.shape[-1])
+    after = torch.cat((future.masked_fill(~is_known[..., None], 0), padding), dim=-1)
+    return batch.replace(
+        values=torch.cat((batch.values, after), dim=2), observed=torch.cat((batch.observed, is_known), dim=2)
+    )

@@ -100,7 +100,12 @@ class RecoverInteractions(Targeted):
         # Between systems there is no edge, type 0: where that is no type, systems stay.
         if self.settings.repair and self.system in batch.targets and 0 in self.target.classes:
             batch = repaired(
-                batch, generator, system=self.system, per_individual=self.states, per_pair=[self.target.name]
+                batch,
+                generator,
+                geometry=self.geometry,
+                system=self.system,
+                per_individual=self.states,
+                per_pair=[self.target.name],
             )
         if self.settings.turn:
             batch = turned(batch, self.geometry, generator)
@@ -142,7 +147,7 @@ class RecoverInteractions(Targeted):
 
 
 class State(Targeted):
-    """A hidden quantity of each individual, such as a mass or a charge; squared error in units of its spread.
+    """A hidden quantity of each individual, such as a mass or a charge; Huber loss in units of its spread.
 
     1. Gather: pairs tell each individual what it does to others and what others do to it, the telling ones most; so do
        the couplings that were fitted.
@@ -229,11 +234,12 @@ class State(Targeted):
         return target, target.isfinite() & batch.observed.any(dim=-1)
 
 
-def learn_pairs(train: PopulationDataset, name: str) -> Target:
+def learn_pairs(train: PopulationDataset, name: str, *, is_directed: bool) -> Target:
     """Read off training trials which edge types there are; numbers below 0 mean that a pair is not known.
 
     Raises:
-        InputError: if the target is unknown, not per pair, not of whole numbers, or of one type only.
+        InputError: if the target is unknown, not per pair, not of whole numbers, of one type only, or not the same both
+            ways although it is not directed.
     """
     types: set[int] = set()
     for recording in train.recordings:
@@ -242,6 +248,12 @@ def learn_pairs(train: PopulationDataset, name: str) -> Target:
             if values.dtype.kind not in "biu":
                 raise InputError(f"target {name!r} holds {values.dtype} values; edge types are whole numbers from 0.")
             off_diagonal = values[:, ~np.eye(recording.n_individuals, dtype=bool)]
+            other_way = values.swapaxes(1, 2)
+            if not is_directed and ((values != other_way) & (values >= 0) & (other_way >= 0)).any():
+                raise InputError(
+                    f"target {name!r} of recording {recording.name!r} is not the same both ways; set "
+                    "objective.is_directed, or give a symmetric one."
+                )
             types |= set(np.unique(off_diagonal[off_diagonal >= 0]).tolist())
     train.target_values(name)
     if len(types) < 2:

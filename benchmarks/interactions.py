@@ -50,6 +50,10 @@ class Data:
 
     def load(self, folder: Path, seed: int) -> Recording:
         """Simulated once, then read."""
+        return read_recording(self.file(folder, seed)).select(bins=slice(0, self.n_bins))
+
+    def file(self, folder: Path, seed: int) -> Path:
+        """Where it lies whole, once it is simulated."""
         words = "-".join(f"{key}-{value}" for key, value in sorted(self.options.items()))
         path = folder / f"{self.system}-{words}-{self.n_trials}-{seed}.npz"
         if not path.exists():
@@ -57,7 +61,7 @@ class Data:
                 k: (v,) if k in ("groups", "n_particles", "n_oscillators") else v for k, v in self.options.items()
             }
             write_recording(simulate(self.system, n_trials=self.n_trials, seed=seed, **options)[0], path)
-        return read_recording(path).select(bins=slice(0, self.n_bins))
+        return path
 
 
 def bodies(

@@ -9,8 +9,8 @@ import torch
 
 jaxtyping.install_import_hook(
     [
-        *(f"motet.models.{name}" for name in ("layers", "eit", "readouts", "geometry", "coupling", "pairs")),
-        *(f"motet.training.{name}" for name in ("objectives", "interactions", "augment")),
+        *(f"motet.models.{name}" for name in ("layers", "eit", "readouts", "geometry", "coupling", "pairs", "rollout")),
+        *(f"motet.training.{name}" for name in ("objectives", "interactions", "augment", "forecast")),
     ],
     "beartype.beartype",
 )

@@ -24,9 +24,9 @@ FLOORS = [
     {"cli", "__main__"},
 ]
 PUBLIC = [
-    "Batch", "EIT", "EITClassifier", "EITInteractions", "EITReference", "EITRegressor", "EITSettings", "Encoding",
-    "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
-    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
+    "Batch", "EIT", "EITClassifier", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor", "EITSettings",
+    "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording",
+    "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
     "write_recording",
 ]  # fmt: skip
 

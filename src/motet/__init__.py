@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motet.data.recording import Recording
     from motet.errors import InputError
     from motet.estimators import EITClassifier, EITRegressor
+    from motet.forecaster import EITForecaster
     from motet.interactions import EITInteractions, recover_interactions
     from motet.models.eit import EIT, EITSettings, Encoding
     from motet.models.reference import EITReference
@@ -34,6 +35,7 @@ _HOME = {
     "Batch": "motet.data.batch",
     "EIT": "motet.models.eit",
     "EITClassifier": "motet.estimators",
+    "EITForecaster": "motet.forecaster",
     "EITInteractions": "motet.interactions",
     "EITReference": "motet.models.reference",
     "EITRegressor": "motet.estimators",
@@ -58,9 +60,9 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 (the list that users read)
-    "Batch", "EIT", "EITClassifier", "EITInteractions", "EITReference", "EITRegressor", "EITSettings", "Encoding",
-    "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording", "Run",
-    "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
+    "Batch", "EIT", "EITClassifier", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor", "EITSettings",
+    "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording",
+    "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
     "write_recording",
 ]  # fmt: skip
 

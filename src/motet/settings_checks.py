@@ -39,6 +39,16 @@ def check_choices(settings: Any) -> None:
         raise InputError(f"{name} is {value!r}; give {_words(hint)}.")
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what no generator of random numbers takes.
+
+    Raises:
+        InputError: if it is below 0, or 2³² or more.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; give a whole number from 0 to {2**32 - 1}.")
+
+
 def _fits(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:

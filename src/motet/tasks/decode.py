@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,17 @@ from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
 from motet.progress import Advance, progress_bar
-from motet.settings_checks import check_choices
+from motet.settings_checks import check_choices, check_seed
 from motet.statistics import Row, compare_table, estimate_mean, markdown_table
 from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
 from motet.tasks.find import class_target, cut_trials, digest, find_recordings
+from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.objectives import ObjectiveSettings, Target
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch
 
-__all__ = ["CONTROL", "MODEL", "DecodeSettings", "Decoded", "decode"]
+__all__ = ["CONTROL", "MODEL", "DecodeSettings", "decode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +92,7 @@ class DecodeSettings:
                 raise InputError(f"{name} is {given}; give at least {least}.")
         if self.folds != 0 and self.folds < 2:
             raise InputError(f"folds is {self.folds}; give at least 2, or 0 for none.")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {2**32 - 1}.")
+        check_seed(self.seed)
         if self.gap_seconds is not None and not 0 <= self.gap_seconds < math.inf:
             raise InputError(f"gap_seconds is {self.gap_seconds}; give a number of seconds, not below 0.")
 
@@ -103,27 +102,7 @@ class DecodeSettings:
         return Path(self.output or f"runs/decode-{stem.replace('/', '-')}-{self.target}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """What `decode` leaves: the run, and its table.
-
-    Attributes:
-        run: the folder.
-        table: markdown, one row per method, and a note for each that was left out.
-        results: what results.json holds.
-
-    Where training runs in several processes, all but the first have neither table nor results.
-    """
-
-    run: Run
-    table: str
-    results: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.table}\nrun and figures: {self.run.folder}" if self.table else ""
-
-
-def decode(settings: DecodeSettings) -> Decoded:
+def decode(settings: DecodeSettings) -> Outcome:
     """Decode a target, cross-validated beside classical rivals and chance; leaves a run with table and figures.
 
     What was finished before is kept: run it again to go on after an interruption.
@@ -144,9 +123,9 @@ def decode(settings: DecodeSettings) -> Decoded:
     level = _check_targets(dataset, settings, is_quantity=is_quantity)
     methods = list(_methods(settings, dataset, level, is_quantity=is_quantity))
     run = Run(settings.folder)
-    if not _is_first_process(settings.training):
+    if not is_first_process(settings.training):
         _train_along(run, dataset, folds, methods, settings, is_quantity=is_quantity)
-        return Decoded(run, "", {})
+        return Outcome(run, "", {})
     _write_settings(run, recordings, settings)
     found = _compute(run, dataset, folds, methods, settings, metric)
     results, table = _results(found, settings, metric)
@@ -156,7 +135,7 @@ def decode(settings: DecodeSettings) -> Decoded:
         from motet.tasks.decode_figures import draw_figures
 
         draw_figures(run, dataset, settings.target, n_folds=settings.folds, results=results)
-    return Decoded(run, table, results)
+    return Outcome(run, table, results)
 
 
 def _cut(dataset: PopulationDataset, settings: DecodeSettings) -> PopulationDataset:
@@ -248,14 +227,6 @@ def _read_part(part: Run) -> dict[str, Any]:
     if isinstance(results.get("left_out"), str) or all(isinstance(number, int | float) for number in numbers):
         return results
     raise InputError(f"{part.folder}/results.json is damaged (it holds no score); delete it and run again.")
-
-
-def _is_first_process(training: TrainingSettings) -> bool:
-    """Whether this process writes and prints: of several that train together, the one that started the others."""
-    if training.devices * training.n_nodes == 1:
-        return True
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-    return not any(int(os.environ.get(rank, 0)) for rank in ranks)
 
 
 def _train_along(

@@ -17,11 +17,11 @@ from motet.forecaster import EITForecaster
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING
-from motet.settings_checks import check_choices
-from motet.tasks.decode import _is_first_process
+from motet.settings_checks import check_choices, check_seed
 from motet.tasks.find import digest
 from motet.tasks.interactions import check_features, check_names, file_name, read_trials, write_settings
 from motet.tasks.interactions_scores import markdown
+from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.forecast import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -62,35 +62,14 @@ class TrainForecastSettings:
     def __post_init__(self) -> None:
         check_names(self.recordings)
         check_choices(self)
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {2**32 - 1}.")
+        check_seed(self.seed)
 
     @property
     def folder(self) -> Path:
         return Path(self.output or f"runs/forecast-{file_name(Path(self.recordings[0]).stem)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class ForecastTrained:
-    """What `train_forecast` leaves.
-
-    Attributes:
-        run: the folder.
-        table: markdown: what was trained, and how it did on the validation part.
-        results: what results.json holds.
-
-    Where training runs in several processes, all but the first have neither table nor results.
-    """
-
-    run: Run
-    table: str
-    results: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.table}\n\nrun and figures: {self.run.folder}" if self.table else ""
-
-
-def train_forecast(settings: TrainForecastSettings) -> ForecastTrained:
+def train_forecast(settings: TrainForecastSettings) -> Outcome:
     """Learn to forecast the motion of every individual, from trajectories alone; leaves a run.
 
     What was finished before is kept: run it again to go on after an interruption.
@@ -102,7 +81,7 @@ def train_forecast(settings: TrainForecastSettings) -> ForecastTrained:
     held_out = read_trials(settings.validation, reading=settings.reading, window=None, stride=1)
     _check(recordings, held_out, settings)
     run = Run(settings.folder)
-    if _is_first_process(settings.training):
+    if is_first_process(settings.training):
         write_settings(run, settings, [*recordings, *held_out])
     if not run.has_tensors("weights"):
         forecaster = EITForecaster(
@@ -114,15 +93,14 @@ def train_forecast(settings: TrainForecastSettings) -> ForecastTrained:
             training=settings.training,
             seed=settings.seed,
         ).fit(recordings, validation=held_out or None, run=run)
-        if _is_first_process(settings.training):
+        if is_first_process(settings.training):
             forecaster.save(run)
             run.delete_tensors("checkpoint")
-    if not _is_first_process(settings.training):
-        return ForecastTrained(run, "", {})
-    if not (run.has_results and (run.folder / "table.md").exists()):
+    if not is_first_process(settings.training):
+        return Outcome(run, "", {})
+    if not Outcome.is_in(run):
         _finish(run, recordings)
-    table = (run.folder / "table.md").read_text(encoding="utf-8").rstrip("\n")
-    return ForecastTrained(run, table, run.read_results())
+    return Outcome.read(run)
 
 
 def _check(recordings: list[Recording], held_out: list[Recording], settings: TrainForecastSettings) -> None:

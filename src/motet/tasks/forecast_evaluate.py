@@ -22,6 +22,7 @@ from motet.tasks.find import digest
 from motet.tasks.forecast import load_forecaster, reading_of
 from motet.tasks.forecast_scores import Scored, Truth, forecast_table, score_forecast, summary
 from motet.tasks.interactions import check_features, check_names, file_name, read_trials, words, write_settings
+from motet.tasks.outcome import Outcome
 from motet.training.run import Run
 
 MODEL = "eit"
@@ -80,25 +81,7 @@ class EvaluateForecastSettings:
         return Path(self.run) / "evaluations" / name
 
 
-@dataclasses.dataclass(frozen=True)
-class ForecastEvaluated:
-    """What `evaluate_forecast` leaves.
-
-    Attributes:
-        run: the folder of the evaluation, in that of the run.
-        table: markdown: for each recording, one row per method.
-        results: what results.json holds.
-    """
-
-    run: Run
-    table: str
-    results: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.table}\n\nevaluation and figures: {self.run.folder}"
-
-
-def evaluate_forecast(settings: EvaluateForecastSettings) -> ForecastEvaluated:
+def evaluate_forecast(settings: EvaluateForecastSettings) -> Outcome:
     """Measure a run's forecasts by horizon, beside closed-form rivals on the same trials; leaves table and figures.
 
     An evaluation that was finished before is read, not repeated.
@@ -118,10 +101,9 @@ def evaluate_forecast(settings: EvaluateForecastSettings) -> ForecastEvaluated:
     tests = {r.name: (cut(r), cut(t)) for r, t in zip(recordings, truths, strict=True)}
     tuning = _tuning(run, settings, reading, recordings) if settings.rivals else []
     write_settings(part, settings, [*recordings, *(truths if settings.truth else ())])
-    if not (part.has_results and (part.folder / "table.md").exists()):
+    if not Outcome.is_in(part):
         _compute(part, forecaster, tests, [dataclasses.replace(cut, most=settings.rival_windows)(r) for r in tuning])
-    table = (part.folder / "table.md").read_text(encoding="utf-8").rstrip("\n")
-    return ForecastEvaluated(part, table, part.read_results())
+    return Outcome.read(part)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from motet.progress import progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.forecast import load_forecaster, reading_of
 from motet.tasks.interactions import check_features, file_name, read_trials
+from motet.tasks.outcome import Written
 from motet.training.run import Run
 
 COORDINATES = ("x", "y", "z")
@@ -57,23 +58,7 @@ class PredictForecastSettings:
         return Path(self.output or Path(self.run) / "forecasts" / file_name(Path(self.recording).stem))
 
 
-@dataclasses.dataclass(frozen=True)
-class ForecastPredicted:
-    """What `predict_forecast` leaves.
-
-    Attributes:
-        files: that were written.
-        notes: what a reader should know of them.
-    """
-
-    files: tuple[Path, ...]
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "\n".join([*map(str, self.files), *self.notes])
-
-
-def predict_forecast(settings: PredictForecastSettings) -> ForecastPredicted:
+def predict_forecast(settings: PredictForecastSettings) -> Written:
     """Forecast where individuals go after the end of every trial in a file: tables of places and couplings, a picture.
 
     forecast.csv has a row per trial, individual and time, as motet reads trajectories: x, y, z and velocities per
@@ -106,7 +91,7 @@ def predict_forecast(settings: PredictForecastSettings) -> ForecastPredicted:
         notes.append(f"note: {n_bins} bins were forecast; training went {trained.horizon_bins} bins ahead.")
     if (n_short := int((recording.trial_lengths < trained.context_bins).sum())) > 0:
         notes.append(f"note: {n_short} trials are shorter than the context of training, {trained.context_bins} bins.")
-    return ForecastPredicted(tuple(files), tuple(notes))
+    return Written(tuple(files), tuple(notes))
 
 
 def _write_places(path: Path, context: Recording, found: Forecasted, geometry: Geometry) -> Path:

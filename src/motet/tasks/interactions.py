@@ -24,10 +24,10 @@ from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
 from motet.progress import progress_bar
-from motet.settings_checks import check_choices
-from motet.tasks.decode import _is_first_process
+from motet.settings_checks import check_choices, check_seed
 from motet.tasks.find import cut_trials, digest
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, state_table, truth_of
+from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.interactions import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -81,8 +81,7 @@ class TrainInteractionsSettings:
         check_names(self.recordings)
         check_choices(self)
         check_window(self.window, self.stride)
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {2**32 - 1}.")
+        check_seed(self.seed)
         if not self.validation and not self.training.validation:
             raise InputError(
                 "probabilities are calibrated on trials that are not trained on, and there are none; give "
@@ -94,27 +93,7 @@ class TrainInteractionsSettings:
         return Path(self.output or f"runs/interactions-{file_name(Path(self.recordings[0]).stem)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class InteractionsTrained:
-    """What `train_interactions` leaves.
-
-    Attributes:
-        run: the folder.
-        table: markdown: scores on the validation part.
-        results: what results.json holds.
-
-    Where training runs in several processes, all but the first have neither table nor results.
-    """
-
-    run: Run
-    table: str
-    results: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.table}\n\nrun and figures: {self.run.folder}" if self.table else ""
-
-
-def train_interactions(settings: TrainInteractionsSettings) -> InteractionsTrained:
+def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
     """Learn who interacts with whom from recordings whose truth is known; leaves a run with model, table and figures.
 
     What was finished before is kept: run it again to go on after an interruption.
@@ -137,16 +116,14 @@ def train_interactions(settings: TrainInteractionsSettings) -> InteractionsTrain
                 f"no trials can be held out to validate ({error}) Or give files for validation."
             ) from error
     run = Run(settings.folder)
-    if _is_first_process(settings.training):
+    if is_first_process(settings.training):
         write_settings(run, settings, [*recordings, *held_out])
     recovery = _fit(run, train, validation, settings)
-    if not _is_first_process(settings.training):
-        return InteractionsTrained(run, "", {})
-    if not (run.has_results and (run.folder / "table.md").exists()):
+    if not is_first_process(settings.training):
+        return Outcome(run, "", {})
+    if not Outcome.is_in(run):
         _finish(run, recovery, train, validation)
-    return InteractionsTrained(
-        run, (run.folder / "table.md").read_text(encoding="utf-8").rstrip("\n"), run.read_results()
-    )
+    return Outcome.read(run)
 
 
 def _fit(
@@ -165,7 +142,7 @@ def _fit(
         training=dataclasses.replace(settings.training, validation=0.0),  # its part is given
         seed=settings.seed,
     ).fit(train, validation=validation, run=run)
-    if _is_first_process(settings.training):
+    if is_first_process(settings.training):
         recovery.save(run)
         run.delete_tensors("checkpoint")
     return recovery

@@ -40,6 +40,7 @@ from motet.tasks.interactions_scores import (
     truth_of,
     with_other_truth,
 )
+from motet.tasks.outcome import Outcome
 from motet.training.run import Run
 
 Floats = NDArray[np.floating[Any]]
@@ -92,25 +93,7 @@ class EvaluateInteractionsSettings:
         return Path(self.run) / "evaluations" / name
 
 
-@dataclasses.dataclass(frozen=True)
-class InteractionsEvaluated:
-    """What `evaluate_interactions` leaves.
-
-    Attributes:
-        run: the folder of the evaluation, in that of the run.
-        table: markdown: for each recording, one row per method.
-        results: what results.json holds.
-    """
-
-    run: Run
-    table: str
-    results: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.table}\n\nevaluation and figures: {self.run.folder}"
-
-
-def evaluate_interactions(settings: EvaluateInteractionsSettings) -> InteractionsEvaluated:
+def evaluate_interactions(settings: EvaluateInteractionsSettings) -> Outcome:
     """Score a run's recovered graphs, groups and states beside closed-form rules and chance; leaves table and figures.
 
     An evaluation that was finished before is read, not repeated.
@@ -129,11 +112,9 @@ def evaluate_interactions(settings: EvaluateInteractionsSettings) -> Interaction
     truths = {recording.name: truth_of(recording, recovery) for recording in recordings}
     learned_from = _rival_recordings(run, settings, recordings) if settings.rivals else []
     write_settings(part, settings, recordings)
-    if not (part.has_results and (part.folder / "table.md").exists()):
+    if not Outcome.is_in(part):
         _compute(part, run, recovery, recordings, truths, learned_from, settings)
-    return InteractionsEvaluated(
-        part, (part.folder / "table.md").read_text(encoding="utf-8").rstrip("\n"), part.read_results()
-    )
+    return Outcome.read(part)
 
 
 def _compute(

@@ -21,6 +21,7 @@ from motet.progress import progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.interactions import check_features, file_name, how_read, load_interactions, read_trials
 from motet.tasks.interactions_scores import edge_probability
+from motet.tasks.outcome import Written
 from motet.training.run import Run
 
 Columns = dict[str, NDArray[Any]]
@@ -60,23 +61,7 @@ class RecoverInteractionsSettings:
         return Path(self.output or Path(self.run) / "recovered" / file_name(Path(self.recording).stem))
 
 
-@dataclasses.dataclass(frozen=True)
-class InteractionsRecovered:
-    """What `recover` leaves.
-
-    Attributes:
-        files: that were written.
-        notes: what a reader should know of them.
-    """
-
-    files: tuple[Path, ...]
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "\n".join([*map(str, self.files), *self.notes])
-
-
-def recover(settings: RecoverInteractionsSettings) -> InteractionsRecovered:
+def recover(settings: RecoverInteractionsSettings) -> Written:
     """Recover the interactions in a file of trajectories: tables of pairs, groups and states, and a picture.
 
     pairs.csv has a row for each pair (each order of it, if the model is directed: individual_b acts on individual_a),
@@ -113,7 +98,7 @@ def recover(settings: RecoverInteractionsSettings) -> InteractionsRecovered:
             written.append(_write(settings.folder / f"{name}.csv", recording, columns, is_windowed=window is not None))
         written += _draw(settings.folder, recovery, recording, log_probability, groups)
         advance(1, "picture")
-    return InteractionsRecovered(tuple(written), tuple(_notes(recording, trained)))
+    return Written(tuple(written), tuple(_notes(recording, trained)))
 
 
 def _pairs(recovery: EITInteractions, recording: Recording, log_probability: NDArray[np.float64]) -> Columns:

@@ -1,0 +1,197 @@
+"""Where individuals go next: EITForecaster on simulated systems, beside closed-form rivals on the same windows.
+
+    python benchmarks/forecast.py                         # three seeds: some hours on two cores
+    python benchmarks/forecast.py --tasks gravity --seeds 0
+    python benchmarks/forecast.py --page docs/results     # the page, of what is there
+
+Each seed has its own training trials, weights and augmentation; all are scored once on the same test trials, simulated from
+another seed. Every training is a run under --runs and every score a file there: run it again to go on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from interactions import Data, bodies, particles
+
+from motet.data.motion import MotionSettings
+from motet.files import write_text
+from motet.pair_estimator import PAIR_TRAINING
+from motet.tasks.forecast import TrainForecastSettings, train_forecast
+from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
+from motet.tasks.forecast_scores import marked_bins
+from motet.training.settings import TrainingSettings
+
+TEST_SEED, TRAIN_SEED = 9100, 1000
+N_TEST = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One training, and the tests of it.
+
+    Attributes:
+        train: simulated with another seed for each seed of the model.
+        tests: by name: what is given, and the same trials without noise.
+        motion: what the features are.
+        training: how long.
+    """
+
+    train: tuple[Data, ...]
+    tests: dict[str, tuple[Data, Data]]
+    motion: MotionSettings = MotionSettings()
+    training: TrainingSettings = PAIR_TRAINING
+
+
+def attracted(groups: str, *, noise: float, n_trials: int, n_bins: int) -> Data:
+    """Randomised bodies, in longer trials than those of benchmarks/interactions.py."""
+    data = bodies(groups, noise=noise, n_trials=n_trials)
+    return dataclasses.replace(data, options={**data.options, "n_bins": n_bins})
+
+
+def gravity(noise: float) -> Task:
+    """Trained on systems of two and three bodies."""
+    tests = {
+        groups: tuple(attracted(groups, noise=n, n_trials=N_TEST, n_bins=40) for n in (noise, 0.0))
+        for groups in ("2x2", "2x3", "3x3", "5x2")
+    }
+    train = tuple(attracted(groups, noise=noise, n_trials=2000, n_bins=60) for groups in ("2x2", "2x3"))
+    return Task(train, {f"{groups}, σ {noise:g}": (given, true) for groups, (given, true) in tests.items()})
+
+
+def in_box(system: str) -> Task:
+    """Trained on five particles or oscillators, whose velocities (rates and own frequencies) are measured."""
+    tests = {n: particles(system, n, N_TEST) for n in (5, 10)}
+    return Task(
+        (particles(system, 5, 5000),),
+        {f"{system} {n}": (data, data) for n, data in tests.items()},
+        motion=MotionSettings(
+            features="phase" if system == "kuramoto" else "position-velocity", half_width=2, degree=2
+        ),
+    )
+
+
+TASKS = {
+    "gravity": gravity(0.01),
+    "gravity-exact": gravity(0.0),
+    **{system: in_box(system) for system in ("springs", "charged", "kuramoto")},
+}
+
+
+def compute(name: str, seed: int, runs: Path) -> None:
+    """Train and score one task with one seed; nothing that is there already. Rivals are scored with the first seed."""
+    task, run = TASKS[name], runs / name / f"seed-{seed}"
+    files = [str(data.file(runs / "data", TRAIN_SEED + seed)) for data in task.train]
+    started = time.process_time()
+    train_forecast(
+        TrainForecastSettings(tuple(files), output=str(run), seed=seed, motion=task.motion, training=task.training)
+    )
+    cost = run / "cost.json"
+    if not cost.exists():
+        write_text(cost, json.dumps({"cpu_seconds": time.process_time() - started}) + "\n")
+    for test, (given, true) in task.tests.items():
+        evaluated = evaluate_forecast(
+            EvaluateForecastSettings(
+                str(run),
+                (str(given.file(runs / "data", TEST_SEED)),),
+                truth=() if true == given else (str(true.file(runs / "data", TEST_SEED)),),
+                name=folder_of(test),
+                windows=N_TEST,
+                rivals=seed == 0,
+            )
+        )
+        print(name, seed, evaluated.table, flush=True)
+
+
+def folder_of(test: str) -> str:
+    """The name of a folder."""
+    return test.replace(", σ ", "-noise-").replace(" ", "-")
+
+
+def found_of(name: str, test: str, runs: Path) -> list[dict[str, Any]]:
+    """What every seed that is there found on a test; the first holds rivals too."""
+    paths = [runs / name / f"seed-{seed}" / "evaluations" / folder_of(test) / "results.json" for seed in range(3)]
+    return [next(iter(json.loads(path.read_text())["recordings"].values())) for path in paths if path.exists()]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Errors by horizon; of the EIT the mean over seeds, with the range at the end of the horizon."""
+    seconds = found[0]["horizon_seconds"]
+    marks = marked_bins(len(seconds))
+    methods = found[0]["methods"]
+    has_energy = any("energy_error" in method for method in methods.values())
+    head = [
+        "method",
+        *(f"{seconds[n - 1]:.3g} s" for n in marks),
+        "left the truth",
+        *["energy error"] * has_energy,
+        "AUROC",
+    ]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for method in methods:
+        seeds = [one["methods"][method] for one in found if method in one["methods"]]
+        median = np.asarray([one["error"]["median"] for one in seeds], dtype=np.float64)
+        row = [f"**EIT** ({len(seeds)} seeds)" if method == "eit" else method]
+        row += [f"{median[:, n - 1].mean():.2g}" for n in marks]
+        if len(seeds) > 1:
+            row[-1] += f" ({median[:, -1].min():.2g} to {median[:, -1].max():.2g})"
+        row.append(f"{100 * np.mean([one['diverged_seconds']['share'] for one in seeds]):.0f} %")
+        if has_energy:
+            energies = [one["energy_error"]["median"][-1] for one in seeds if "energy_error" in one]
+            row.append(f"{np.mean(energies):.2g}" if energies else "")
+        aurocs = [one["auroc"] for one in seeds if one["auroc"] is not None]
+        row.append(f"{np.mean(aurocs):.4f}" if aurocs else "")
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_page(runs: Path, folder: Path) -> None:
+    """docs/results/forecast.md, and the figures of the first test."""
+    sections, costs = [], ["| training | seeds | processor seconds |", "|---|--:|--:|"]
+    for name, task in TASKS.items():
+        for test in task.tests:
+            if found := found_of(name, test, runs):
+                chosen = [f"{m}: {r['option']}" for m, r in found[0]["methods"].items() if r.get("option") is not None]
+                notes = ["", f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []
+                sections += [f"## {test} ({found[0]['n_individuals']} individuals)", "", table(found), *notes, ""]
+        seconds = [
+            json.loads(path.read_text())["cpu_seconds"] for path in sorted((runs / name).glob("seed-*/cost.json"))
+        ]
+        if seconds:
+            costs.append(f"| {name} | {len(seconds)} | {min(seconds):.0f} to {max(seconds):.0f} |")
+    figures = runs / "gravity" / "seed-0" / "evaluations" / folder_of("2x3, σ 0.01") / "figures"
+    for kind in ("error", "trajectories"):
+        for path in figures.glob(f"{kind}.*"):
+            shutil.copyfile(path, folder / f"forecast-{kind}{path.suffix}")
+    introduction = (Path(__file__).parent / "forecast_page.md").read_text(encoding="utf-8")
+    page = introduction.format(sections="\n".join(sections).rstrip(), costs="\n".join(costs))
+    write_text(folder / "forecast.md", page)
+
+
+def main() -> None:
+    """Read the command line, and do what it says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/forecast"))
+    parser.add_argument("--page", type=Path, help="write the page to this folder, and compute nothing")
+    options = parser.parse_args()
+    if options.page:
+        write_page(options.runs, options.page)
+        return
+    torch.set_num_threads(1)
+    for seed in options.seeds:
+        for name in options.tasks:
+            compute(name, seed, options.runs)
+
+
+if __name__ == "__main__":
+    main()

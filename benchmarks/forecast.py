@@ -97,29 +97,25 @@ def compute(name: str, seed: int, runs: Path) -> None:
     cost = run / "cost.json"
     if not cost.exists():
         write_text(cost, json.dumps({"cpu_seconds": time.process_time() - started}) + "\n")
-    for test, (given, true) in task.tests.items():
-        evaluated = evaluate_forecast(
-            EvaluateForecastSettings(
-                str(run),
-                (str(given.file(runs / "data", TEST_SEED)),),
-                truth=() if true == given else (str(true.file(runs / "data", TEST_SEED)),),
-                name=folder_of(test),
-                windows=N_TEST,
-                rivals=seed == 0,
-            )
+    given, true = zip(*task.tests.values(), strict=True)
+    evaluated = evaluate_forecast(
+        EvaluateForecastSettings(
+            str(run),
+            tuple(str(data.file(runs / "data", TEST_SEED)) for data in given),
+            truth=() if true == given else tuple(str(data.file(runs / "data", TEST_SEED)) for data in true),
+            name="test",
+            windows=N_TEST,
+            rivals=seed == 0,
         )
-        print(name, seed, evaluated.table, flush=True)
-
-
-def folder_of(test: str) -> str:
-    """The name of a folder."""
-    return test.replace(", σ ", "-noise-").replace(" ", "-")
+    )
+    print(name, seed, evaluated.table, flush=True)
 
 
 def found_of(name: str, test: str, runs: Path) -> list[dict[str, Any]]:
     """What every seed that is there found on a test; the first holds rivals too."""
-    paths = [runs / name / f"seed-{seed}" / "evaluations" / folder_of(test) / "results.json" for seed in range(3)]
-    return [next(iter(json.loads(path.read_text())["recordings"].values())) for path in paths if path.exists()]
+    paths = [runs / name / f"seed-{seed}" / "evaluations" / "test" / "results.json" for seed in range(3)]
+    found = [list(json.loads(path.read_text())["recordings"].values()) for path in paths if path.exists()]
+    return [one[list(TASKS[name].tests).index(test)] for one in found]
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -167,9 +163,9 @@ def write_page(runs: Path, folder: Path) -> None:
         ]
         if seconds:
             costs.append(f"| {name} | {len(seconds)} | {min(seconds):.0f} to {max(seconds):.0f} |")
-    figures = runs / "gravity" / "seed-0" / "evaluations" / folder_of("2x3, σ 0.01") / "figures"
+    figures = runs / "gravity" / "seed-0" / "evaluations" / "test" / "figures"
     for kind in ("error", "trajectories"):
-        for path in figures.glob(f"{kind}.*"):
+        for path in figures.glob(f"{kind}_gravity-2x3.*"):
             shutil.copyfile(path, folder / f"forecast-{kind}{path.suffix}")
     introduction = (Path(__file__).parent / "forecast_page.md").read_text(encoding="utf-8")
     page = introduction.format(sections="\n".join(sections).rstrip(), costs="\n".join(costs))

@@ -81,6 +81,11 @@ def particles(system: str, n: int, n_trials: int = N_TEST) -> Data:
     return Data(system, {"n_oscillators" if system == "kuramoto" else "n_particles": n}, n_trials)
 
 
+def unclocked(n: int, n_trials: int = N_TEST) -> Data:
+    """Oscillators whose own frequencies are not among the features."""
+    return Data("kuramoto", {"n_oscillators": n, "with_frequency": False}, n_trials)
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One training, and the tests of it.
@@ -176,6 +181,17 @@ TASKS: dict[str, Task] = {
     "H10": in_box("charged", "H", 10, steps(1000, batch_trials=32)),
     "I5": in_box("kuramoto", "I", 5, steps(600)),
     "I10": in_box("kuramoto", "I", 10, steps(400, batch_trials=32)),
+    "W": Task(
+        (unclocked(5, 20_000),),
+        (unclocked(5, 1000),),
+        {"W 5": unclocked(5), "W 10, zero-shot": unclocked(10)},
+        {
+            "states": ("frequency",),
+            "motion": MotionSettings(features="phase", half_width=2, degree=2),
+            "objective": InteractionSettings(repair=False, shortest=1.0),
+            "training": steps(600),
+        },
+    ),
 }
 
 

@@ -14,18 +14,18 @@ import numpy as np
 from interactions import SIZES, TASKS
 
 from motet.files import write_text
-from motet.report.interactions import draw_size_curve
+from motet.report.pair_scores import draw_size_curve
 from motet.report.style import save_figure
 
 SEEDS = (0, 1, 2)
 
 
 class Line(NamedTuple):
-    """A line of the table that was asked for: task of the benchmark, test, and for each metric what is asked."""
+    """A line of the table: task of the benchmark, test, and for each metric the floor and the aim, if there are any."""
 
     task: str
     test: str
-    asked: dict[str, tuple[float, float]]
+    asked: dict[str, tuple[float | None, float | None]]
 
 
 LINES = (
@@ -34,6 +34,9 @@ LINES = (
     Line("C", "C 2x3", {"auroc": (0.99, 0.995)}),
     Line("C", "D 3x3", {"auroc": (0.985, 0.995)}),
     Line("C", "E 10x2", {"auroc": (0.995, 0.999), "edge_accuracy": (0.955, 0.98)}),
+    Line("C", "C 2x3, 10 bins", {"auroc": (None, None), "partition": (None, None)}),
+    Line("C", "D 3x3, 10 bins", {"auroc": (None, None), "partition": (None, None)}),
+    Line("C", "E 10x2, 10 bins", {"auroc": (None, None), "edge_accuracy": (None, None)}),
     Line("F", "F 2x3", {"partition": (0.95, 0.986)}),
     Line("F", "F 2x3, no noise", {"partition": (0.95, 0.986)}),
     Line("G5", "G 5", {"edge_accuracy": (0.99, 0.999)}),
@@ -47,14 +50,18 @@ LINES = (
     Line("I5", "I 10, zero-shot", {"edge_accuracy": (0.85, 0.971)}),
     Line("C", "C 2x2", {"mass_r2": (0.95, 0.99)}),
     Line("J", "J 2x2, no noise", {"mass_r2": (0.95, 0.99)}),
-    *(Line("K", f"K {groups}", {"ap": (0.97, 0.97)}) for groups in SIZES),
+    Line("W", "W 5", {"frequency_r2": (None, None)}),
+    Line("W", "W 10, zero-shot", {"frequency_r2": (None, None)}),
+    *(Line("K", f"K {groups}", {"ap": (0.97, 0.97), "ari": (None, None)}) for groups in SIZES),
 )
 WORDS = {
     "partition": "partition accuracy, sizes given",
     "auroc": "AUROC",
     "edge_accuracy": "edge accuracy",
     "mass_r2": "R² of masses",
+    "frequency_r2": "R² of own frequencies",
     "ap": "AP",
+    "ari": "adjusted Rand index, no size given",
 }
 COLUMNS = ("auroc", "ap", "edge_accuracy", "partition", "partition_free", "ari")
 
@@ -85,14 +92,16 @@ def mean_of(scores: list[dict[str, float]], metric: str) -> str:
 
 def best_rule(runs: Path, line: Line, metric: str) -> str:
     """The rule with the best test score, which flatters it."""
-    if metric.startswith("mass"):
+    if metric == "frequency_r2":
+        return ""
+    if metric == "mass_r2":
         masses = read(runs / line.task / f"masses-{stem(line.test)}.json")
         return "not run" if masses is None else f"{masses[metric]:.3f} force fit"
     rules = read(runs / line.task / f"rules-{stem(line.test)}.json")
     if not rules:
         return "not run"
     name, scores = max(rules.items(), key=lambda item: item[1].get(metric, -np.inf))
-    return f"{scores[metric]:.{3 if scores[metric] < 0.9985 else 4}f} {name}"
+    return f"{scores[metric]:.{3 if scores[metric] < 0.9985 else 4}f} {name}" if metric in scores else "not applicable"
 
 
 def main_table(runs: Path) -> str:
@@ -106,7 +115,7 @@ def main_table(runs: Path) -> str:
         for metric, (least, aim) in line.asked.items():
             told = mean_of(scores, metric) if scores else "not run"
             rows.append(
-                f"| {line.test} | {WORDS[metric]} | {least} | {aim} | {told} | {len(scores)} "
+                f"| {line.test} | {WORDS[metric]} | {least or ''} | {aim or ''} | {told} | {len(scores)} "
                 f"| {best_rule(runs, line, metric)} |"
             )
     return "\n".join(rows)
@@ -137,15 +146,19 @@ def detail_table(runs: Path, line: Line) -> str:
 
 def cost_table(runs: Path) -> str:
     """What a training costs."""
-    rows = ["| training | trials | steps × trials per step | parameters | seconds |", "|---|---|---|---|---|"]
+    rows = [
+        "| training | trials | steps × trials per step | parameters | processor seconds | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, task in TASKS.items():
         found = [result for seed in SEEDS if (result := read(runs / name / f"seed-{seed}" / "results.json"))]
         if found:
             training = task.settings["training"]
-            seconds = [result["fit_seconds"] for result in found]
+            seconds, processor = ([result[key] for result in found] for key in ("fit_seconds", "cpu_seconds"))
             rows.append(
                 f"| {name} | {sum(data.n_trials for data in task.train)} | {training.max_steps} × {training.batch_trials} "
-                f"| {found[0]['n_parameters']} | {min(seconds):.0f} to {max(seconds):.0f} |"
+                f"| {found[0]['n_parameters']} | {min(processor):.0f} to {max(processor):.0f} "
+                f"| {min(seconds):.0f} to {max(seconds):.0f} |"
             )
     return "\n".join(rows)
 

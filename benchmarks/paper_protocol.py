@@ -33,7 +33,8 @@ from motet.estimators import EITClassifier
 from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY
 from motet.models.eit import EITSettings
-from motet.models.reference import EITReference, train_reference
+from motet.models.reference import EITReference
+from motet.models.reference_training import train_reference
 from motet.progress import Advance, progress_bar
 from motet.report.style import ACCENT, BEST, GREY, INK, in_our_style, save_figure, titled
 from motet.statistics import estimate_mean

@@ -18,7 +18,7 @@ FLOORS = [
     {"systems", "data"},
     {"models"},
     {"training"},
-    {"pair_estimator"},
+    {"pair_estimator", "trained"},
     {"estimators", "forecaster", "interactions"},
     {"tasks", "report"},
     {"cli", "__main__"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
@@ -21,17 +21,15 @@ from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.models.eit import EIT, EITSettings
-from motet.progress import progress_bar
-from motet.training.loop import train
+from motet.trained import Population, TrainedEstimator
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
 from motet.training.predictions import known_predictions, stack_trials
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 
-Population = Recording | PopulationDataset | Sequence[Recording]
 _ARRAY_TARGET = "y"
-_PART_SETTINGS = {
+_PART_SETTINGS: Mapping[str, type[Any]] = {
     "model": EITSettings,
     "objective": ObjectiveSettings,
     "training": TrainingSettings,
@@ -39,7 +37,7 @@ _PART_SETTINGS = {
 }
 
 
-class _EIT(TransformerMixin, BaseEstimator):
+class _EIT(TransformerMixin, TrainedEstimator):
     """What both estimators share: data in, a trained EIT, embeddings out.
 
     Settings are nested dataclasses; scikit-learn reaches into them as `model__width`.
@@ -67,7 +65,6 @@ class _EIT(TransformerMixin, BaseEstimator):
         self.batch_trials = batch_trials
 
     _kind: TargetKind
-    history_: list[Epoch]
 
     # ------------------------------------------------------------------ settings
 
@@ -100,8 +97,9 @@ class _EIT(TransformerMixin, BaseEstimator):
             setattr(self, part, dataclasses.replace(getattr(self, part), **changes))
         return self
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "history_")
+    @classmethod
+    def _part_settings(cls) -> Mapping[str, type[Any]]:
+        return _PART_SETTINGS
 
     # ------------------------------------------------------------------ fitting
 
@@ -138,20 +136,8 @@ class _EIT(TransformerMixin, BaseEstimator):
         train_part = self.preprocess_(train_part)
         self.learner_ = self._make_learner(train_part.individual_ids, dataset.n_features)
         prepare = self.learner_.objective.prepare
-        with contextlib.ExitStack() as stack:
-            if on_epoch is None:
-                n_epochs = self.training.n_epochs(len(train_part))
-                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {name}", n_epochs))
-                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
-            self.history_ = train(
-                self.learner_,
-                prepare(train_part),
-                prepare(self.preprocess_(validation)) if validation is not None else None,
-                self.training,
-                seed=seed,
-                run=Run(run) if isinstance(run, (str, Path)) else run,
-                on_epoch=on_epoch,
-            )
+        held_out = prepare(self.preprocess_(validation)) if validation is not None else None
+        self._train(prepare(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
         return self
 
     def _checked_seed(self) -> int:
@@ -301,67 +287,31 @@ class _EIT(TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ saving
 
-    def save(self, folder: Path | str | Run) -> Run:
-        """Write the estimator to a run folder: settings and weights, no pickle.
-
-        Raises:
-            InputError: if the folder cannot be written; what was there before is kept.
-        """
-        check_is_fitted(self)
-        run = folder if isinstance(folder, Run) else Run(folder)
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"learner/{name}": tensor for name, tensor in self.learner_.state_dict().items()}
         tensors["preprocess/mean"] = torch.from_numpy(self.preprocess_.mean)
         tensors["preprocess/std"] = torch.from_numpy(self.preprocess_.std)
-        about = {
-            "estimator": type(self).__name__,
-            "settings": self.get_params(deep=False),
+        return tensors, {
             "targets": self.targets_,
             "n_features": self.n_features_,
             "individual_ids": self.individual_ids_,
             "kept_ids": self.preprocess_.individual_ids,
             "silent_ids": self.preprocess_.silent_ids,
-            "history": self.history_,
         }
-        run.write_tensors("weights", tensors, about)
-        return run
 
-    @classmethod
-    def load(cls, folder: Path | str | Run) -> Self:
-        """Read an estimator that `save` wrote.
-
-        Raises:
-            InputError: if the folder holds none, it is damaged, of another version, or another estimator's.
-        """
-        run = folder if isinstance(folder, Run) else Run(folder)
-        tensors, about = run.read_tensors("weights")
-        kind = about.get("estimator") if isinstance(about, dict) else None
-        if kind != cls.__name__:
-            raise InputError(f"{run.folder} holds a {kind}; load it with {kind}.load.")
-        try:
-            settings = about["settings"]
-            parts: dict[str, Any] = {
-                name: from_plain(part, settings.pop(name)) for name, part in _PART_SETTINGS.items()
-            }
-            estimator = cls(**settings, **parts)
-            estimator.targets_ = [from_plain(Target, target) for target in about["targets"]]
-            estimator.preprocess_ = Preprocess(
-                estimator.preprocess,
-                tuple(about["kept_ids"]),
-                tuple(about["silent_ids"]),
-                tensors.pop("preprocess/mean").numpy(),
-                tensors.pop("preprocess/std").numpy(),
-            )
-            if {len(estimator.preprocess_.mean), len(estimator.preprocess_.std)} - {1, len(about["kept_ids"])}:
-                raise ValueError("statistics and individuals differ in number")
-            estimator.learner_ = estimator._make_learner(tuple(about["individual_ids"]), about["n_features"])
-            estimator.learner_.load_state_dict({key.removeprefix("learner/"): t for key, t in tensors.items()})
-            estimator.history_ = [Epoch(**row) for row in about["history"]]
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
-            ) from error
-        estimator.learner_.eval()
-        return estimator
+    def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+        self.targets_ = [from_plain(Target, target) for target in about["targets"]]
+        self.preprocess_ = Preprocess(
+            self.preprocess,
+            tuple(about["kept_ids"]),
+            tuple(about["silent_ids"]),
+            tensors.pop("preprocess/mean").numpy(),
+            tensors.pop("preprocess/std").numpy(),
+        )
+        if {len(self.preprocess_.mean), len(self.preprocess_.std)} - {1, len(about["kept_ids"])}:
+            raise ValueError("statistics and individuals differ in number")
+        self.learner_ = self._make_learner(tuple(about["individual_ids"]), about["n_features"])
+        self.learner_.load_state_dict({key.removeprefix("learner/"): tensor for key, tensor in tensors.items()})
 
 
 class EITClassifier(ClassifierMixin, _EIT):

@@ -21,7 +21,8 @@ from motet.models.continuation import Forecasted, continued, distance, started
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
-from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, PairEstimator, Population, is_pair, with_targets
+from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, PairEstimator, is_pair, with_targets
+from motet.trained import Population
 from motet.training.forecast import CENTRE, DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
 from motet.training.interactions import InteractionSettings, RecoverInteractions, learn_pairs
 from motet.training.objectives import Joint, Target, Targeted

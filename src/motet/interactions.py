@@ -22,12 +22,12 @@ from motet.pair_estimator import (
     PAIR_MODEL,
     PAIR_TRAINING,
     PairEstimator,
-    Population,
     as_dataset,
     is_pair,
     n_observed,
     with_targets,
 )
+from motet.trained import Population
 from motet.training.calibration import Calibration
 from motet.training.interactions import InteractionSettings, RecoverInteractions, State, learn_pairs, learn_state
 from motet.training.objectives import Joint, Target

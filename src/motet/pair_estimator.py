@@ -1,19 +1,18 @@
-"""What estimators of systems share: how they are fitted, encode trials, and are saved."""
+"""What estimators of systems share: how they are fitted, and encode trials."""
 
 from __future__ import annotations
 
 import abc
-import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
@@ -23,19 +22,17 @@ from motet.errors import InputError
 from motet.models.eit import EITSettings, Encoding
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
-from motet.progress import progress_bar
-from motet.training.loop import train
+from motet.trained import Population, TrainedEstimator
 from motet.training.predictions import stack_trials
-from motet.training.run import Run, from_plain
+from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 
-Population = Recording | PopulationDataset | Sequence[Recording]
 PAIR_MODEL = EITSettings(identity="none", token_bins=1)
 PAIR_TRAINING = TrainingSettings(max_steps=1000, batch_trials=64, averaging=0.99, weight_decay=0.05)
 
 
-class PairEstimator(BaseEstimator, abc.ABC):
+class PairEstimator(TrainedEstimator):
     """Learns from systems whose individuals interact; reads systems of any size.
 
     A subclass says what is learned from training trials before training, makes the learner, prepares trials, and names
@@ -53,8 +50,6 @@ class PairEstimator(BaseEstimator, abc.ABC):
     pairs: PairSettings
     motion: MotionSettings
     objective: Any
-    training: TrainingSettings
-    seed: int
     batch_trials: int
 
     @abc.abstractmethod
@@ -85,9 +80,6 @@ class PairEstimator(BaseEstimator, abc.ABC):
         """The training trials with what is to be borne."""
         return dataset
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "history_")
-
     # ------------------------------------------------------------------ fitting
 
     def _fit(
@@ -115,13 +107,7 @@ class PairEstimator(BaseEstimator, abc.ABC):
         self._learn(dataset)
         self._begin()
         parts = self._prepared(self._noisy(dataset)), None if held_out is None else self._prepared(self._cut(held_out))
-        folder = Run(run) if isinstance(run, (str, Path)) else run
-        with contextlib.ExitStack() as stack:
-            if on_epoch is None:
-                n_epochs = self.training.n_epochs(len(dataset))
-                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {learns}", n_epochs))
-                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
-            self.history_ = train(self.learner_, *parts, self.training, seed=self.seed, run=folder, on_epoch=on_epoch)
+        self._train(*parts, learns=learns, run=run, on_epoch=on_epoch)
         return held_out
 
     def _begin(self) -> None:
@@ -160,58 +146,24 @@ class PairEstimator(BaseEstimator, abc.ABC):
 
     # ------------------------------------------------------------------ saving
 
-    def save(self, folder: Path | str | Run) -> Run:
-        """Write the estimator to a run folder: settings and weights, no pickle.
-
-        Raises:
-            InputError: if the folder cannot be written; what was there before is kept.
-        """
-        check_is_fitted(self)
-        run = folder if isinstance(folder, Run) else Run(folder)
-        about = {
-            "estimator": type(self).__name__,
-            "settings": self.get_params(deep=False),
-            "geometry": self.geometry_,
-            "history": self.history_,
-            **self._learned(),
-        }
-        run.write_tensors("weights", self.learner_.state_dict(), about)
-        return run
-
     @classmethod
-    def load(cls, folder: Path | str | Run) -> Self:
-        """Read an estimator that `save` wrote.
-
-        Raises:
-            InputError: if the folder holds none, it is damaged, of another version, or another estimator's.
-        """
-        run = folder if isinstance(folder, Run) else Run(folder)
-        tensors, about = run.read_tensors("weights")
-        name_held = about.get("estimator") if isinstance(about, dict) else None
-        if name_held != cls.__name__:
-            raise InputError(f"{run.folder} holds a {name_held}; load it with {name_held}.load.")
-        kinds: dict[str, type[Any]] = {
+    def _part_settings(cls) -> Mapping[str, type[Any]]:
+        return {
             "model": EITSettings,
             "pairs": PairSettings,
             "motion": MotionSettings,
             "objective": cls.objective_settings,
             "training": TrainingSettings,
         }
-        try:
-            settings: dict[str, Any] = about["settings"]
-            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-            estimator = cls(**{**plain, **{name: from_plain(kind, settings[name]) for name, kind in kinds.items()}})
-            estimator.geometry_ = Geometry.from_plain(about["geometry"])
-            estimator._restore(about)
-            estimator._begin()
-            estimator.learner_.load_state_dict(tensors)
-            estimator.history_ = [Epoch(**row) for row in about["history"]]
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
-            ) from error
-        estimator.learner_.eval()
-        return estimator
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.learner_.state_dict(), {"geometry": self.geometry_, **self._learned()}
+
+    def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+        self.geometry_ = Geometry.from_plain(about["geometry"])
+        self._restore(about)
+        self._begin()
+        self.learner_.load_state_dict(tensors)
 
 
 def as_dataset(X: Population) -> PopulationDataset:

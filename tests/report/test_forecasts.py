@@ -1,27 +1,16 @@
-"""Forecasts and states: lines, dots and titles are the numbers, and what runs away does not hide the rest."""
+"""Forecasts: lines, dots and titles are the numbers, and what runs away does not hide the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import r2_score
 
 from motet.errors import InputError
-from motet.report.forecasts import (
-    MOST_POINTS,
-    draw_energy_drift,
-    draw_error_against_horizon,
-    draw_forecast_trajectories,
-    draw_states,
-)
-from motet.report.style import save_figure
+from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -197,85 +186,3 @@ def test_trajectories_of_any_number_have_a_colour_each(n: int) -> None:
 def test_trajectories_refuse_shapes_that_disagree(context: Any, truth: Any, prediction: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         draw_forecast_trajectories(np.ones(context), np.ones(truth), {"EIT": np.ones(prediction)})
-
-
-# States
-
-
-def points(axes: Axes) -> np.ndarray:
-    return np.asarray(cast(Any, axes.collections[0]).get_offsets())
-
-
-def test_dots_and_scores_are_those_of_the_known_states() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(0.8, 1.6, (5, 4))
-    predicted = truth + 0.1 * rng.normal(size=truth.shape)
-    truth[0, 0], predicted[1, 1] = np.nan, np.nan
-    known = np.isfinite(truth + predicted)
-    figure = draw_states({"EIT": predicted, "mean": np.full_like(truth, 1.2)}, truth, "mass")
-    np.testing.assert_array_equal(points(figure.axes[0]), np.stack([truth[known], predicted[known]], axis=1))
-    r_squared = r2_score(truth[known], predicted[known])
-    error = np.median(np.abs(truth - predicted)[known])
-    assert figure.axes[0].get_title("left") == f"EIT\nR² {r_squared:.3f}, median error {error:.3f}"
-    assert figure.axes[1].get_xlabel() == "true mass"
-
-
-def test_states_far_off_are_triangles_at_the_edge() -> None:
-    axes = draw_states({"fit": [1.0, 2.0, 50.0, -np.inf]}, [1.0, 2.0, 1.5, 1.2], "mass").axes[0]
-    inside, above, below = (np.asarray(c.get_offsets()).tolist() for c in cast(Any, axes.collections))
-    assert (inside, above, below) == ([[1.0, 1.0], [2.0, 2.0]], [[1.5, 2.5]], [[1.2, 0.5]])
-    assert axes.get_ylim() == (0.5, 2.5)
-
-
-def test_of_many_states_some_are_drawn_and_all_are_scored() -> None:
-    truth = np.linspace(0, 1, 10 * MOST_POINTS + 1)
-    predicted = truth.copy()
-    predicted[1::2] += 0.1
-    axes = draw_states({"EIT": predicted}, truth, "charge").axes[0]
-    assert len(points(axes)) <= MOST_POINTS
-    assert axes.get_title("left") == f"EIT\nR² {r2_score(truth, predicted):.3f}, median error 0.000"
-
-
-@pytest.mark.parametrize(
-    ("predicted", "truth", "said"),
-    [
-        ([1.0, 1.5], [1.0, 1.0], "R² undefined, median error 0.250"),
-        ([1.0], [1.0], "R² undefined, median error 0.000"),
-        ([np.nan, np.nan], [1.0, 2.0], "nothing predicted"),
-        ([3.0, 0.0], [1.0, 2.0], "R² −15.000, median error 2.000"),
-    ],
-)
-def test_scores_that_do_not_exist_are_said(predicted: list[float], truth: list[float], said: str) -> None:
-    assert draw_states({"EIT": predicted}, truth, "mass").axes[0].get_title("left") == f"EIT\n{said}"
-
-
-@pytest.mark.parametrize(
-    ("predictions", "truth", "message"),
-    [
-        ({}, [1.0], "0 methods"),
-        ({"EIT": [1.0]}, [np.nan], "0 true values of mass"),
-        ({"EIT": [1.0, 2.0]}, [1.0], "give the same"),
-    ],
-)
-def test_states_that_cannot_be_compared_are_refused(predictions: Any, truth: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        draw_states(predictions, truth, "mass")
-
-
-# All of them
-
-SMALL: dict[str, Callable[[], Figure]] = {
-    "error": lambda: draw_error_against_horizon([0.5, 1.0], {"EIT": [[0.1, 0.2]]}, divergence_seconds={"EIT": [0.7]}),
-    "energy": lambda: draw_energy_drift([0.5, 1.0], {"EIT": [[0.1, 0.2]]}),
-    "trajectories": lambda: draw_forecast_trajectories(*walks(1, 2), {"EIT": walks(1, 2)[1]}),
-    "states": lambda: draw_states({"EIT": [1.0, 1.2]}, [1.1, 1.3], "mass"),
-}
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_the_same_arrays_give_the_same_bytes_whatever_the_readers_settings(name: str, tmp_path: Path) -> None:
-    first = [path.read_bytes() for path in save_figure(SMALL[name](), tmp_path, name)]
-    theirs: Any = {"font.size": 20, "axes.grid": True, "lines.linewidth": 5, "svg.hashsalt": "x"}
-    with matplotlib.rc_context(theirs):
-        again = [path.read_bytes() for path in save_figure(SMALL[name](), tmp_path, name)]
-    assert first == again

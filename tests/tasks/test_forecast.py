@@ -12,7 +12,7 @@ import pytest
 from motet.cli import main
 from motet.data.readers import read_recording, write_recording
 from motet.data.recording import Recording
-from motet.data.trajectories import write_trajectories_csv
+from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
 from motet.forecaster import EITForecaster
 from motet.models.continuation import Forecasted

@@ -11,7 +11,7 @@ import torch
 from motet.data.motion import MotionSettings
 from motet.data.readers import write_recording
 from motet.data.recording import Recording
-from motet.data.trajectories import write_trajectories_csv
+from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
 from motet.interactions import EITInteractions
 from motet.models.eit import EITSettings

@@ -1,4 +1,4 @@
-"""Ways into a `Recording` from trajectories of your own, and back out into a table.
+"""Ways into a `Recording` from trajectories of your own; `motet.data.write_trajectories` leads back out.
 
 | form | content |
 |---|---|
@@ -26,12 +26,7 @@ stamps, unless trials share a time.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import gzip
-import io
-import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -39,23 +34,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.arrays import (
-    LEVELS,
     QUANTITIES,
     arrays_of_xarray,
     check_keys,
-    checked_target,
     load_netcdf,
     load_npz,
     recording_of_arrays,
     recording_of_grid,
-    same_system,
     whole_labels,
 )
 from motet.data.recording import Recording
 from motet.data.sampling import Clock, Samples, on_grid
-from motet.data.tables import TABLE_ENDINGS, Table, ending_of, read_table, separator_of
+from motet.data.tables import TABLE_ENDINGS, Table, ending_of, read_table
 from motet.errors import InputError, did_you_mean
-from motet.files import atomic_path
 
 if TYPE_CHECKING:
     import xarray
@@ -63,7 +54,7 @@ if TYPE_CHECKING:
 AbsentPairs = Literal["unknown", "no edge"]
 
 TRAJECTORY_ENDINGS = (*TABLE_ENDINGS, ".nc", ".npz")
-_COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
+COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
 _PAIR_COLUMNS = ("individual_a", "individual_b", "interacts", "coupling")
 
 
@@ -113,7 +104,7 @@ def read_trajectories(
     if absent_pairs not in get_args(AbsentPairs):
         raise did_you_mean(str(absent_pairs), get_args(AbsentPairs), what="value of absent_pairs")
     if ending.lower() in TABLE_ENDINGS:
-        check_keys(columns, (*_COLUMNS, *_PAIR_COLUMNS))
+        check_keys(columns, (*COLUMNS, *_PAIR_COLUMNS))
         samples, targets = _read_samples(path, columns, features)
         unlisted = np.nan if absent_pairs == "unknown" else 0.0
         targets |= _read_pairs(path, samples, columns, is_directed=pairs_are_directed, unlisted=unlisted)
@@ -181,92 +172,21 @@ def from_xarray(
     return recording_of_arrays(arrays, clock, source=called, name=called, subject=subject)
 
 
-def write_trajectories_csv(
-    recording: Recording,
-    path: Path | str,
-    *,
-    features: Sequence[str] | None = None,
-    leave_out: Collection[str] = (),
-) -> Path:
-    """Write a recording as a table that `read_trajectories` reads back, and one of pairs where `system` does not do.
-
-    One row per trial, individual and time bin; cells of what was not observed are empty. The name and the subject are
-    not in the table. Pairs whose two orders differ are all listed: read them with `pairs_are_directed`.
-
-    Args:
-        recording: its targets may be system, mass, charge, frequency, interacts and coupling.
-        path: its name ends in one of `TABLE_ENDINGS`.
-        features: names of the columns of features; by default feature_0, feature_1, …
-        leave_out: targets not to write.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: if a table cannot hold something, or an older table of pairs would be read with it.
-
-    Example:
-        >>> import tempfile
-        >>> recording = Recording.from_trials(np.ones((2, 3, 4)), bin_seconds=0.5)
-        >>> path = write_trajectories_csv(recording, Path(tempfile.mkdtemp()) / "all.csv", features=["x"])
-        >>> path.read_text().splitlines()[:2]
-        ['trial,individual,time,x', '0,array/0,0.0,1.0']
-    """
-    path = Path(path)
-    ending = ending_of(path, TABLE_ENDINGS)
-    where = f"recording {recording.name!r} cannot be written to {path}"
-    names = [f"feature_{place}" for place in range(recording.n_features)] if features is None else list(features)
-    for key in leave_out:
-        recording.target(key)
-    _check_writable(recording, where, names, leave_out)
-    targets = {
-        key: checked_target(key, target, recording.n_trials, recording.n_individuals, source=where)
-        for key, target in recording.targets.items()
-        if key not in leave_out
-    }
-    own = {key: target for key, target in targets.items() if LEVELS[key] == "individual"}
-    pairs = {key: target for key, target in targets.items() if LEVELS[key] == "pair"}
-    if (
-        "system" in own
-        and set(pairs) == {"interacts"}
-        and np.array_equal(pairs["interacts"], same_system(own["system"]))
-    ):
-        pairs = {}
-    pairs_path = path.with_name(f"{path.name.removesuffix(ending)}.pairs{ending.lower()}")
-    if (old := _pairs_beside(path)) is not None and (not pairs or old != pairs_path):
-        raise InputError(f"{old} would be read as the pairs of {path}; remove it, or choose another name.")
-    tables = {path: (("trial", "individual", "time", *names, *own), _sample_rows(recording, own))}
-    if pairs:
-        tables[pairs_path] = (("trial", "individual_a", "individual_b", *pairs), _pair_rows(recording, pairs))
-    with contextlib.ExitStack() as both:  # neither file changes before both are written
-        for place, (header, rows) in tables.items():
-            text = io.StringIO()
-            writer = csv.writer(text, delimiter=separator_of(path), lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-            content = text.getvalue().encode()
-            is_zipped = ending.lower().endswith(".gz")
-            both.enter_context(atomic_path(place)).write_bytes(
-                gzip.compress(content, mtime=0) if is_zipped else content
-            )
-    return path
-
-
 def _read_samples(
     path: Path, columns: Mapping[str, str], features: Sequence[str] | None
 ) -> tuple[Samples, dict[str, NDArray[Any]]]:
     """The samples of a table, and the targets (trial, individual) in it."""
-    own = {key: theirs for key, theirs in columns.items() if key in _COLUMNS}
+    own = {key: theirs for key, theirs in columns.items() if key in COLUMNS}
     table = read_table(path, labels={"trial", "individual", "system"} - set(features or ()), columns=own)
     table.require("individual", "time")
     if features is None:
         known = {name for name, column in table.numbers.items() if not np.isnan(column).all()}
-        names = [name for name in table.names if name in known and name not in _COLUMNS]
+        names = [name for name in table.names if name in known and name not in COLUMNS]
     else:
         names = list(features)
     for name in names:
-        if name not in table.names or name in _COLUMNS[:3]:
-            raise did_you_mean(name, set(table.names) - set(_COLUMNS[:3]), what=f"feature of {path}")
+        if name not in table.names or name in COLUMNS[:3]:
+            raise did_you_mean(name, set(table.names) - set(COLUMNS[:3]), what=f"feature of {path}")
     if not names or len(set(names)) < len(names) or not table.n_rows:
         raise InputError(
             f"{path} has {table.n_rows} rows, with features {names}; give at least one row and one column of numbers "
@@ -310,7 +230,7 @@ def _per_individual(table: Table, name: str, samples: Samples) -> NDArray[np.flo
     return said
 
 
-def _pairs_beside(path: Path) -> Path | None:
+def pairs_beside(path: Path) -> Path | None:
     """The table of pairs that belongs to a table of trajectories, if there is one."""
     stem = path.name.removesuffix(ending_of(path, TABLE_ENDINGS))
     found = [there for ending in TABLE_ENDINGS if (there := path.with_name(f"{stem}.pairs{ending}")).is_file()]
@@ -324,7 +244,7 @@ def _read_pairs(
 ) -> dict[str, NDArray[Any]]:
     """The targets (trial, individual, individual) of the table of pairs beside a table; none if there is no such."""
     own = {key: theirs for key, theirs in columns.items() if key in ("trial", *_PAIR_COLUMNS)}
-    pairs_path = _pairs_beside(path)
+    pairs_path = pairs_beside(path)
     if pairs_path is None:
         if is_directed or unlisted == 0 or set(own) - {"trial"}:
             raise InputError(
@@ -395,75 +315,3 @@ def _listed_pairs(
     if is_directed:
         return trial, a, b, row
     return np.tile(trial, 2), np.concatenate([a, b]), np.concatenate([b, a]), np.tile(row, 2)
-
-
-def _check_writable(recording: Recording, where: str, names: Sequence[str], leave_out: Collection[str]) -> None:
-    """Refuse what a table of trajectories cannot hold, so that what is written can be read."""
-    for key in recording.targets.keys() - set(leave_out):
-        if LEVELS.get(key) != recording.target_levels[key]:
-            raise InputError(
-                f"{where}: a table holds no target {key!r} per {recording.target_levels[key]}; say "
-                f"leave_out=[{key!r}], or save .npz by write_recording."
-            )
-    if len(set(names)) != recording.n_features or set(names) & {*_COLUMNS, ""}:
-        raise InputError(f"{where}: features are called {list(names)}; give {recording.n_features} names of their own.")
-    for text in (*recording.individual_ids, *names):
-        if not text or not text.isprintable() or text != text.strip():
-            raise InputError(f"{where}: the name {text!r} is empty, unprintable or has a blank at an end; rename it.")
-    assert recording.trial_ids is not None
-    if len(set(recording.trial_ids.tolist())) < recording.n_trials:
-        raise InputError(f"{where}: several trials share an id, as windows do; give each its own trial_ids.")
-    if not recording.observed.any():
-        raise InputError(f"{where}: nothing in it is observed, and a table without a number cannot be read.")
-    if np.spacing(np.abs(_stamps(recording)).max()) > 1e-6 * recording.bin_seconds:
-        raise InputError(f"{where}: its stamps are too large for its bins; give smaller trial_start_seconds.")
-
-
-def _stamps(recording: Recording) -> NDArray[np.float64]:
-    """(trial, time): seconds of every bin."""
-    assert recording.trial_start_seconds is not None
-    return recording.trial_start_seconds[:, None] + np.arange(recording.n_bins) * recording.bin_seconds
-
-
-def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> Iterable[Iterable[str]]:
-    """A row of text for every trial, individual and bin."""
-    assert recording.trial_ids is not None
-    stamps = _stamps(recording)
-    values = recording.values[recording.observed].T
-    span = np.ptp(values, axis=1)
-    is_narrow = ((span > 0) & (span < 1e-4 * np.abs(values).max(axis=1))).any()
-    digits = np.float64 if is_narrow else np.float32  # 0.1 is 0.10000000149 where short digits would blur what differs
-    for trial, label in enumerate(recording.trial_ids.astype(str).tolist()):
-        seen = recording.observed[trial][..., None]
-        text = recording.values[trial].astype(digits).astype(str)
-        cells = np.where(seen, text, "").swapaxes(1, 2).tolist()  # (individual, feature, time)
-        said = [_cells(target[trial]) for target in targets.values()]
-        times = stamps[trial].astype(str).tolist()
-        for place, individual in enumerate(recording.individual_ids):
-            constant = (itertools.repeat(column[place]) for column in said)
-            yield from zip(itertools.repeat(label), itertools.repeat(individual), times, *cells[place], *constant)
-
-
-def _pair_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> Iterable[Iterable[str]]:
-    """A row of text for every known pair: once if its orders are alike in all trials, else in both orders."""
-    assert recording.trial_ids is not None
-    known = np.zeros(next(iter(targets.values())).shape, dtype=bool)
-    is_symmetric = True
-    for target in targets.values():
-        other = target.swapaxes(1, 2)
-        known |= _is_known(target)
-        is_symmetric &= bool(((target == other) | ~_is_known(target) & ~_is_known(other)).all())
-    known &= ~np.eye(recording.n_individuals, dtype=bool)
-    trial, a, b = np.nonzero(np.triu(known) if is_symmetric else known)
-    ids = np.array(recording.individual_ids, dtype=object)
-    columns = (_cells(target[trial, a, b]) for target in targets.values())
-    return zip(recording.trial_ids[trial].astype(str).tolist(), ids[a].tolist(), ids[b].tolist(), *columns, strict=True)
-
-
-def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
-    return ~np.isnan(target) if target.dtype.kind == "f" else target >= 0
-
-
-def _cells(target: NDArray[Any]) -> list[str]:
-    """Text of a target, empty where unknown."""
-    return np.where(_is_known(target), target.astype(str), "").tolist()

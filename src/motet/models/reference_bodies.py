@@ -21,7 +21,8 @@ from torch import Tensor
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.metrics import partition_accuracy
-from motet.models.reference import EITReference, train_reference
+from motet.models.reference import EITReference
+from motet.models.reference_training import train_reference
 
 PUBLISHED_LEARNING_RATE, BATCH_TRIALS, DROPOUT = 1e-4, 64, 0.5
 PUBLISHED_SIZES = {4: (16, 1), 6: (24, 2)}  # bodies → width, depth

@@ -1,9 +1,8 @@
-"""Dynamics that were recovered: states read from the embeddings, and trajectories forecast, beside the truth."""
+"""Forecasts beside the truth: errors and energy against the horizon, and paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +12,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from motet.errors import InputError, did_you_mean
-from motet.report.interactions import frame_plane, group_colours, line_styles, share, spread_from_best
-from motet.report.style import GREY, INK, ONE_COLUMN_INCHES, Floats, in_our_style, titled
+from motet.report.panels import frame_plane, share, spread_from_best
+from motet.report.style import INK, ONE_COLUMN_INCHES, Floats, group_colours, in_our_style, line_styles, titled
 
-MOST_POINTS = 2000  # of a cloud: more are not seen and make a slow file
 RAN_AWAY = 1e15  # an error beyond this is on no axis
 # Width and opacity of a path, in the order in which they are drawn.
 _PATHS = {"context": (0.8, 0.35), "what came next": (3.2, 0.3), "forecast": (1.1, 1.0)}
@@ -225,62 +223,3 @@ def _last_distance(forecast: Floats, true: Floats) -> Floats:
     at_last = np.take_along_axis(distance, last[..., None], axis=2)[..., 0]
     is_known = np.asarray(known.any(axis=2))
     return share(np.where(is_known, at_last, 0), is_known)
-
-
-@in_our_style
-def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity: str, *, title: str = "") -> Figure:
-    r"""Draw predicted against true states, such as masses, one panel per method, with R² and median absolute error.
-
-    What lies farther from the truth's range than half its width is a triangle at the edge. Of many
-    points some are drawn; the scores are those of all.
-
-    Args:
-        predictions: method → (…), NaN where not predicted.
-        truth: (…), NaN where unknown.
-        quantity: what it is, with its unit.
-        title: what is shown.
-
-    Raises:
-        InputError: if there is no method or no truth, or shapes disagree.
-
-    Example:
-        >>> figure = draw_states({"EIT": [1.0, 1.5, 2.0]}, [1.0, 1.4, 2.1], "mass")
-        >>> figure.axes[0].get_title("left")
-        'EIT\nR² 0.968, median error 0.100'
-    """
-    true = np.asarray(truth, dtype=np.float64)
-    known = true[np.isfinite(true)]
-    if not known.size or not predictions:
-        raise InputError(f"there are {known.size} true values of {quantity} and {len(predictions)} methods; give one.")
-    low, high = known.min(), known.max()
-    reach = (high - low) / 2 or 0.5 * abs(low) or 0.5
-    figure = Figure(figsize=(0.5 + 2.1 * len(predictions), 2.7))
-    panels = figure.subplots(1, len(predictions), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, (name, values), style in zip(panels, predictions.items(), line_styles(len(predictions)), strict=True):
-        predicted = np.asarray(values, dtype=np.float64)
-        if predicted.shape != true.shape:
-            raise InputError(f"{name!r} has shape {predicted.shape} and truth {true.shape}; give the same.")
-        pairs = np.stack([true, predicted])[:, np.isfinite(true) & ~np.isnan(predicted)]
-        axes.axline((low, low), slope=1, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-        axes.set_title(f"{name}\n{_state_scores(pairs)}")
-        x, y = pairs[:, :: -(-pairs.shape[1] // MOST_POINTS) or 1]
-        size = float(np.clip(2000 / max(len(x), 1), 3, 14))
-        look: dict[str, Any] = {"s": size, "color": style["color"], "alpha": 0.4, "linewidths": 0, "clip_on": False}
-        is_above, is_below = y > high + reach, y < low - reach
-        for marker, is_here in (("o", ~is_above & ~is_below), ("^", is_above), ("v", is_below)):
-            if is_here.any():
-                axes.scatter(x[is_here], np.clip(y[is_here], low - reach, high + reach), marker=marker, **look)
-        axes.set(xlabel=f"true {quantity}", ylim=(low - reach, high + reach))
-    panels[0].set_ylabel(f"predicted {quantity}")
-    panels[0].set_xlim(low - reach / 10, high + reach / 10)
-    return titled(figure, title)
-
-
-def _state_scores(pairs: Floats) -> str:
-    """R² and median absolute error of (true and predicted, item)."""
-    if not pairs.shape[1]:
-        return "nothing predicted"
-    error = pairs[1] - pairs[0]
-    deviation = ((pairs[0] - pairs[0].mean()) ** 2).sum()
-    r_squared = f"{1 - (error**2).sum() / deviation:z.3f}" if deviation > 0 else "undefined"
-    return f"R² {r_squared}, median error {np.median(np.abs(error)):.3f}".replace("-", "−")

@@ -6,12 +6,14 @@ No pyplot, no window, no lasting global state.
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.style
 import numpy as np
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -20,12 +22,16 @@ from motet.errors import InputError
 from motet.files import atomic_path
 
 Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 ONE_COLUMN_INCHES, TWO_COLUMNS_INCHES = 3.5, 7.2  # of a journal's page
 INK, GREY, PALE, ACCENT, BEST = "#333333", "#8A8A8A", "#EEEEEE", "#0B6FA4", "#CC3311"
 # Paul Tol's "muted" colours, which colour-blind readers can tell apart, without the sand that is too pale
 # for a line on white. They run around the hues: neighbouring reach directions get neighbouring colours.
 CLASS_COLOURS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#CC6677", "#882255", "#AA4499")
+MARKERS = "os^DvPX*"  # of methods or groups, in turn
+MOST_POINTS = 2000  # of a curve or a cloud: more are not seen and make a slow file
 
 _STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
@@ -63,7 +69,39 @@ def class_colours(n_classes: int) -> NDArray[Any]:
     if n_classes > len(CLASS_COLOURS):
         return matplotlib.colormaps["viridis"](np.linspace(0, 0.95, n_classes))
     spread = np.arange(n_classes) * len(CLASS_COLOURS) // max(n_classes, 1)
-    return matplotlib.colors.to_rgba_array([CLASS_COLOURS[position] for position in spread])
+    return to_rgba_array([CLASS_COLOURS[position] for position in spread])
+
+
+def group_colours(group: Integers) -> Floats:
+    """(…, 4) colour of each label; grey where unknown, below 0, and ink where none is known.
+
+    Example:
+        >>> group_colours(np.array([[0, 0, 1], [2, -1, 1]])).shape
+        (2, 3, 4)
+    """
+    classes, codes = np.unique(np.maximum(group, -1), return_inverse=True)
+    if classes[-1] < 0:
+        return to_rgba_array([INK])[codes.reshape(group.shape)]
+    is_unknown = classes[0] < 0
+    palette = np.concatenate([to_rgba_array([GREY])[: int(is_unknown)], class_colours(len(classes) - int(is_unknown))])
+    return palette[codes.reshape(group.shape)]
+
+
+def line_styles(n_lines: int) -> list[dict[str, Any]]:
+    """Keywords of `Axes.plot` for each of several methods, of which the first matters most.
+
+    Neighbours differ in colour and in dashes; a method's style does not depend on how many follow.
+
+    Example:
+        >>> line_styles(1)
+        [{'color': '#0B6FA4', 'linestyle': '-', 'linewidth': 1.8}]
+    """
+    colours = (ACCENT, *(CLASS_COLOURS[i] for i in (5, 3, 4, 6, 2, 7, 0, 1)))
+    dashes: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+    return [
+        {"color": colours[i % len(colours)], "linestyle": dashes[i % len(dashes)], "linewidth": 1.3 if i else 1.8}
+        for i in range(n_lines)
+    ]
 
 
 def titled(figure: Figure, title: str, summary: str = "") -> Figure:
@@ -78,6 +116,16 @@ def titled(figure: Figure, title: str, summary: str = "") -> Figure:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
+
+
+def wrapped(text: str, figure: Figure) -> str:
+    r"""A text, such as a summary, broken into lines of the figure's width.
+
+    Example:
+        >>> wrapped("accuracy 0.9", Figure(figsize=(0.7, 1)))
+        'accuracy\n0.9'
+    """
+    return textwrap.fill(text, int(13 * figure.get_figwidth()))
 
 
 def class_legend(figure: Figure | SubFigure, classes: NDArray[Any], *, title: str) -> None:

@@ -37,12 +37,12 @@ PART_NUMBERS = 1 << 15  # pairs that are simulated at once: they should stay in 
 
 
 @dataclasses.dataclass(frozen=True)
-class SpringsSettings:
-    """Particles in a box, half of the pairs joined by springs; one recording per number of particles.
+class ParticlesSettings:
+    """Particles in a box, whatever their forces; one recording per number of particles.
 
     Attributes:
-        n_particles: one recording for each number, named "springs/5".
-        n_trials: per recording; each has another graph.
+        n_particles: one recording for each number, named by the system and the number, such as "springs/5".
+        n_trials: per recording; each has another graph, or other charges.
         n_bins: of 0.1 s, the first after 0.1 s.
         noise: standard deviation of what is added to positions and velocities.
         seed: same settings, same recordings; with another noise, the same particles.
@@ -68,20 +68,18 @@ class SpringsSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChargedSettings(SpringsSettings):
+class SpringsSettings(ParticlesSettings):
+    """Particles in a box, half of the pairs joined by springs; one recording per number of particles.
+
+    All settings are those of `ParticlesSettings`.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class ChargedSettings(ParticlesSettings):
     """Particles in a box that attract or repel by their charge; one recording per number of particles.
 
-    Attributes:
-        n_particles: one recording for each number, named "charged/5".
-        n_trials: per recording; each has other charges.
-        n_bins: of 0.1 s, the first after 0.1 s.
-        noise: standard deviation of what is added to positions and velocities.
-        seed: same settings, same recordings; with another noise, the same particles.
-        engine: numpy, or numba (compiled; pip install 'motet[fast]'), which gives the same bits; auto takes numba
-            where it is installed.
-
-    Raises:
-        InputError: if a setting is of the wrong type or out of range.
+    All settings are those of `ParticlesSettings`.
     """
 
 
@@ -203,7 +201,7 @@ def _reflected(x: Array, v: Array) -> tuple[Array, Array]:
 
 
 def _record(
-    kind: str, n: int, targets: dict[str, NDArray[Any]], settings: SpringsSettings, rng: np.random.Generator
+    kind: str, n: int, targets: dict[str, NDArray[Any]], settings: ParticlesSettings, rng: np.random.Generator
 ) -> Recording:
     are_charged = kind == "charged"
 

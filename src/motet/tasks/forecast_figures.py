@@ -15,8 +15,9 @@ from motet.data.recording import Recording
 from motet.models.continuation import Forecasted, places_of
 from motet.models.geometry import Geometry
 from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
-from motet.report.interactions import draw_roc_and_precision_recall, frame_plane, group_colours
-from motet.report.style import INK, in_our_style, save_figure, titled
+from motet.report.pair_scores import draw_roc_and_precision_recall
+from motet.report.panels import frame_plane
+from motet.report.style import INK, group_colours, in_our_style, save_figure, titled
 from motet.tasks.forecast_scores import Scored
 from motet.tasks.interactions import file_name
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from motet.data.recording import Recording
-from motet.data.trajectories import write_trajectories_csv
+from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
 from motet.files import write_text
 from motet.forecaster import last_bins

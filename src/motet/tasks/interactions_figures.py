@@ -13,14 +13,9 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.interactions import EITInteractions
-from motet.report.forecasts import draw_states
-from motet.report.interactions import (
-    draw_calibration,
-    draw_embeddings,
-    draw_graphs,
-    draw_roc_and_precision_recall,
-    draw_size_curve,
-)
+from motet.report.graphs import draw_graphs
+from motet.report.individuals import draw_embeddings, draw_states
+from motet.report.pair_scores import draw_calibration, draw_roc_and_precision_recall, draw_size_curve
 from motet.report.scores import learning_curve
 from motet.report.style import save_figure
 from motet.tasks.interactions_scores import Truth, edge_log_odds, edge_probability, truth_of

@@ -285,9 +285,8 @@ class Regress(_Supervised):
         return float(1 - residual / (target - target.mean(dim=0)).square().sum().clamp(min=1e-12))
 
     def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        target = batch.targets[self.target.name].reshape(
-            *batch.targets[self.target.name].shape[: 2 - (self.target.level == "trial")], -1
-        )
+        given = batch.targets[self.target.name]
+        target = given.reshape(*given.shape[: 2 - (self.target.level == "trial")], -1)
         known = target.isfinite().all(dim=-1)
         return target, known & _is_observed(batch, self.target.level)
 
@@ -358,12 +357,8 @@ def make_objective(
     targets: Sequence[Target], *, width: int, ids: tuple[str, ...], settings: ObjectiveSettings
 ) -> Joint:
     """The objective of some targets, the one of interest first."""
-    return Joint(
-        [
-            (Classify if target.classes else Regress)(target, width=width, ids=ids, settings=settings)
-            for target in targets
-        ]
-    )
+    shared: dict[str, Any] = {"width": width, "ids": ids, "settings": settings}
+    return Joint([(Classify if target.classes else Regress)(target, **shared) for target in targets])
 
 
 def known_rows(recording: Recording, target: str) -> NDArray[np.bool_]:

@@ -1,0 +1,165 @@
+"""The way out of a `Recording` into a table of trajectories, laid out as `motet.data.trajectories` says."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.arrays import LEVELS, checked_target, same_system
+from motet.data.recording import Recording
+from motet.data.tables import TABLE_ENDINGS, ending_of, separator_of
+from motet.data.trajectories import COLUMNS, pairs_beside
+from motet.errors import InputError
+from motet.files import atomic_path
+
+
+def write_trajectories_csv(
+    recording: Recording,
+    path: Path | str,
+    *,
+    features: Sequence[str] | None = None,
+    leave_out: Collection[str] = (),
+) -> Path:
+    """Write a recording as a table that `read_trajectories` reads back, and one of pairs where `system` does not do.
+
+    One row per trial, individual and time bin; cells of what was not observed are empty. The name and the subject are
+    not in the table. Pairs whose two orders differ are all listed: read them with `pairs_are_directed`.
+
+    Args:
+        recording: its targets may be system, mass, charge, frequency, interacts and coupling.
+        path: its name ends in one of `TABLE_ENDINGS`.
+        features: names of the columns of features; by default feature_0, feature_1, …
+        leave_out: targets not to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: if a table cannot hold something, or an older table of pairs would be read with it.
+
+    Example:
+        >>> import tempfile
+        >>> recording = Recording.from_trials(np.ones((2, 3, 4)), bin_seconds=0.5)
+        >>> path = write_trajectories_csv(recording, Path(tempfile.mkdtemp()) / "all.csv", features=["x"])
+        >>> path.read_text().splitlines()[:2]
+        ['trial,individual,time,x', '0,array/0,0.0,1.0']
+    """
+    path = Path(path)
+    ending = ending_of(path, TABLE_ENDINGS)
+    where = f"recording {recording.name!r} cannot be written to {path}"
+    names = [f"feature_{place}" for place in range(recording.n_features)] if features is None else list(features)
+    for key in leave_out:
+        recording.target(key)
+    _check_writable(recording, where, names, leave_out)
+    targets = {
+        key: checked_target(key, target, recording.n_trials, recording.n_individuals, source=where)
+        for key, target in recording.targets.items()
+        if key not in leave_out
+    }
+    own = {key: target for key, target in targets.items() if LEVELS[key] == "individual"}
+    pairs = {key: target for key, target in targets.items() if LEVELS[key] == "pair"}
+    if (
+        "system" in own
+        and set(pairs) == {"interacts"}
+        and np.array_equal(pairs["interacts"], same_system(own["system"]))
+    ):
+        pairs = {}
+    pairs_path = path.with_name(f"{path.name.removesuffix(ending)}.pairs{ending.lower()}")
+    if (old := pairs_beside(path)) is not None and (not pairs or old != pairs_path):
+        raise InputError(f"{old} would be read as the pairs of {path}; remove it, or choose another name.")
+    tables = {path: (("trial", "individual", "time", *names, *own), _sample_rows(recording, own))}
+    if pairs:
+        tables[pairs_path] = (("trial", "individual_a", "individual_b", *pairs), _pair_rows(recording, pairs))
+    with contextlib.ExitStack() as both:  # neither file changes before both are written
+        for place, (header, rows) in tables.items():
+            text = io.StringIO()
+            writer = csv.writer(text, delimiter=separator_of(path), lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+            content = text.getvalue().encode()
+            is_zipped = ending.lower().endswith(".gz")
+            both.enter_context(atomic_path(place)).write_bytes(
+                gzip.compress(content, mtime=0) if is_zipped else content
+            )
+    return path
+
+
+def _check_writable(recording: Recording, where: str, names: Sequence[str], leave_out: Collection[str]) -> None:
+    """Refuse what a table of trajectories cannot hold, so that what is written can be read."""
+    for key in recording.targets.keys() - set(leave_out):
+        if LEVELS.get(key) != recording.target_levels[key]:
+            raise InputError(
+                f"{where}: a table holds no target {key!r} per {recording.target_levels[key]}; say "
+                f"leave_out=[{key!r}], or save .npz by write_recording."
+            )
+    if len(set(names)) != recording.n_features or set(names) & {*COLUMNS, ""}:
+        raise InputError(f"{where}: features are called {list(names)}; give {recording.n_features} names of their own.")
+    for text in (*recording.individual_ids, *names):
+        if not text or not text.isprintable() or text != text.strip():
+            raise InputError(f"{where}: the name {text!r} is empty, unprintable or has a blank at an end; rename it.")
+    assert recording.trial_ids is not None
+    if len(set(recording.trial_ids.tolist())) < recording.n_trials:
+        raise InputError(f"{where}: several trials share an id, as windows do; give each its own trial_ids.")
+    if not recording.observed.any():
+        raise InputError(f"{where}: nothing in it is observed, and a table without a number cannot be read.")
+    if np.spacing(np.abs(_stamps(recording)).max()) > 1e-6 * recording.bin_seconds:
+        raise InputError(f"{where}: its stamps are too large for its bins; give smaller trial_start_seconds.")
+
+
+def _stamps(recording: Recording) -> NDArray[np.float64]:
+    """(trial, time): seconds of every bin."""
+    assert recording.trial_start_seconds is not None
+    return recording.trial_start_seconds[:, None] + np.arange(recording.n_bins) * recording.bin_seconds
+
+
+def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> Iterable[Iterable[str]]:
+    """A row of text for every trial, individual and bin."""
+    assert recording.trial_ids is not None
+    stamps = _stamps(recording)
+    values = recording.values[recording.observed].T
+    span = np.ptp(values, axis=1)
+    is_narrow = ((span > 0) & (span < 1e-4 * np.abs(values).max(axis=1))).any()
+    digits = np.float64 if is_narrow else np.float32  # 0.1 is 0.10000000149 where short digits would blur what differs
+    for trial, label in enumerate(recording.trial_ids.astype(str).tolist()):
+        seen = recording.observed[trial][..., None]
+        text = recording.values[trial].astype(digits).astype(str)
+        cells = np.where(seen, text, "").swapaxes(1, 2).tolist()  # (individual, feature, time)
+        said = [_cells(target[trial]) for target in targets.values()]
+        times = stamps[trial].astype(str).tolist()
+        for place, individual in enumerate(recording.individual_ids):
+            constant = (itertools.repeat(column[place]) for column in said)
+            yield from zip(itertools.repeat(label), itertools.repeat(individual), times, *cells[place], *constant)
+
+
+def _pair_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> Iterable[Iterable[str]]:
+    """A row of text for every known pair: once if its orders are alike in all trials, else in both orders."""
+    assert recording.trial_ids is not None
+    known = np.zeros(next(iter(targets.values())).shape, dtype=bool)
+    is_symmetric = True
+    for target in targets.values():
+        other = target.swapaxes(1, 2)
+        known |= _is_known(target)
+        is_symmetric &= bool(((target == other) | ~_is_known(target) & ~_is_known(other)).all())
+    known &= ~np.eye(recording.n_individuals, dtype=bool)
+    trial, a, b = np.nonzero(np.triu(known) if is_symmetric else known)
+    ids = np.array(recording.individual_ids, dtype=object)
+    columns = (_cells(target[trial, a, b]) for target in targets.values())
+    return zip(recording.trial_ids[trial].astype(str).tolist(), ids[a].tolist(), ids[b].tolist(), *columns, strict=True)
+
+
+def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
+    return ~np.isnan(target) if target.dtype.kind == "f" else target >= 0
+
+
+def _cells(target: NDArray[Any]) -> list[str]:
+    """Text of a target, empty where unknown."""
+    return np.where(_is_known(target), target.astype(str), "").tolist()

@@ -1,0 +1,194 @@
+"""Who interacts with whom: recovered graphs beside the true ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
+
+from motet.errors import InputError
+from motet.report.panels import checked_labels, checked_presence, frame_plane, share, spread_from_best
+from motet.report.style import (
+    ACCENT,
+    GREY,
+    INK,
+    ONE_COLUMN_INCHES,
+    TWO_COLUMNS_INCHES,
+    Bools,
+    Floats,
+    Integers,
+    group_colours,
+    in_our_style,
+    titled,
+    wrapped,
+)
+
+FALSE = "#EE7733"  # Paul Tol's "vibrant" orange: those who see no red take the house's red for ink
+# What became of a pair → colour and dashes of its line.
+_EDGES: dict[str, tuple[str, Any]] = {
+    "found": (INK, "-"),
+    "missed": (ACCENT, (0, (2, 1.5))),
+    "false": (FALSE, "-"),
+    "recovered, truth unknown": (GREY, "-"),
+}
+
+
+@in_our_style
+def draw_graphs(
+    probability: ArrayLike,
+    *,
+    truth: ArrayLike | None = None,
+    positions: ArrayLike | None = None,
+    system: ArrayLike | None = None,
+    observed: ArrayLike | None = None,
+    threshold: float = 0.5,
+    n_trials: int = 6,
+    title: str = "",
+) -> Figure:
+    r"""Draw the recovered graphs of some trials: edges found, missed and false, the stronger the more probable.
+
+    With a truth, the trials run evenly from the most to the least accurate one. Where the two directions
+    of a pair differ, lines are arrows: [i, j] is what j does to i.
+
+    Args:
+        probability: (trial, individual, individual) that the pair interacts; NaN where not told.
+        truth: likewise, int: 0 for no edge, 1 or more for an edge, -1 where unknown.
+        positions: (trial, individual, time, 2), NaN where unknown: an individual is a dot at the end of its
+            path. Without, they stand on a circle.
+        system: (trial, individual) int, the true group, which colours the dots; -1 where unknown.
+        observed: (trial, individual) bool, which individuals there are; by default all.
+        threshold: the probability from which a pair counts as an edge.
+        n_trials: how many to draw.
+        title: what is shown, above the mean accuracy over all trials, and that of "no edge" for every pair.
+
+    Raises:
+        InputError: if shapes disagree, or `truth` or `system` is not of integers.
+
+    Example:
+        >>> figure = draw_graphs([[[0, 0.9], [0.9, 0]]], truth=[[[-1, 1], [1, -1]]])
+        >>> figure.axes[0].get_title("left")
+        'trial 0: accuracy 1.000\n1 of 1 edges found, 0 false'
+    """
+    likely = np.asarray(probability, dtype=np.float64)
+    if likely.ndim != 3 or likely.shape[1] != likely.shape[2] or not likely.size:
+        raise InputError(f"probability has shape {likely.shape}; give (trial, individual, individual).")
+    if not (0 <= np.nanmin(likely, initial=0) <= np.nanmax(likely, initial=0) <= 1):
+        raise InputError(f"probabilities go from {np.nanmin(likely):g} to {np.nanmax(likely):g}; give 0 to 1.")
+    true = checked_labels(truth, likely.shape, what="truth")
+    group = checked_labels(system, likely.shape[:2], what="system")
+    present = checked_presence(observed, likely.shape[:2])
+    paths = None if positions is None else np.asarray(positions, dtype=np.float64)
+    if paths is not None and (paths.ndim != 4 or (*paths.shape[:2], paths.shape[3]) != (*present.shape, 2)):
+        raise InputError(f"positions have shape {paths.shape}; give {present.shape} (trial, individual), time and 2.")
+    told = present[:, :, None] & present[:, None] & np.isfinite(likely) & ~np.eye(likely.shape[1], dtype=np.bool_)
+    recovered, known = told & (likely >= threshold), told & (true >= 0)
+    fates = (recovered & (true > 0), told & ~recovered & (true > 0), recovered & (true == 0), recovered & (true < 0))
+    edges = dict(zip(_EDGES, fates, strict=True))
+    both_ways = (np.where(told, likely, 0), np.where(told, true, -1))
+    is_directed = not all(np.allclose(pairs, pairs.swapaxes(1, 2)) for pairs in both_ways)
+    accuracy, no_edge = share(known & (recovered == (true > 0)), known), share(known & (true == 0), known)
+    shown = spread_from_best(-accuracy, n_trials)
+
+    figure, panels = _panels(len(shown), height=2.75)
+    for axes, trial in zip(panels, shown, strict=True):
+        colours = group_colours(group)[trial]
+        at = _draw_individuals(axes, present[trial], colours, group[trial], None if paths is None else paths[trial])
+        lines = {
+            name: pairs[trial] & (is_directed | np.tri(len(at), dtype=np.bool_).T) for name, pairs in edges.items()
+        }
+        for name, is_drawn in lines.items():
+            _draw_edges(axes, at, is_drawn, likely[trial], name=name, is_directed=is_directed)
+        axes.set_title(_graph_title(int(trial), lines, float(accuracy[trial])), fontsize=7.5)
+    shown_names = [
+        name for name in _EDGES if edges[name].any() or (name in ("found", "missed", "false") and known.any())
+    ]
+    _edge_legend(figure, shown_names, is_directed=is_directed)
+    if not known.any():
+        return titled(figure, title, f"{len(shown)} of {len(likely)} trials")
+    summary = (
+        f"mean accuracy of {len(likely)} trials {np.nanmean(accuracy):.3f}, of no edge at all {np.nanmean(no_edge):.3f}"
+    )
+    summary += "; shown from best to worst" if len(shown) > 1 else ""
+    return titled(figure, title, wrapped(summary, figure))
+
+
+def _edge_legend(figure: Figure, names: list[str], *, is_directed: bool) -> None:
+    if names:
+        handles = [Line2D([], [], linewidth=1.6, color=_EDGES[name][0], linestyle=_EDGES[name][1]) for name in names]
+        note = "edges; the fainter, the less probable" + ("; arrows point to who is acted on" if is_directed else "")
+        figure.legend(handles, names, loc="outside lower center", ncols=4, handlelength=2.2, title=note)
+
+
+def _draw_individuals(axes: Axes, present: Bools, colours: Floats, group: Integers, paths: Floats | None) -> Floats:
+    """Draw a dot per individual, at the end of its path or on a circle; gives back (individual, 2), NaN where none."""
+    at = np.full((len(present), 2), np.nan)
+    if paths is None:
+        angle = np.linspace(0, 2 * np.pi, max(present.sum(), 1), endpoint=False)
+        around = np.flatnonzero(present)[np.argsort(group[present], kind="stable")]
+        at[around] = np.stack([np.sin(angle), np.cos(angle)], axis=-1)[: len(around)]
+    else:
+        paths = np.where(np.isfinite(paths).all(axis=2, keepdims=True) & present[:, None, None], paths, np.nan)
+        is_known = np.isfinite(paths[..., 0])
+        last = paths.shape[1] - 1 - np.argmax(is_known[:, ::-1], axis=1)
+        at = paths[np.arange(len(paths)), last]
+        axes.add_collection(LineCollection(list(paths), colors=colours.tolist(), linewidths=0.7, alpha=0.35, zorder=1))
+    size = float(np.clip(240 / max(present.sum(), 1), 9, 34))
+    axes.scatter(at[:, 0], at[:, 1], c=colours.tolist(), s=size, edgecolors="white", linewidths=0.5, zorder=3)
+    frame_plane(axes, at if paths is None else paths)
+    return at
+
+
+def _draw_edges(axes: Axes, at: Floats, pairs: Bools, likely: Floats, *, name: str, is_directed: bool) -> None:
+    """Draw a line per pair, or an arrow to the individual that is acted on."""
+    i, j = np.nonzero(pairs & np.isfinite(at[:, 0] + at[:, None, 0]))
+    if not len(i):
+        return
+    lines = np.stack([at[j], at[i]], axis=1)
+    if is_directed:
+        lines = _arrows(at[j], at[i], size=0.03 * np.nanmax(np.ptp(at[np.isfinite(at[:, 0])], axis=0)))
+    colour, dashes = _EDGES[name]
+    crowded = min(1.0, math.sqrt(60 / len(i)))
+    strength = np.ones(len(i)) if name == "missed" else likely[i, j]
+    colours = to_rgba_array([colour] * len(i))
+    colours[:, 3] = strength * crowded
+    collection = LineCollection(list(lines), colors=colours.tolist(), linestyles=[dashes], label=name)
+    collection.set(
+        linewidths=(1.3 if name == "missed" else 1.8) * crowded * strength, zorder=1.5 if name == "found" else 2
+    )  # mistakes on top
+    axes.add_collection(collection)
+
+
+def _arrows(start: Floats, end: Floats, *, size: float) -> Floats:
+    """(arrow, 7, 2) corners of lines with a head beyond their middle, beside the one that goes back."""
+    along = (end - start) / np.maximum(np.linalg.norm(end - start, axis=1, keepdims=True), 1e-12)
+    aside = along[:, ::-1] * [1, -1] * size
+    start, end = start + aside / 3, end + aside / 3
+    tip = start + 0.65 * (end - start)
+    return np.stack([start, tip, tip - along * size + aside / 2, tip, tip - along * size - aside / 2, tip, end], axis=1)
+
+
+def _graph_title(trial: int, lines: Mapping[str, Bools], accuracy: float) -> str:
+    found, missed, false, unknown = (int(pairs.sum()) for pairs in lines.values())
+    if np.isnan(accuracy):
+        return f"trial {trial}\n{unknown} edges recovered"
+    of_edges = f"{found} of {found + missed} edges found" if found + missed else "no true edge"
+    return f"trial {trial}: accuracy {accuracy:.3f}\n{of_edges}, {false} false"
+
+
+def _panels(n_panels: int, *, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of at most three panels a row, each a third of a page's width."""
+    n_columns = min(n_panels, 3 if n_panels != 4 else 2)
+    n_rows = -(-n_panels // n_columns)
+    figure = Figure(figsize=(max(TWO_COLUMNS_INCHES / 3 * n_columns, ONE_COLUMN_INCHES), 0.95 + height * n_rows))
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).reshape(-1)
+    for axes in panels[n_panels:]:
+        axes.remove()
+    return figure, list(panels[:n_panels])

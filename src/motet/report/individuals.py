@@ -1,0 +1,194 @@
+"""What individuals are: their embeddings before and after they interact, and states read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from motet.errors import InputError
+from motet.report.panels import checked_labels, checked_presence, spread_from_best
+from motet.report.style import (
+    GREY,
+    MARKERS,
+    MOST_POINTS,
+    ONE_COLUMN_INCHES,
+    Bools,
+    Floats,
+    Integers,
+    group_colours,
+    in_our_style,
+    line_styles,
+    titled,
+    wrapped,
+)
+
+
+@in_our_style
+def draw_embeddings(
+    before: ArrayLike,
+    after: ArrayLike,
+    system: ArrayLike,
+    *,
+    observed: ArrayLike | None = None,
+    n_trials: int = 4,
+    title: str = "",
+) -> Figure:
+    """Draw individuals before and after they interact, on the first two principal components of each trial.
+
+    Each panel has its own components. Lines join the members of a system to their mean. The title says,
+    in the whole space and over all trials, how often an individual's nearest neighbour is of its system.
+
+    Args:
+        before: (trial, individual, width), each individual's embedding, such as its mean over time.
+        after: likewise, the population's embedding.
+        system: (trial, individual) int, the true group; -1 where unknown.
+        observed: (trial, individual) bool, which individuals there are; by default all with an embedding.
+        n_trials: how many to draw, evenly over all of them.
+        title: what is shown.
+
+    Raises:
+        InputError: if shapes disagree, or `system` is not of integers.
+
+    Example:
+        >>> before, after = np.random.default_rng(0).normal(size=(2, 3, 6, 16))
+        >>> figure = draw_embeddings(before, after, np.tile([0, 0, 0, 1, 1, 1], (3, 1)))
+        >>> len(figure.axes)
+        6
+    """
+    embeddings = [np.asarray(array, dtype=np.float64) for array in (before, after)]
+    shape = embeddings[0].shape[:2]
+    if any(array.ndim != 3 or array.shape[:2] != shape or not array.size for array in embeddings):
+        raise InputError(
+            f"before has shape {np.shape(before)} and after {np.shape(after)}; give (trial, individual, width)."
+        )
+    group = checked_labels(system, shape, what="system")
+    present = checked_presence(observed, shape)
+    shown = spread_from_best(np.arange(shape[0]), n_trials)
+    figure = Figure(figsize=(max(0.4 + 1.75 * len(shown), ONE_COLUMN_INCHES), 4.6))
+    parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    near = []
+    for part, array, name in zip(parts, embeddings, ("before interaction", "after interaction"), strict=True):
+        seen = present & np.isfinite(array).all(axis=2)
+        near.append(_nearest_in_system(array, group, seen))
+        panels = part.subplots(1, len(shown), squeeze=False)[0]
+        part.suptitle(name, x=0.01, ha="left", fontsize=8.5)
+        for axes, trial in zip(panels, shown, strict=True):
+            colours = group_colours(group)[trial, seen[trial]]
+            _draw_components(axes, array[trial, seen[trial]], group[trial, seen[trial]], colours)
+            axes.set_title(f"trial {trial}" if len(array) > 1 else "", fontsize=7.5)
+    (found, chance), (found_after, _) = near
+    if np.isnan(found + found_after):
+        return titled(figure, title)
+    summary = f"nearest neighbour in the same system: {found:.3f} before, {found_after:.3f} after (chance {chance:.3f})"
+    return titled(figure, title, wrapped(summary, figure))
+
+
+def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Floats) -> None:
+    """Draw (individual, width) on its first two principal components, with their share of the variance."""
+    axes.set(xticks=[], yticks=[])
+    centred = embedding - embedding.mean(axis=0, keepdims=True) if len(embedding) else embedding
+    left, size, _ = np.linalg.svd(centred, full_matrices=False)
+    if not len(embedding) or size[0] <= 1e-9 * np.abs(embedding).max():
+        reason = "all alike" if len(embedding) > 1 else f"{len(embedding)} individuals"
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=GREY)
+        return
+    components = np.zeros((len(embedding), 2))
+    scaled = (left * size)[:, :2]
+    # The sign of a component is arbitrary: its largest entry is positive.
+    components[:, : scaled.shape[1]] = scaled * np.sign(scaled[np.abs(scaled).argmax(axis=0), range(scaled.shape[1])])
+    explained = np.zeros(2)
+    explained[: len(size)] = (size**2 / (size**2).sum())[:2]
+    for label in np.unique(group):
+        members, colour = components[group == label], colours[group == label][0]
+        if label >= 0:
+            spokes = np.stack([members, np.broadcast_to(members.mean(axis=0), members.shape)], axis=1)
+            axes.add_collection(
+                LineCollection(list(spokes), colors=[tuple(colour)], linewidths=0.6, alpha=0.5, zorder=1)
+            )
+        axes.plot(
+            *members.T, linestyle="", color=colour, marker=MARKERS[label % 8], markersize=4, label=f"system {label}"
+        )
+    axes.set(xlabel=f"PC 1 ({explained[0]:.0%})", ylabel=f"PC 2 ({explained[1]:.0%})")
+    axes.margins(0.12)
+
+
+def _nearest_in_system(embedding: Floats, group: Integers, seen: Bools) -> tuple[float, float]:
+    """How often an individual's nearest neighbour is of its system, and how often a random other one is."""
+    seen = seen & (group >= 0)
+    points = np.where(seen[..., None], embedding, 0.0)
+    points = points - points.mean(axis=(0, 1))
+    squares = (points**2).sum(axis=2)
+    distance = squares[:, :, None] + squares[:, None] - 2 * points @ points.swapaxes(1, 2)
+    others = seen[:, :, None] & seen[:, None] & ~np.eye(group.shape[1], dtype=np.bool_)
+    kin = others & (group[:, :, None] == group[:, None])
+    nearest = np.where(others, distance, np.inf).argmin(axis=2)
+    counted = others.any(axis=2)
+    if not counted.any():
+        return np.nan, np.nan
+    found = np.take_along_axis(kin, nearest[..., None], axis=2)[..., 0]
+    return float(found[counted].mean()), float((kin.sum(axis=2)[counted] / others.sum(axis=2)[counted]).mean())
+
+
+@in_our_style
+def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity: str, *, title: str = "") -> Figure:
+    r"""Draw predicted against true states, such as masses, one panel per method, with R² and median absolute error.
+
+    What lies farther from the truth's range than half its width is a triangle at the edge. Of many
+    points some are drawn; the scores are those of all.
+
+    Args:
+        predictions: method → (…), NaN where not predicted.
+        truth: (…), NaN where unknown.
+        quantity: what it is, with its unit.
+        title: what is shown.
+
+    Raises:
+        InputError: if there is no method or no truth, or shapes disagree.
+
+    Example:
+        >>> figure = draw_states({"EIT": [1.0, 1.5, 2.0]}, [1.0, 1.4, 2.1], "mass")
+        >>> figure.axes[0].get_title("left")
+        'EIT\nR² 0.968, median error 0.100'
+    """
+    true = np.asarray(truth, dtype=np.float64)
+    known = true[np.isfinite(true)]
+    if not known.size or not predictions:
+        raise InputError(f"there are {known.size} true values of {quantity} and {len(predictions)} methods; give one.")
+    low, high = known.min(), known.max()
+    reach = (high - low) / 2 or 0.5 * abs(low) or 0.5
+    figure = Figure(figsize=(0.5 + 2.1 * len(predictions), 2.7))
+    panels = figure.subplots(1, len(predictions), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (name, values), style in zip(panels, predictions.items(), line_styles(len(predictions)), strict=True):
+        predicted = np.asarray(values, dtype=np.float64)
+        if predicted.shape != true.shape:
+            raise InputError(f"{name!r} has shape {predicted.shape} and truth {true.shape}; give the same.")
+        pairs = np.stack([true, predicted])[:, np.isfinite(true) & ~np.isnan(predicted)]
+        axes.axline((low, low), slope=1, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axes.set_title(f"{name}\n{_state_scores(pairs)}")
+        x, y = pairs[:, :: -(-pairs.shape[1] // MOST_POINTS) or 1]
+        size = float(np.clip(2000 / max(len(x), 1), 3, 14))
+        look: dict[str, Any] = {"s": size, "color": style["color"], "alpha": 0.4, "linewidths": 0, "clip_on": False}
+        is_above, is_below = y > high + reach, y < low - reach
+        for marker, is_here in (("o", ~is_above & ~is_below), ("^", is_above), ("v", is_below)):
+            if is_here.any():
+                axes.scatter(x[is_here], np.clip(y[is_here], low - reach, high + reach), marker=marker, **look)
+        axes.set(xlabel=f"true {quantity}", ylim=(low - reach, high + reach))
+    panels[0].set_ylabel(f"predicted {quantity}")
+    panels[0].set_xlim(low - reach / 10, high + reach / 10)
+    return titled(figure, title)
+
+
+def _state_scores(pairs: Floats) -> str:
+    """R² and median absolute error of (true and predicted, item)."""
+    if not pairs.shape[1]:
+        return "nothing predicted"
+    error = pairs[1] - pairs[0]
+    deviation = ((pairs[0] - pairs[0].mean()) ** 2).sum()
+    r_squared = f"{1 - (error**2).sum() / deviation:z.3f}" if deviation > 0 else "undefined"
+    return f"R² {r_squared}, median error {np.median(np.abs(error)):.3f}".replace("-", "−")

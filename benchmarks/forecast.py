@@ -164,7 +164,7 @@ def write_page(runs: Path, folder: Path) -> None:
         if seconds:
             costs.append(f"| {name} | {len(seconds)} | {min(seconds):.0f} to {max(seconds):.0f} |")
     figures = runs / "gravity" / "seed-0" / "evaluations" / "test" / "figures"
-    for kind in ("error", "trajectories"):
+    for kind in ("error", "paths"):
         for path in figures.glob(f"{kind}_gravity-2x3.*"):
             shutil.copyfile(path, folder / f"forecast-{kind}{path.suffix}")
     introduction = (Path(__file__).parent / "forecast_page.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import torch
 jaxtyping.install_import_hook(
     [
         *(f"motet.models.{name}" for name in ("layers", "eit", "readouts", "geometry", "coupling", "pairs", "rollout")),
-        *(f"motet.training.{name}" for name in ("objectives", "interactions", "augment", "forecast")),
+        *(f"motet.training.{name}" for name in ("objectives", "interactions", "augment")),
     ],
     "beartype.beartype",
 )

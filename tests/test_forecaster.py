@@ -104,6 +104,41 @@ def test_permuting_individuals_permutes_forecasts(forecaster):
         forecaster.objective = objective
 
 
+def test_trials_that_are_too_short_are_not_counted_when_some_are_held_out():
+    long = orbits(n_trials=10)
+    ragged = Recording.from_trials([x if n < 4 else x[:, :9] for n, x in enumerate(long.values)], bin_seconds=0.2)
+    settings = {**SMALL, "training": TrainingSettings(max_steps=1, validation=0.3)}
+    for seed in range(4):
+        EITForecaster(objective=OBJECTIVE, seed=seed, **settings).fit(ragged, on_epoch=lambda row: None)
+
+
+def test_who_belongs_together_is_not_told(forecaster):
+    """A forecast is learned from trajectories alone: targets of any kind change nothing."""
+    plain = orbits()
+    other = np.array(["a", "b"] * 12)
+    odd = dataclasses.replace(plain, targets={"system": other}, target_levels={"system": "trial"})
+    bare = dataclasses.replace(plain, targets={}, target_levels={})
+    expected = forecaster.learner_.state_dict()
+    for recording in (odd, bare):
+        again = EITForecaster(objective=OBJECTIVE, **SMALL).fit(recording, on_epoch=lambda row: None)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in again.learner_.state_dict().items())
+
+
+def test_whoever_was_never_seen_in_the_context_does_not_count(forecaster):
+    test = orbits(seed=3)
+    observed = test.observed.copy()
+    observed[:, 3, :12] = False
+    late = dataclasses.replace(test, values=np.where(observed[..., None], test.values, 0), observed=observed)
+    assert forecaster.score(late) == forecaster.score(late.select(individuals=[0, 1, 2]))
+
+
+def test_embeddings_are_those_of_the_bins_that_a_forecast_reads(forecaster):
+    test = orbits(n_trials=3, seed=3)
+    of_last = forecaster.encode(test.select(bins=slice(6, None)))
+    for stage, embedding in forecaster.encode(test).items():
+        assert np.array_equal(embedding, of_last[stage])
+
+
 def test_the_last_bins_of_every_trial_are_read(forecaster):
     test = orbits(n_trials=3, seed=3)
     short = [test.values[0], test.values[1, :, :14], test.values[2, :, :5]]
@@ -253,5 +288,6 @@ def test_windows_of_one_trial_are_never_parted():
     forecaster = EITForecaster(objective=objective, **settings)
     held_out = forecaster._fit(orbits(n_bins=20), None, learns="", validation=None, run=None, on_epoch=lambda row: None)
     assert isinstance(held_out, PopulationDataset)
-    assert len(held_out) == 7
+    assert len(held_out) == 21
+    assert len(set(held_out.recordings[0].trial_ids)) == 7
     assert np.isfinite(forecaster.history_[-1].validation_score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, cast
@@ -17,11 +18,11 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
-from motet.models.continuation import Forecasted, continued, distance, started
+from motet.models.continuation import Forecasted, continued, distance, started, what_follows
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
-from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, PairEstimator, is_pair, with_targets
+from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, PairEstimator, check_system, is_pair, with_targets
 from motet.trained import Population
 from motet.training.forecast import CENTRE, DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
 from motet.training.interactions import InteractionSettings, RecoverInteractions, learn_pairs
@@ -160,8 +161,7 @@ class EITForecaster(PairEstimator):
                 f"{self.motion.features!r} and pairs.laws={self.pairs.laws}; give positions or phases, and at least "
                 "one law."
             )
-        per_pair = [] if self.target_ is None else [self.target_.name]
-        objectives: list[Targeted] = [Forecast(Rollout(model.fit), settings=self.objective, per_pair=per_pair)]
+        objectives: list[Targeted] = [Forecast(Rollout(model.fit), settings=self.objective)]
         if self.target_ is not None:
             settings, width = InteractionSettings(), self.pairs.width
             objectives.append(
@@ -170,7 +170,7 @@ class EITForecaster(PairEstimator):
         return Learner(model, Joint(objectives))
 
     def _prepared(self, dataset: PopulationDataset) -> PopulationDataset:
-        kept = {Forecast.system} | ({self.target_.name} if self.target_ else set())
+        kept = {self.target_.name} if self.target_ else set()
         return self.learner_.objective.prepare(with_targets(dataset, kept))
 
     # ------------------------------------------------------------------ using
@@ -179,7 +179,7 @@ class EITForecaster(PairEstimator):
         """The windows of context and horizon in a recording, each a trial; by default they do not overlap.
 
         Raises:
-            InputError: if no trial is as long.
+            InputError: if no trial is as long, or stride is below 1.
         """
         length = self.objective.window_bins
         if recording.n_bins < length:
@@ -188,7 +188,11 @@ class EITForecaster(PairEstimator):
                 f"{self.objective.context_bins} bins of context and {self.objective.horizon_bins} of horizon has "
                 f"{length}; give longer trials, or lower objective.context_bins or objective.horizon_bins."
             )
-        return recording.windows(length, stride=stride or length)
+        return recording.windows(length, stride=length if stride is None else stride)
+
+    def encode(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
+        """As `PairEstimator.encode`, of the last `objective.context_bins` bins of each trial."""
+        return super().encode(self._context(recording))
 
     def predict(self, recording: Recording, *, horizon_bins: int | None = None) -> Array:
         """Where every individual will be in the bins after the end of each trial: `predict_motion(…).places`."""
@@ -205,8 +209,8 @@ class EITForecaster(PairEstimator):
             InputError: if the recording does not fit the model, or its trials are too short.
         """
         n_bins = self.objective.horizon_bins if horizon_bins is None else horizon_bins
-        if n_bins < 1:
-            raise InputError(f"horizon_bins is {n_bins}; give at least 1.")
+        if not isinstance(n_bins, numbers.Integral) or isinstance(n_bins, bool) or n_bins < 1:
+            raise InputError(f"horizon_bins is {n_bins!r}; give a whole number of at least 1.")
         steps = {"n_bins": n_bins, "n_substeps": self.objective.n_substeps[1]}
         context = self._context(recording)
         parts = [
@@ -240,9 +244,10 @@ class EITForecaster(PairEstimator):
     def score(self, recording: Recording, y: None = None) -> float:
         """The share of places, in windows that do not overlap, forecast to a quarter of a length (of a radian)."""
         check_is_fitted(self)
+        check_system(recording)
         windows, n_context = self.windows(recording), self.objective.context_bins
         places = self.predict(windows.select(bins=slice(0, n_context)))
-        off = distance(places, windows.select(bins=slice(n_context, None)), self.geometry_)
+        off = distance(places, what_follows(windows, n_context), self.geometry_)
         return float((off[~np.isnan(off)] < self.diverged).mean())
 
     @property
@@ -258,6 +263,7 @@ class EITForecaster(PairEstimator):
 
     def _context(self, recording: Recording) -> Recording:
         check_is_fitted(self)
+        check_system(recording)
         return last_bins(recording, self.objective.context_bins)
 
     @torch.no_grad()

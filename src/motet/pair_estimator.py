@@ -98,15 +98,16 @@ class PairEstimator(TrainedEstimator):
         dataset = as_dataset(X)
         check_systems(dataset)
         held_out = None if validation is None else as_dataset(validation)
+        dataset = self._cut(dataset)
         if held_out is not None:
             check_systems(held_out)
-        if held_out is None and self.training.validation:
+            held_out = self._cut(held_out)
+        elif self.training.validation:
             dataset, held_out = dataset.split(by="trial", test=self.training.validation, seed=self.seed)
-        dataset = self._cut(dataset)
         self.geometry_ = Geometry.learn(dataset, self.motion)
         self._learn(dataset)
         self._begin()
-        parts = self._prepared(self._noisy(dataset)), None if held_out is None else self._prepared(self._cut(held_out))
+        parts = self._prepared(self._noisy(dataset)), None if held_out is None else self._prepared(held_out)
         self._train(*parts, learns=learns, run=run, on_epoch=on_epoch)
         return held_out
 
@@ -135,7 +136,7 @@ class PairEstimator(TrainedEstimator):
 
     def _encoded(self, recording: Recording) -> Iterator[tuple[Encoding, Batch]]:
         check_is_fitted(self)
-        check_systems(PopulationDataset(recording))
+        check_system(recording)
         dataset = self._prepared(PopulationDataset(recording))
         self.learner_.eval()
         # Memory grows with the square of the number of individuals.
@@ -182,6 +183,13 @@ def with_targets(dataset: PopulationDataset, kept: Collection[str]) -> Populatio
         )
 
     return dataset.map(slim)
+
+
+def check_system(recording: Recording) -> None:
+    """Refuse anything but a recording of two individuals at least."""
+    if not isinstance(recording, Recording):
+        raise InputError(f"a {type(recording).__name__} was given; give one Recording (Recording.from_trials).")
+    check_systems(PopulationDataset(recording))
 
 
 def check_systems(dataset: PopulationDataset) -> None:

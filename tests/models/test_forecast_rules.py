@@ -60,6 +60,34 @@ def test_phases_turn_on_beyond_a_turn():
     assert np.allclose(found.velocities[0, :, :, 0], np.array([[13.0], [-6.5]]), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["constant velocity", "constant acceleration"])
+def test_after_a_gap_lines_go_on_from_where_an_individual_was_seen_last(name):
+    x = 20 + np.arange(N_CONTEXT + N_AHEAD)[None, None, :, None] * np.array([1.0, -0.5])[None, :, None, None]
+    x[0, 1, 8:N_CONTEXT] = np.nan
+    context, ahead = halves(Recording.from_trials(x))
+    for n_last in (3, 6):
+        found = dataclasses.replace(FORECAST_RULES[name], option=n_last).forecast(context, task_of(context))
+        assert np.allclose(found.places, ahead.values, atol=1e-3)
+
+
+def test_measured_velocities_are_used_by_lines_and_parabolas():
+    time = np.arange(N_CONTEXT + N_AHEAD) * 0.5
+    x, v = 1 + 2 * time + 0.3 * time**2, 2 + 0.6 * time
+    recording = Recording.from_trials(np.stack([x, v], axis=-1)[None, None].repeat(2, axis=1), bin_seconds=0.5)
+    context, ahead = halves(recording)
+    task = task_of(recording, "position-velocity")
+    parabola = dataclasses.replace(FORECAST_RULES["constant acceleration"], option=2).forecast(context, task)
+    assert np.allclose(parabola.places, ahead.values[..., :1], atol=1e-3)
+    line = dataclasses.replace(FORECAST_RULES["constant velocity"], option=1).forecast(context, task)
+    ahead_seconds = 0.5 * np.arange(1, N_AHEAD + 1)
+    assert np.allclose(line.places[0, 0, :, 0], x[N_CONTEXT - 1] + v[N_CONTEXT - 1] * ahead_seconds, atol=1e-3)
+    phases = np.stack([np.cos(time), np.sin(time), np.full_like(time, 0.7)], axis=-1)[None, None].repeat(2, axis=1)
+    rates = Recording.from_trials(phases, bin_seconds=0.5)
+    task = Task(Geometry(MotionSettings(features="phase"), 3, 3, bin_seconds=0.5), N_AHEAD)
+    found = dataclasses.replace(FORECAST_RULES["constant velocity"], option=1).forecast(halves(rates)[0], task)
+    assert np.allclose(found.velocities, 0.7, atol=1e-3)
+
+
 def test_fewer_observed_bins_lower_the_degree():
     x = np.full((1, 2, N_CONTEXT, 1), np.nan)
     x[0, 0], x[0, 1, -1] = np.arange(N_CONTEXT)[:, None], 7.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -117,7 +119,9 @@ def test_what_is_left_is_the_noise_whoever_is_absent():
     weight[20:, 2:] = 0
     rollout = known_rollout(KINDS["plane"], "springs").double()
     problem = _Problem(rollout, seen, weight, torch.zeros(40, n, n, 1, dtype=torch.float64), torch.zeros(40, 0).long())
-    _, left = _fitted(problem, torch.zeros(40, n * 4).double(), n_bins=n_bins, n_substeps=1, noise=torch.ones(40))
+    _, left = _fitted(
+        problem, torch.zeros(40, n * 4).double(), n_bins=n_bins, n_substeps=1, noise=torch.full((40,), noise)
+    )
     assert float(left[:20].mean()) == pytest.approx(noise, rel=0.05)
     assert float(left[20:].mean()) == pytest.approx(noise, rel=0.05)
 
@@ -140,3 +144,36 @@ def test_what_cannot_be_explained_early_does_not_spoil_the_end():
 
     assert missed(shoot(rollout, batch.values, batch.observed, strength)[0]) < 0.05
     assert missed(rollout.start(batch.values, batch.observed, strength)) > 1
+
+
+@pytest.mark.parametrize("n_absent", [1, 3])
+def test_absent_individuals_change_nothing(n_absent):
+    recording = simulate("gravity", groups=("3x2",), n_trials=20, n_bins=16, noise=0.01, engine="numpy")[0]
+    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    batch, strength = known(recording, geometry, recording.target("mass"))
+    strangers = torch.from_numpy(recording.target("interacts") == 0)[..., None]
+    strength = torch.where(strangers, 0.01, 1) * (
+        strength + 0.1 * torch.rand(strength.shape, generator=torch.Generator().manual_seed(0))
+    )
+    rollout = known_rollout(geometry, "gravity")
+    state, fitted = shoot(rollout, batch.values, batch.observed, strength)
+    more = (0, 0, 0, 0, 0, n_absent)
+    pad = torch.nn.functional.pad
+    padded = pad(batch.values, more), pad(batch.observed.float(), more[2:]).bool()
+    with_absent = shoot(rollout, *padded, pad(strength, (0, 0, 0, n_absent, 0, n_absent)))
+    torch.testing.assert_close(with_absent[0][:, :6], state, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(with_absent[1][:, :6, :6], fitted, rtol=1e-5, atol=1e-6)
+
+
+def test_an_individual_that_was_not_seen_lately_does_not_run_away():
+    recording = simulate("gravity", groups=("2x2",), n_trials=150, n_bins=20, engine="numpy", seed=2)[0]
+    observed = recording.observed.copy()
+    observed[:, 0, 6:] = False
+    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    hidden = dataclasses.replace(
+        recording, values=np.where(observed[..., None], recording.values, 0), observed=observed
+    )
+    batch, strength = known(hidden, geometry, recording.target("mass"))
+    strength = strength * torch.from_numpy(recording.target("interacts") == 1)[..., None]
+    state, _ = shoot(known_rollout(geometry, "gravity"), batch.values, batch.observed, strength)
+    assert state[:, 0, :2].abs().max() < 30  # lengths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,14 @@ def centre_of(context: Recording, geometry: Geometry) -> Array:
     derived = derive_motion(context, geometry.motion) if geometry.motion.smooth else context
     places = places_of(derived, geometry) * seen
     return np.asarray(places.sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1))
+
+
+def what_follows(windows: Recording, n_context: int) -> Recording:
+    """The bins after a context, of the individuals that were seen in it: nobody can forecast the others."""
+    ahead = windows.select(bins=slice(n_context, None))
+    was_seen = windows.observed[:, :, :n_context].any(axis=2, keepdims=True)
+    observed = ahead.observed & was_seen
+    return dataclasses.replace(ahead, observed=observed, values=np.where(observed[..., None], ahead.values, 0))
 
 
 def distance(places: ArrayLike, truth: Recording, geometry: Geometry) -> Array:

@@ -113,24 +113,32 @@ def _log_error(rule: ForecastRule, windows: Recording, task: Task, n_context: in
 
 
 def extrapolated(context: Recording, task: Task, n_last: int, *, degree: int) -> Forecasted:
-    """A polynomial fitted by least squares to the last bins goes on.
+    """A polynomial fitted by least squares to the last bins of each individual goes on.
+
+    Measured velocities (rates) are fitted beside positions.
 
     Args:
         context: what is known.
         task: see `Task`.
-        n_last: bins that are fitted.
-        degree: of the polynomial; lower, where fewer of these bins are observed than it needs.
+        n_last: observed bins that are fitted.
+        degree: of the polynomial; lower, where fewer numbers are observed than it needs.
     """
     g = task.geometry
     motion = Motion.of(context, MotionSettings(features=g.motion.features))
-    observed = motion.observed[:, :, -n_last:]
-    time = np.arange(1 - observed.shape[2], 1) / n_last
+    observed = motion.observed
+    is_last = observed & (observed[..., ::-1].cumsum(axis=-1)[..., ::-1] <= n_last)
+    time = np.arange(1 - context.n_bins, 1)[:, None] / n_last
     order = np.arange(degree + 1)
-    is_determined = order < observed.sum(axis=-1)[..., None]
-    powers = time[:, None] ** order * observed[..., None] * is_determined[:, :, None]
+    rows, response = [time**order], [motion.position]
+    if has_measured_velocity(context, g):
+        rows.append(order * time ** np.maximum(order - 1, 0))
+        response.append(motion.velocity * (n_last * g.bin_seconds))
+    is_determined = order < len(rows) * is_last.sum(axis=-1)[..., None]
+    # (trial, individual, row, order)
+    powers = np.concatenate([row * is_last[..., None] * is_determined[:, :, None] for row in rows], axis=2)
     gram = powers.swapaxes(-1, -2) @ powers
     gram[..., order, order] += ~is_determined
-    coefficients = np.linalg.solve(gram, powers.swapaxes(-1, -2) @ motion.position[:, :, -n_last:])
+    coefficients = np.linalg.solve(gram, powers.swapaxes(-1, -2) @ np.concatenate(response, axis=2))
     ahead = np.arange(1, task.n_bins + 1)[:, None] / n_last
     places = ahead**order @ coefficients
     slopes = order * ahead ** np.maximum(order - 1, 0) / (n_last * g.bin_seconds)
@@ -139,14 +147,19 @@ def extrapolated(context: Recording, task: Task, n_last: int, *, degree: int) ->
     return Forecasted(places, slopes @ coefficients)
 
 
-def follow_fit(context: Recording, task: Task, law: str, *, is_nonnegative: bool | None) -> Forecasted:
-    """Couplings of a known law, fitted by `fit_forces` to every pair, are followed.
+def has_measured_velocity(recording: Recording, geometry: Geometry) -> bool:
+    """Whether velocities, or rates of phases, are among the features."""
+    return geometry.motion.features == "position-velocity" or (geometry.space == "phase" and recording.n_features > 2)
+
+
+def follow_fit(context: Recording, task: Task, law: str) -> Forecasted:
+    """Couplings of a known law, fitted by `fit_forces` to every pair, are followed; not negative if the law attracts.
 
     Raises:
         InputError: if the law does not explain such features.
     """
     features: Features = task.geometry.motion.features
-    couplings = fit_forces(context, FORCES[law], features=features, is_nonnegative=is_nonnegative)
+    couplings = fit_forces(context, FORCES[law], features=features)
     return follow(context, task, law, couplings)
 
 
@@ -210,31 +223,24 @@ def _oracle(context: Recording, task: Task, _: None) -> Forecasted:
     return follow(context, task, law, couplings, fits_strength=False)
 
 
-_LAWS = tuple(FORCES)
 _RULES = (
     ForecastRule(
         "constant velocity",
         "a line through the last bins",
         functools.partial(extrapolated, degree=1),
-        options=(2, 3, 4, 6, 10),
+        options=(2, 3, 4, 6, 10, 1),
     ),
     ForecastRule(
         "constant acceleration",
         "a parabola through the last bins",
         functools.partial(extrapolated, degree=2),
-        options=(3, 4, 6, 10, 16),
+        options=(3, 4, 6, 10, 16, 2),
     ),
     ForecastRule(
         "force fit",
         "known law, couplings by robust least squares, not negative if the law attracts",
-        functools.partial(follow_fit, is_nonnegative=None),
-        options=_LAWS,
-    ),
-    ForecastRule(
-        "force fit, any sign",
-        "known law, couplings by robust ridge regression",
-        functools.partial(follow_fit, is_nonnegative=False),
-        options=_LAWS,
+        follow_fit,
+        options=tuple(FORCES),
     ),
 )
 FORECAST_RULES: Mapping[str, ForecastRule] = MappingProxyType({rule.name: rule for rule in _RULES})

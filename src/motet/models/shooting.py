@@ -19,12 +19,14 @@ from torch import Tensor
 
 from motet.models.rollout import Observed, Rollout, State, Strength, Values, rolled
 
-FIRST_BINS, GROWTH = 6, 1.5  # a window grows backwards from the last bin
+# A window grows backwards from the last bins; where velocities are measured, fewer tell the last state.
+FIRST_BINS, FIRST_BINS_WITH_VELOCITY, GROWTH = 6, 3, 1.5
 N_SUBSTEPS, N_FINE_SUBSTEPS = 2, 4  # of integration per bin: for all trials, for those that are hard to fit
 N_STEPS = 6  # of the optimiser, for each window
 LEAST_GAIN = 0.01  # of a step, as a fraction of what is left: below, a trial is done
 STRENGTHS_PER_INDIVIDUAL = 3  # that are fitted, the strongest of a trial
-DOUBT = 0.3  # standard deviation of the logarithm of a strength, before shooting
+# Standard deviations before shooting: of the logarithm of a strength; of a last state (lengths or radians, per bin).
+DOUBT, STATE_DOUBT = 0.3, 1.0
 # A longer window is kept if it leaves at most this many times what a shorter one leaves, or this much (lengths or
 # radians, root mean square per degree of freedom).
 MORE_LEFT, LITTLE = 2.0, 2e-3
@@ -125,6 +127,9 @@ def shoot(
     n = strength.shape[1]
     n_pairs = min(STRENGTHS_PER_INDIVIDUAL * n, n * n - n) if fits_strength else 0
     pairs = strength.abs().sum(-1).flatten(1).topk(n_pairs, dim=1).indices
+    # Absent individuals bring none: pair 0 is of one individual with itself, which has no pull.
+    is_fitted = torch.arange(n_pairs) < STRENGTHS_PER_INDIVIDUAL * observed.any(dim=-1).sum(dim=1, keepdim=True)
+    pairs = torch.where(is_fitted, pairs, 0)
     seen, weight = rollout.seen(values)
     weight = observed[..., None] * weight
     start = rollout.start(values, observed, strength).flatten(1)
@@ -139,8 +144,10 @@ def shoot(
 def _shot(problem: _Problem, start: Tensor) -> Tensor:
     """Parameters fitted to as long a window as can be."""
     n_bins = problem.seen.shape[2]
-    n_stages = max(0, math.ceil(math.log(n_bins / FIRST_BINS, GROWTH)))
-    lengths = [*(round(FIRST_BINS * GROWTH**stage) for stage in range(n_stages)), n_bins]
+    has_velocity = problem.rollout.fit.geometry.motion.features == "position-velocity"
+    first = FIRST_BINS_WITH_VELOCITY if has_velocity else FIRST_BINS
+    n_stages = max(0, math.ceil(math.log(n_bins / first, GROWTH)))
+    lengths = [*(round(first * GROWTH**stage) for stage in range(n_stages)), n_bins]
     noise = torch.full_like(start[:, 0], LITTLE)
     # So few bins tell nothing of strengths, but of the last state, and of the noise.
     alone = dataclasses.replace(problem, pairs=problem.pairs[:, :0])
@@ -173,11 +180,13 @@ def _fitted(
     n_factors = problem.pairs.shape[1]
     n_states = parameters.shape[1] - n_factors
     is_factor = torch.arange(parameters.shape[1]) >= n_states
-    hold = is_factor * (noise.clamp(min=LITTLE / 4) / DOUBT).square()[:, None]  # factors stay near 1 without evidence
+    # Without evidence factors stay near 1, and states where they started.
+    hold = (noise.clamp(min=LITTLE / 4)[:, None] / torch.where(is_factor, DOUBT, STATE_DOUBT)).square()
+    held = torch.where(is_factor, 0.0, parameters)
 
     def measured(trials: Tensor, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rest, slopes = problem.select(trials).residuals(tried, n_bins=n_bins, n_substeps=n_substeps)
-        return rest, slopes, rest.square().sum(1) + (hold[trials] * tried.square()).sum(1)
+        return rest, slopes, rest.square().sum(1) + (hold[trials] * (tried - held[trials]).square()).sum(1)
 
     best, active = parameters.clone(), torch.arange(len(parameters))
     rest, slopes, cost = measured(active, best)
@@ -185,7 +194,7 @@ def _fitted(
     for _ in range(N_STEPS):
         here = slopes[active]
         gram = here.mT @ here + torch.diag_embed(hold[active])
-        gradient = (here.mT @ rest[active, :, None])[..., 0] + hold[active] * best[active]
+        gradient = (here.mT @ rest[active, :, None])[..., 0] + hold[active] * (best[active] - held[active])
         damped = damping[active, None] * gram.diagonal(dim1=1, dim2=2) + 1e-12
         tried = best[active] - torch.linalg.solve(gram + torch.diag_embed(damped), gradient)
         tried_rest, tried_slopes, tried_cost = measured(active, tried)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.metrics import auroc, known_pairs
-from motet.models.continuation import Forecasted, distance
+from motet.models.continuation import Forecasted, distance, what_follows
 from motet.models.geometry import Geometry
 from motet.tasks.interactions_scores import markdown
 
@@ -42,7 +42,7 @@ class Truth:
     @classmethod
     def of(cls, windows: Recording, *, n_context: int, geometry: Geometry, diverged_beyond: float) -> Truth:
         """Read it off windows of context and horizon."""
-        ahead = windows.select(bins=slice(n_context, None))
+        ahead = what_follows(windows, n_context)
         interacts = windows.targets.get("interacts")
         if interacts is not None and (windows.target_levels["interacts"] != "pair" or interacts.dtype.kind not in "iu"):
             interacts = None

@@ -21,7 +21,7 @@ from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout
 from motet.settings_checks import check_choices
-from motet.training.augment import repaired, turned
+from motet.training.augment import turned
 from motet.training.objectives import Target, Targeted
 
 FUTURE, CENTRE = "future", "centre"
@@ -44,7 +44,6 @@ class ForecastSettings:
         noise: greatest standard deviation of normal noise on the contexts of training windows, in units of length and
             velocity (radians). Where bins are coarse, the fit of couplings errs beyond measurement noise; a model that
             has seen no noise trusts it too much.
-        repair: whether independent systems change company from step to step; needs the target "system".
         turn: whether trials are turned and mirrored from step to step.
         shortest: a training step reads the last bins of the context, at least this fraction of them, and forecasts
             the first bins of the horizon, at least this fraction of them.
@@ -59,7 +58,6 @@ class ForecastSettings:
     tolerance: float = 0.05
     interactions_weight: float = 0.0
     noise: float = 0.01
-    repair: bool = True
     turn: bool = True
     shortest: float = 0.5
     shoot: bool = True
@@ -90,16 +88,12 @@ class Forecast(Targeted):
     Args:
         rollout: which continues the context; its laws are those of the model.
         settings: see `ForecastSettings`.
-        per_pair: targets (trial, individual, individual) of other objectives that learn from the same trials.
     """
 
-    system = "system"
-
-    def __init__(self, rollout: Rollout, *, settings: ForecastSettings, per_pair: Sequence[str] = ()) -> None:
+    def __init__(self, rollout: Rollout, *, settings: ForecastSettings) -> None:
         super().__init__()
         self.rollout = rollout
         self.settings = settings
-        self.per_pair = tuple(per_pair)
         self.target = Target(FUTURE, "individual")
 
     @property
@@ -128,19 +122,10 @@ class Forecast(Targeted):
         return dataclasses.replace(prepared, targets=targets, target_levels=levels)
 
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A batch in new company, turned, with a shorter context and horizon."""
+        """A batch that is turned, with a shorter context and horizon."""
         s = self.settings
         n_context = batch.values.shape[2]
         whole = _joined(batch)
-        if s.repair and self.system in batch.targets:
-            whole = repaired(
-                whole,
-                generator,
-                geometry=self.geometry,
-                system=self.system,
-                per_individual=[],
-                per_pair=self.per_pair,
-            )
         if s.turn:
             whole = turned(whole, self.geometry, generator)
 
@@ -194,7 +179,7 @@ class Forecast(Targeted):
         """The share of places that are forecast to a quarter of a length (of a radian)."""
         is_near = []
         for prediction, batch in zip(predictions, batches, strict=True):
-            future = batch.targets[FUTURE]
+            future = batch.targets[FUTURE].masked_fill(~batch.observed.any(dim=-1)[:, :, None, None], torch.nan)
             distance = (prediction[FUTURE][:, :, : future.shape[2]] - future).norm(dim=-1)
             is_near.append((distance < DIVERGED)[future.isfinite().all(dim=-1)])
         return float(torch.cat(is_near).float().mean())

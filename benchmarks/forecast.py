@@ -31,7 +31,7 @@ from motet.tasks.forecast_scores import marked_bins
 from motet.training.settings import TrainingSettings
 
 TEST_SEED, TRAIN_SEED = 9100, 1000
-N_TEST = 500
+N_TEST = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +106,7 @@ def compute(name: str, seed: int, runs: Path) -> None:
             name="test",
             windows=N_TEST,
             rivals=seed == 0,
+            rival_windows=50,
         )
     )
     print(name, seed, evaluated.table, flush=True)

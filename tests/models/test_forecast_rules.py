@@ -88,6 +88,14 @@ def test_measured_velocities_are_used_by_lines_and_parabolas():
     assert np.allclose(found.velocities, 0.7, atol=1e-3)
 
 
+def test_so_few_bins_that_a_parabola_is_a_line_are_no_choice(orbits):
+    context, _ = halves(orbits)
+    with pytest.raises(InputError, match="2 bins do not determine a polynomial of degree 2"):
+        extrapolated(context, task_of(orbits), 2, degree=2)
+    tuned = FORECAST_RULES["constant acceleration"].tuned([orbits], task_of(orbits), n_context=N_CONTEXT)
+    assert tuned.option > 2
+
+
 def test_fewer_observed_bins_lower_the_degree():
     x = np.full((1, 2, N_CONTEXT, 1), np.nan)
     x[0, 0], x[0, 1, -1] = np.arange(N_CONTEXT)[:, None], 7.0

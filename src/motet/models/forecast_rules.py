@@ -122,6 +122,9 @@ def extrapolated(context: Recording, task: Task, n_last: int, *, degree: int) ->
         task: see `Task`.
         n_last: observed bins that are fitted.
         degree: of the polynomial; lower, where fewer numbers are observed than it needs.
+
+    Raises:
+        InputError: if so few bins never determine it.
     """
     g = task.geometry
     motion = Motion.of(context, MotionSettings(features=g.motion.features))
@@ -133,6 +136,8 @@ def extrapolated(context: Recording, task: Task, n_last: int, *, degree: int) ->
     if has_measured_velocity(context, g):
         rows.append(order * time ** np.maximum(order - 1, 0))
         response.append(motion.velocity * (n_last * g.bin_seconds))
+    if len(rows) * n_last <= degree:
+        raise InputError(f"{n_last} bins do not determine a polynomial of degree {degree}; fit more.")
     is_determined = order < len(rows) * is_last.sum(axis=-1)[..., None]
     # (trial, individual, row, order)
     powers = np.concatenate([row * is_last[..., None] * is_determined[:, :, None] for row in rows], axis=2)

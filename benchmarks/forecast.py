@@ -136,7 +136,7 @@ def table(found: list[dict[str, Any]]) -> str:
     for method in methods:
         seeds = [one["methods"][method] for one in found if method in one["methods"]]
         median = np.asarray([one["error"]["median"] for one in seeds], dtype=np.float64)
-        row = [f"**EIT** ({len(seeds)} seeds)" if method == "eit" else method]
+        row = [f"**EIT** ({len(seeds)} seed{'s' * (len(seeds) > 1)})" if method == "eit" else method]
         row += [f"{median[:, n - 1].mean():.2g}" for n in marks]
         if len(seeds) > 1:
             row[-1] += f" ({median[:, -1].min():.2g} to {median[:, -1].max():.2g})"

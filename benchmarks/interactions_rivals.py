@@ -12,6 +12,7 @@ import argparse
 import functools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,23 +126,28 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    def keep(path: Path, compute: Any) -> None:
+    def keep(path: Path, compute: Callable[..., dict[str, Any]], *given: Any, **named: Any) -> None:
         if not path.exists():
-            write_text(path, json.dumps(compute(), indent=2) + "\n")
+            write_text(path, json.dumps(compute(*given, **named), indent=2) + "\n")
             print(path.stem, flush=True)
 
     for name in (task for task in options.tasks if task != "W"):  # rules tell graphs, and W is about states
         folder = options.runs / name
         for label in TASKS[name].tests:
             stem = label.replace(", ", "-").replace(" ", "-")
-            keep(folder / f"rules-{stem}.json", lambda: score_rules(name, label, options.runs))  # noqa: B023
+            keep(folder / f"rules-{stem}.json", score_rules, name, label, options.runs)
             if label in ("C 2x2", "J 2x2, no noise"):
-                keep(folder / f"masses-{stem}.json", lambda: score_masses(label, name, options.runs))  # noqa: B023
+                keep(folder / f"masses-{stem}.json", score_masses, label, name, options.runs)
     for name in set(REFERENCE_EPOCHS) & set(options.tasks):
         for rate in REFERENCE_RATES:
             keep(
                 options.runs / name / f"reference-{rate:g}.json",
-                lambda: score_reference(name, 0, options.runs, learning_rate=rate, n_epochs=REFERENCE_EPOCHS[name]),  # noqa: B023
+                score_reference,
+                name,
+                0,
+                options.runs,
+                learning_rate=rate,
+                n_epochs=REFERENCE_EPOCHS[name],
             )
 
 

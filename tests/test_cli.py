@@ -32,7 +32,6 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
     assert run("decode", small, "--target", "direction", "--output", folder, *QUICK) == 0
     printed = capsys.readouterr()
     assert "| eit |" in printed.out
-    assert printed.err == ""  # quiet when not a terminal
     results = json.loads((folder / "results.json").read_text())
     assert set(results["methods"]) == {
         "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "eit, shuffled targets",
@@ -163,9 +162,7 @@ def test_interactions_are_learned_evaluated_and_recovered(tmp_path, capsys):
     assert "| eit |" in capsys.readouterr().out
     assert (folder / "figures" / "calibration.png").exists()
     assert run("interactions", "evaluate", folder, second, "--rivals", "false", "--name", "second") == 0
-    printed = capsys.readouterr()
-    assert "| eit, shuffled truth |" in printed.out
-    assert printed.err == ""
+    assert "| eit, shuffled truth |" in capsys.readouterr().out
     assert (folder / "evaluations" / "second" / "figures" / "graph.png").exists()
     assert run("interactions", "recover", folder, second, "--output", tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -245,7 +242,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["decode", "x" * 300, "--target", "direction"], "unknown recording"),
         (["data", "show", "x" * 300], "unknown recording"),
         (["predict", "x" * 300, "SMALL"], "too long"),
-        (["decode", "--config", "BYTES", "SMALL", "--target", "direction"], "file of options"),
+        (["decode", "--config", "BYTES", "SMALL", "--target", "direction"], "cannot be read as options"),
         (["decode", "--config", "BRACKET", "SMALL", "--target", "direction"], "config"),
         (["decode", "SMALL", "--target", "direction", "--config", "x" * 300], "x"),
         (["decode", "SMALL", "--target", "direction", "--folds", "two"], "folds is 'two'; give a whole number ("),
@@ -269,3 +266,104 @@ def test_bad_input_exits_2_with_one_line(words, message, small, tmp_path, capsys
     assert captured.err.startswith("motet: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+# ------------------------------------------------------------------ options
+
+
+def refusal(capsys, *words):
+    """The one line with which a command is refused."""
+    assert run(*words) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1, line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("option", "near"),
+    [
+        ("--fold", "--folds"),
+        ("--trainin.max_steps", "--training.max_steps"),
+        ("--training.max_step", "--training.max_steps"),
+        ("--Target", "--target"),
+        ("--model.widht", "--model.width"),
+    ],
+)
+def test_a_misspelt_option_gets_a_suggestion(option, near, capsys):
+    assert f"did you mean '{near}'?" in refusal(capsys, "decode", "x.npz", "--target", "y", option, "3")
+
+
+def laughs(depth):
+    """A few lines that aliases would blow up to 10^depth parts."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, depth)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("model: 1\n", "model is 1; give names and values"),
+        ("preprocess: []\n", "preprocess is []; give names and values"),
+        ("training: null\n", "training is None; give names and values"),
+        ("3\n", "holds int, not options"),
+        ("[1, 2]\n", "holds list, not options"),
+        ("", "holds NoneType, not options"),
+        ("a: b: c\n", "it is not YAML"),
+        ("? [1]\n: 2\n", "it is not YAML"),
+        ("seed: 2020-13-45\n", "it is not YAML"),
+        ("seed: " + "9" * 5000 + "\n", "it is not YAML"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "it is not YAML"),
+        ("\0", "it is not YAML"),
+        ("{" * 500 + "}" * 500, "nested more than 20 deep"),
+        ("a: &x 1\nb: *x\n", "by the alias *x"),
+        (laughs(9), "by the alias *a0"),
+        ("x: " + "y" * 2**20, "longer than"),
+        ("auxiliary:\n  class_path: sideeffect.x\n", "names a class to import"),
+        ("training: {init_args: {max_steps: 1}}\n", "names a class to import"),
+        ("recordings: [{class_path: sideeffect.x}]\n", "names a class to import"),
+        ("model: sideeffect.x\n", "nothing is imported"),
+        ("sed: 1\n", "sed"),
+    ],
+)
+def test_a_file_of_options_is_refused_in_one_line_and_imports_nothing(text, why, tmp_path, capsys, monkeypatch):
+    (tmp_path / "sideeffect.py").write_text("raise SystemExit('imported')\nclass x: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "c.yaml").write_text(text)
+    assert why in refusal(capsys, "decode", "x.npz", "--target", "y", "--config", tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("words", [["--model", "sideeffect.x"], ["--model", "{class_path: sideeffect.x}"]])
+def test_a_value_on_the_command_line_imports_nothing(words, tmp_path, capsys, monkeypatch):
+    (tmp_path / "sideeffect.py").write_text("raise SystemExit('imported')\nclass x: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "nothing is imported" in refusal(capsys, "decode", "x.npz", "--target", "y", *words)
+
+
+@pytest.mark.parametrize("path", ["nothing.yaml", "."])
+def test_a_file_of_options_that_cannot_be_read_is_refused(path, capsys):
+    assert "cannot be read as options" in refusal(capsys, "decode", "x.npz", "--target", "y", "--config", path)
+
+
+def test_options_on_the_command_line_go_before_those_of_a_file_wherever_it_is_named(small, tmp_path):
+    (tmp_path / "c.yaml").write_text("target: velocity\nseed: 5\nfolds: 0\nfinal: false\nrecordings: [other.npz]\n")
+    for number, order in enumerate((["--config", tmp_path / "c.yaml"], [f"--config={tmp_path / 'c.yaml'}"])):
+        folder = tmp_path / f"run-{number}"
+        assert run("decode", small, "--target", "direction", *order, "--output", folder) == 0
+        kept = yaml.safe_load((folder / "settings.yaml").read_text())
+        assert (kept["target"], kept["seed"], kept["recordings"]) == ("direction", 5, [small])
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_terminal_of_any_encoding_can_be_written_to(encoding, tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for words in (["interactions", "train", "--help"], ["data", "list"]):
+        done = subprocess.run([sys.executable, "-m", "motet", *words], env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr[-300:]
+
+
+def test_escape_sequences_in_names_do_not_steer_a_terminal(tmp_path, capsys, monkeypatch):
+    np.savez(tmp_path / "odd.npz", values=np.ones((4, 2, 3)), name="\x1b[31mred\x07")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run("data", "show", tmp_path / "odd.npz") == 0
+    assert "\\x1b[31mred\\x07" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from motet import __version__
@@ -45,6 +45,8 @@ motet <verb> --help tells the options of a verb, with an example. motet --versio
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it worked, 2 for an `InputError`, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter shows its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(words)
     except InputError as error:
@@ -81,32 +83,55 @@ def _run(words: list[str]) -> int:
 
 
 def _parser(verb: str, description: str, example: str) -> ArgumentParser:
-    """A parser with --config and --print_config, whose complaints are `InputError`s."""
-    from jsonargparse import ArgumentParser
+    """A parser with --config and --print_config, whose complaints are `InputError`s; no value can name an import."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
             raise InputError(f"{_shortened(message)} (motet {verb} --help tells the options)") from ex
 
-    parser = Parser(prog=f"motet {verb}", description=description, epilog=f"example: {example}")
+    set_parsing_settings(import_path_denylist=["*"], instantiate_subclass_spec_in_any=False)
+    parser = Parser(prog=f"motet {verb}", description=description, epilog=f"example: {example}", allow_abbrev=False)
     parser.add_argument("--config", action="config", help="A YAML file of options; see --print_config.")
     return parser
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
-    from yaml import YAMLError
+    """The options of a command; those on the command line go before those of a file, wherever it is named."""
+    from motet.files import read_options
 
-    try:
-        return parser.instantiate(parser.parse_args(words))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise InputError(
-            f"a file of options cannot be read ({error}); give a YAML file, see --print_config."
-        ) from error
+    options = parser._option_string_actions
+    files, rest = [], []
+    given = iter(words)
+    for word in given:
+        name, equals, value = word.partition("=")
+        if name == "--config":
+            files.append(value if equals else next(given, ""))
+            continue
+        if name.startswith("--") and not _is_option(name, options):
+            raise did_you_mean(name, options, what="option")
+        rest.append(word)
+    for file in files:
+        read_options(file)  # refused here, before the parser sees it
+    parsed = parser.parse_args([*(f"--config={file}" for file in files), *rest])
+    groups = {name.split(".")[0].removeprefix("--") for name in options if "." in name}
+    for name in groups:
+        if not isinstance(parsed[name], type(parsed)):
+            raise InputError(f"{name} is {parsed[name]!r}; give names and values, such as {name}.<name>=<value>.")
+    return parser.instantiate(parsed)
+
+
+def _is_option(name: str, options: Collection[str]) -> bool:
+    """Whether an option is known, or a key inside one that takes names and values."""
+    owner = next((known for known in options if name.startswith(f"{known}.")), None)
+    return name in options or (owner is not None and not any(known.startswith(f"{owner}.") for known in options))
 
 
 def _shortened(message: str) -> str:
     """A complaint of jsonargparse about a value, in a few words: the option, what was given, what is allowed."""
     message = " ".join(message.split())
+    if "denied by the '*' entry" in message:
+        return "a value names a class or a module; options are names and plain values, and nothing is imported for them"
     patterns = (
         r'Parser key "(?P<key>[^"]+)": .*?Subtypes: \[(?P<kinds>.*?)\] Errors: .*? Given value: (?P<value>.*)',
         r'Parser key "(?P<key>[^"]+)": Expected a (?P<kinds>.*?)\. Got value: (?P<value>.*)',
@@ -126,14 +151,21 @@ def _shortened(message: str) -> str:
 
 
 def _say(text: Any) -> None:
-    from rich.console import Console
+    """Write to standard output; on a terminal, what would steer it is shown as an escape."""
+    shown = str(text).removesuffix("\n")
+    if sys.stdout.isatty():
+        shown = "\n".join(map(_visible, shown.split("\n")))
+    sys.stdout.write(shown + "\n")
 
-    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(text)
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _data_list(words: list[str]) -> int:
     parser = _parser("data list", "Recordings that motet knows by name.", "motet data list")
     _parse(parser, words)
+    from rich.console import Console
     from rich.table import Table
 
     from motet.data.catalogue import CATALOGUE
@@ -143,7 +175,7 @@ def _data_list(words: list[str]) -> int:
         table.add_column(heading)
     for entry in CATALOGUE.values():
         table.add_row(entry.name, entry.subject, entry.description, entry.licence, entry.citation)
-    _say(table)
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table)
     return 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 12  # that an error lists
+
 
 class InputError(ValueError):
     """Something given to motet cannot be used.
@@ -23,4 +25,10 @@ def did_you_mean(given: str, known: Iterable[str], *, what: str) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return InputError(f"unknown {what} {given!r}{hint} Allowed: {', '.join(names) or 'none'}.")
+    listed = names
+    if len(names) > MOST_NAMES:
+        listed = [
+            *difflib.get_close_matches(given, names, n=MOST_NAMES, cutoff=0),
+            f"and {len(names) - MOST_NAMES} more",
+        ]
+    return InputError(f"unknown {what} {given!r}{hint} Allowed: {', '.join(listed) or 'none'}.")

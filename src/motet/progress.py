@@ -1,16 +1,21 @@
-"""Progress of anything that takes more than a few seconds: a bar on a terminal, silence elsewhere."""
+"""Progress of anything that takes more than a few seconds: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import sys
+import time
 from collections.abc import Callable, Iterator
 
 Advance = Callable[[float, str], None]
 
+FIRST_LINE_SECONDS, LINE_SECONDS = 5.0, 30.0  # where there is no terminal
+
 
 @contextlib.contextmanager
 def progress_bar(description: str, n_steps: float) -> Iterator[Advance]:
-    """A bar on standard error, with the time left.
+    """A bar on standard error, with the time left; where that is no terminal, plain lines.
 
     Args:
         description: what is going on.
@@ -28,6 +33,9 @@ def progress_bar(description: str, n_steps: float) -> Iterator[Advance]:
     )
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(description, n_steps)
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -36,6 +44,38 @@ def progress_bar(description: str, n_steps: float) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[news]}", markup=False),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=n_steps, news="")
         yield lambda steps, news: progress.update(task, advance=steps, news=news)
+
+
+@contextlib.contextmanager
+def within_step(advance: Advance) -> Iterator[Advance]:
+    """One step of a bar, in fractions: it never goes beyond the step, and ends with all of it."""
+    done = 0.0
+
+    def advance_part(fraction: float, news: str) -> None:
+        nonlocal done
+        fraction = min(fraction, 1 - done)
+        done += fraction
+        advance(fraction, news)
+
+    yield advance_part
+    advance(1 - done, "")
+
+
+def _lines(description: str, n_steps: float) -> Advance:
+    started = time.monotonic()
+    done, next_line = 0.0, started + FIRST_LINE_SECONDS
+
+    def advance(steps: float, news: str) -> None:
+        nonlocal done, next_line
+        done += steps
+        now = time.monotonic()
+        if now >= next_line:
+            next_line = now + LINE_SECONDS
+            took = datetime.timedelta(seconds=round(now - started))
+            sys.stderr.write(f"{description}: {100 * done / max(n_steps, 1e-9):.0f} % after {took}, {news}\n")
+            sys.stderr.flush()
+
+    return advance

@@ -18,7 +18,7 @@ from motet.errors import InputError
 from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
-from motet.progress import Advance, progress_bar
+from motet.progress import Advance, progress_bar, within_step
 from motet.settings_checks import check_choices, check_seed
 from motet.statistics import Row, compare_table, estimate_mean, markdown_table
 from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
@@ -205,18 +205,24 @@ def _compute(
         for number, method in jobs:
             part = _part(run, number, method)
             if not any("left_out" in results for results in found[method]):
-                if not _is_done(part, method):
-                    say = functools.partial(_say_epoch, advance, f"fold {number + 1} of {len(folds)}, {method}")
-                    fit_and_score(method, *folds[number], settings, metric, part, say)
-                found[method].append(_read_part(part))
+                with within_step(advance) as advance_part:
+                    if not _is_done(part, method):
+                        n_epochs = settings.training.n_epochs(len(folds[number][0]))
+                        where = f"fold {number + 1} of {len(folds)}, {method}"
+                        say = functools.partial(_say_epoch, advance_part, where, n_epochs)
+                        fit_and_score(method, *folds[number], settings, metric, part, say)
+                    found[method].append(_read_part(part))
+            else:
+                advance(1, "")
             last = found[method][-1]
-            advance(1, f"{method}: " + ("left out" if "left_out" in last else f"{last['score']:.3f}"))
+            advance(0, f"{method}: " + ("left out" if "left_out" in last else f"{last['score']:.3f}"))
         if settings.final:
-            if not run.has_tensors("weights"):
-                say = functools.partial(_say_epoch, advance, "model of all trials")
-                make_estimator(settings, is_quantity=metric == "r2").fit(dataset, run=run, on_epoch=say).save(run)
-                run.delete_tensors("checkpoint")
-            advance(1, "model of all trials")
+            with within_step(advance) as advance_part:
+                if not run.has_tensors("weights"):
+                    n_epochs = settings.training.n_epochs(len(dataset))
+                    say = functools.partial(_say_epoch, advance_part, "model of all trials", n_epochs)
+                    make_estimator(settings, is_quantity=metric == "r2").fit(dataset, run=run, on_epoch=say).save(run)
+                    run.delete_tensors("checkpoint")
     return found
 
 
@@ -314,8 +320,8 @@ def _results(
     return results, "\n".join([markdown_table(rows, more=more), *([""] if notes else []), *notes])
 
 
-def _say_epoch(advance: Advance, where: str, row: Epoch) -> None:
-    advance(0, f"{where}: {row}")
+def _say_epoch(advance: Advance, where: str, n_epochs: int, row: Epoch) -> None:
+    advance(1 / n_epochs, f"{where}: {row}")
 
 
 def _say_nothing(row: Epoch) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.binning import average_samples, count_spikes
+from motet.data.reading import file_reader
 from motet.data.recording import Recording
 from motet.data.safe_pickle import load_reach_pickle
 from motet.errors import InputError
@@ -39,6 +40,7 @@ _TARGET, _START, _END = 1, 9, 12
 _MALFORMED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 
 
+@file_reader
 def read_reach_pickle(
     path: Path | str,
     *,
@@ -80,6 +82,7 @@ def read_reach_pickle(
         raise InputError(f"{path} cannot be read as a public reach recording: {error}") from error
 
 
+@file_reader
 def read_reach_mat(
     path: Path | str,
     *,

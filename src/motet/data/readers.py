@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.arrays import TRAJECTORY_ARRAYS
+from motet.data.numpy_files import array_names, load_array, load_arrays
 from motet.data.reach import read_reach_mat, read_reach_pickle
+from motet.data.reading import file_reader
 from motet.data.recording import Recording
 from motet.data.trajectories import TRAJECTORY_ENDINGS, read_trajectories
 from motet.errors import InputError, did_you_mean
@@ -39,13 +39,8 @@ _VERSION_KEY = "motet_format_version"
 _LEVELS_KEY = "levels"  # (target, 2): name and level; a target that a damaged archive has lost is missed
 _FIELDS = {field.name for field in dataclasses.fields(Recording)} - {"targets", "target_levels"}
 
-# What numpy and zipfile raise on a damaged file.
-_DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
-
+@file_reader
 def read_recording(path: Path | str, **options: Any) -> Recording:
     """Read a recording from a file, of any form this module lists.
 
@@ -133,11 +128,8 @@ def refuse_unknown_options(
 
 def _reader_of(path: Path) -> Callable[..., Recording]:
     """The reader of a file, told from how its content begins."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a file.") from error
+    with path.open("rb") as file:
+        head = file.read(16)
     if head.startswith(b"PK\x03\x04"):
         return read_trajectories if _holds_trajectories(path) else _read_npz
     if head.startswith(b"\x93NUMPY"):
@@ -156,35 +148,25 @@ def _reader_of(path: Path) -> Callable[..., Recording]:
 
 def _holds_trajectories(path: Path) -> bool:
     """Whether an archive has arrays that only trajectories have."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            keys = {Path(name).stem for name in archive.namelist()}
-    except _DAMAGE:
-        return False  # the reader says what is damaged
-    return path.suffix.lower() == ".npz" and _VERSION_KEY not in keys and bool(keys & TRAJECTORY_ARRAYS - _FIELDS)
+    names = set(array_names(path))
+    return path.suffix.lower() == ".npz" and _VERSION_KEY not in names and bool(names & TRAJECTORY_ARRAYS - _FIELDS)
 
 
 def _read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", bin_seconds: float = 1.0) -> Recording:
-    try:
-        values = np.load(path, allow_pickle=False)
-        return Recording.from_trials(
-            values[None] if values.ndim == 2 else values,
-            name=path.stem if name is None else name,
-            subject=subject,
-            bin_seconds=bin_seconds,
-        )
-    except _DAMAGE as error:
-        raise InputError(f"{path} cannot be read as an array of trials: {error}") from error
+    values = load_array(path)
+    return Recording.from_trials(
+        values[None] if values.ndim == 2 else values,
+        name=path.stem if name is None else name,
+        subject=subject,
+        bin_seconds=bin_seconds,
+    )
 
 
 def _read_npz(path: Path) -> Recording:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            _check_keys(archive.files)
-            stored = {key: archive[key] for key in archive.files}
-        return _recording_of_arrays(stored, default_name=path.stem)
-    except _DAMAGE as error:
-        raise InputError(f"{path} cannot be read as a recording: {error}") from error
+    names = array_names(path)
+    _check_keys(names)
+    stored = load_arrays(path, copied=() if "observed" in names else ("values",))
+    return _recording_of_arrays(stored, default_name=path.stem)
 
 
 def _check_keys(keys: Iterable[str]) -> None:
@@ -195,16 +177,19 @@ def _check_keys(keys: Iterable[str]) -> None:
 
 def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: str) -> Recording:
     version = stored.get(_VERSION_KEY)
-    if version is not None and int(version) != FORMAT_VERSION:
-        raise InputError(f"its format is {int(version)}, not {FORMAT_VERSION}; read it with a newer motet.")
-    levels = dict(stored.get(_LEVELS_KEY, np.empty((0, 2), str)).tolist())
+    if version is not None and not np.array_equal(version, FORMAT_VERSION):
+        raise InputError(f"its format is {version!s:.20}, not {FORMAT_VERSION}; read it with a newer motet.")
+    rows = stored.get(_LEVELS_KEY, np.empty((0, 2), str))
+    if rows.ndim != 2 or rows.shape[1] != 2:
+        raise InputError(f"its levels have shape {rows.shape}; give rows of a target's name and its level.")
+    levels = dict(rows.tolist())
     needed = {"values"} if version is None else {*_FIELDS, _LEVELS_KEY}
     if missing := (needed | {f"target_{name}" for name in levels}) - set(stored):
         raise InputError(f"it lacks {', '.join(sorted(missing))}; save it again with motet.write_recording.")
     fields: dict[str, Any] = {"name": default_name} | {key: stored[key] for key in _FIELDS & set(stored)}
     for key, plain in (("bin_seconds", float), ("subject", str), ("name", str)):
         if key in fields:
-            fields[key] = plain(np.asarray(fields[key])[()])
+            fields[key] = plain(np.asarray(fields[key]).item())
     fields["targets"] = {
         key.removeprefix("target_"): array for key, array in stored.items() if key.startswith("target_")
     }

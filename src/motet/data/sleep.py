@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from motet.data.numpy_files import load_array
+from motet.data.reading import file_reader
 from motet.data.recording import Recording
 from motet.errors import InputError
 
 STATES = ("wake", "nREM", "REM")
 
 
+@file_reader
 def read_sleep(
     counts_path: Path | str, states_path: Path | str, *, name: str = "sleep", subject: str = "unknown"
 ) -> Recording:
@@ -27,10 +30,7 @@ def read_sleep(
     Raises:
         InputError: if a file is missing or damaged, or the two do not go together.
     """
-    try:
-        counts, states = (np.load(path, allow_pickle=False) for path in (counts_path, states_path))
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"{counts_path} or {states_path} is missing or damaged: {error}") from error
+    counts, states = (load_array(Path(path)) for path in (counts_path, states_path))
     if counts.ndim != 2 or states.shape != counts.shape[1:] or not np.isin(states, range(len(STATES))).all():
         raise InputError(
             f"{counts_path} {counts.shape} and {states_path} {states.shape} do not go together; give counts "

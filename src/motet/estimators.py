@@ -21,6 +21,7 @@ from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.models.eit import EIT, EITSettings
+from motet.models.randomness import WeightsFrom
 from motet.trained import Population, TrainedEstimator
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
 from motet.training.predictions import known_predictions, stack_trials
@@ -158,8 +159,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
     def _make_learner(self, ids: tuple[str, ...], n_features: int) -> Learner:
         """A learner with fresh weights; also sets the attributes that scikit-learn expects of a fitted estimator."""
         self.individual_ids_, self.n_features_ = ids, n_features
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._checked_seed())
+        with WeightsFrom(torch.Generator().manual_seed(self._checked_seed())):
             model = EIT(self.model, n_features=n_features, individual_ids=ids)
             objective = make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective)
         learner = Learner(model, objective)

@@ -22,6 +22,7 @@ from motet.errors import InputError
 from motet.models.eit import EITSettings, Encoding
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
+from motet.models.randomness import WeightsFrom
 from motet.trained import Population, TrainedEstimator
 from motet.training.predictions import stack_trials
 from motet.training.run import Run
@@ -112,8 +113,7 @@ class PairEstimator(TrainedEstimator):
         return held_out
 
     def _begin(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with WeightsFrom(torch.Generator().manual_seed(self.seed)):
             self.learner_ = self._make_learner()
         self.n_parameters_ = sum(parameter.numel() for parameter in self.learner_.parameters())
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
 import signal
@@ -39,6 +40,11 @@ def fit(recording, run=None, stop_after=None, training=SHORT, seed=0, **settings
 
     estimator = EITClassifier("direction", **{"model": SMALL, "training": training, "seed": seed, **settings})
     return estimator.fit(recording, run=run, on_epoch=on_epoch)
+
+
+def importing_from(folder):
+    """The environment of a process that also imports modules from a folder."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
@@ -81,7 +87,7 @@ def test_killed_training_ends_with_the_same_bits(small_recording, tmp_path):
     (tmp_path / "tests_of_loop.py").write_bytes(Path(__file__).read_bytes())
     result = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "small.npz"), str(tmp_path / "run")],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env=importing_from(tmp_path),
         check=False,
     )
     assert result.returncode == -signal.SIGKILL
@@ -99,6 +105,14 @@ def test_training_leaves_the_global_generators_as_they_were(small_recording):
     fit(small_recording)
     assert torch.equal(torch.rand(3), expected)
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_fits_in_several_threads_end_with_the_bits_of_each_alone(small_recording):
+    alone = [weights(fit(small_recording, seed=seed)) for seed in range(3)]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        together = [weights(e) for e in pool.map(lambda seed: fit(small_recording, seed=seed), range(3))]
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_seed_decides_the_weights(small_recording):
@@ -184,7 +198,7 @@ def test_compiled_training_learns_the_same(small_recording, tmp_path):
     """
     (tmp_path / "tests_of_loop.py").write_bytes(Path(__file__).read_bytes())
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "small.npz")]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = importing_from(tmp_path)
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     assert abs(float(output.split()[-1]) - fit(small_recording).history_[-1].train_loss) < 0.05
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from motet.data.batch import Batch
 from motet.errors import InputError
+from motet.models.randomness import Dropout
 
 
 def rotary(x: Float[Tensor, "batch head time width"], *, base: float = 100.0) -> Float[Tensor, "batch head time width"]:
@@ -76,9 +77,9 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, n_heads, is_temporal=is_temporal)
         self.feedforward = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, width)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.models.layers import IndividualTable
+from motet.models.randomness import Dropout
 
 ReadoutKind = Literal["individual", "pooled"]
 
@@ -45,7 +46,7 @@ class Readout(nn.Module):
             nn.LayerNorm(latent_width),
             nn.Linear(latent_width, 32),
             nn.GELU(),
-            nn.Dropout(0.1),
+            Dropout(0.1),
             nn.Linear(32, n_outputs),
         )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from motet.errors import InputError
+from motet.models.randomness import Dropout, WeightsFrom
 
 
 class ReferenceLogits(NamedTuple):
@@ -119,7 +119,7 @@ class EITReference(nn.Module):
             if not 0 <= probability < 1:
                 raise InputError(f"{name} is {probability}; give a probability from 0 to below 1.")
         self.n_individuals, self.n_classes, self.n_features = n_individuals, n_classes, n_features
-        with seeded(seed, torch.device("cpu")):
+        with WeightsFrom(torch.Generator().manual_seed(seed)):
             self.neuron_embed = nn.Parameter(torch.randn(1, n_individuals, width))
             self.MT = _IndividualModule(
                 _Transformer(width, depth, n_heads, head_width, expansion=2, dropout=0.0, has_residual=False),
@@ -130,7 +130,7 @@ class EITReference(nn.Module):
             self.S_transformer = _Transformer(width, depth, n_heads, head_width, expansion=1, dropout=dropout, **rest)
             self.bottolneck = nn.Sequential(nn.Linear(width, 1))
             self.mlp_head = nn.Sequential(
-                nn.LayerNorm(n_individuals), nn.Dropout(head_dropout), nn.Linear(n_individuals, n_classes)
+                nn.LayerNorm(n_individuals), Dropout(head_dropout), nn.Linear(n_individuals, n_classes)
             )
 
     def forward(self, values: Float[Tensor, "trial time individual *feature"]) -> ReferenceLogits:
@@ -212,18 +212,6 @@ def check_positive(numbers: Mapping[str, float | int]) -> None:
             raise InputError(f"{name} is {number}; give a positive number.")
 
 
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators that weights and dropout on `device` draw from, and put them back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # torch.manual_seed would also reseed devices that are not put back.
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 def _first_names(names: list[str], limit: int = 3) -> str:
     """The first names of a list, and how many more there are."""
     shown = ", ".join(map(repr, names[:limit])) or "nothing"
@@ -239,7 +227,7 @@ class _IndividualModule(nn.Module):
         self.single_embed = nn.Linear(n_features, width)
         self.T_transformer = transformer
         self.mlp_head_bottolneck = nn.Sequential(nn.Linear(width, 1))
-        self.mlp_head_bottom = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_individuals, n_classes))
+        self.mlp_head_bottom = nn.Sequential(Dropout(dropout), nn.Linear(n_individuals, n_classes))
 
 
 class _Transformer(nn.Module):
@@ -296,7 +284,7 @@ class _Attention(nn.Module):
         self.n_heads = n_heads
         self.scale = head_width**-0.5
         self.to_qkv = nn.Linear(width, 3 * n_heads * head_width, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(n_heads * head_width, width), nn.Dropout(dropout))
+        self.to_out = nn.Sequential(nn.Linear(n_heads * head_width, width), Dropout(dropout))
 
     def forward(
         self, x: Float[Tensor, "batch token width"]
@@ -314,9 +302,9 @@ class _FeedForward(nn.Module):
         self.net = nn.Sequential(
             nn.Linear(width, hidden_width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden_width, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
     def forward(self, x: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:

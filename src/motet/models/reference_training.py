@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from motet.errors import InputError
-from motet.models.reference import EITReference, ReferenceLogits, check_positive, seeded
+from motet.models.randomness import dropout_from
+from motet.models.reference import EITReference, ReferenceLogits, check_positive
 
 
 def train_reference(
@@ -74,7 +75,8 @@ def train_reference(
         model.train()
         total = torch.zeros((), device=device)
         order = torch.randperm(len(values), generator=generator)
-        with seeded(int(torch.randint(2**62, (), generator=generator)), device):
+        dropout = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        with dropout_from(model, dropout):
             for chosen in torch.split(order.to(device), batch_size):
                 optimizer.zero_grad()
                 batch = values[chosen], labels[chosen]

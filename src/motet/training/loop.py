@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
+from motet.models.randomness import dropout_from
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint
@@ -95,7 +96,8 @@ def _one_epoch(
     order = torch.randperm(len(dataset), generator=generator).numpy()
     losses, rate = [], 0.0
     state.learner.train()
-    with _forked_randomness(epoch_seed + fabric.global_rank, fabric.device):
+    dropout = torch.Generator(fabric.device).manual_seed(epoch_seed + fabric.global_rank)
+    with dropout_from(state.learner, dropout):
         for step in range(n_steps):
             trials = order[step * settings.batch_trials : (step + 1) * settings.batch_trials]
             mine = trials[fabric.global_rank :: fabric.world_size]
@@ -140,14 +142,6 @@ def _schedule(settings: TrainingSettings, step: int, n_steps: int) -> float:
     if step < n_warmup:
         return (step + 1) / (n_warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup)))
-
-
-@contextlib.contextmanager
-def _forked_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from the global generator: lend it a seed, and put it back as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
-from motet.errors import InputError, did_you_mean
+from motet.errors import InputError
 from motet.models.eit import EIT, EITSettings
 from motet.models.randomness import WeightsFrom
 from motet.trained import Population, TrainedEstimator
@@ -39,10 +39,7 @@ _PART_SETTINGS: Mapping[str, type[Any]] = {
 
 
 class _EIT(TransformerMixin, TrainedEstimator):
-    """What both estimators share: data in, a trained EIT, embeddings out.
-
-    Settings are nested dataclasses; scikit-learn reaches into them as `model__width`.
-    """
+    """What both estimators share: data in, a trained EIT, embeddings out."""
 
     def __init__(
         self,
@@ -66,37 +63,6 @@ class _EIT(TransformerMixin, TrainedEstimator):
         self.batch_trials = batch_trials
 
     _kind: TargetKind
-
-    # ------------------------------------------------------------------ settings
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Settings by name; with `deep` also those inside the parts, as `part__name`."""
-        params: dict[str, Any] = super().get_params(deep=False)
-        if deep:
-            for part in _PART_SETTINGS:
-                fields = dataclasses.fields(params[part])
-                params |= {f"{part}__{field.name}": getattr(params[part], field.name) for field in fields}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Change settings; `part__name` changes one inside a part.
-
-        Raises:
-            InputError: for a setting that does not exist.
-        """
-        known = self.get_params()
-        fields: dict[str, dict[str, Any]] = {}
-        for name, value in params.items():
-            if name not in known:
-                raise did_you_mean(name, known, what="setting")
-            part, _, field = name.partition("__")
-            if field:
-                fields.setdefault(part, {})[field] = value
-            else:
-                setattr(self, part, value)
-        for part, changes in fields.items():  # together, since one may only fit with another
-            setattr(self, part, dataclasses.replace(getattr(self, part), **changes))
-        return self
 
     @classmethod
     def _part_settings(cls) -> Mapping[str, type[Any]]:
@@ -124,11 +90,10 @@ class _EIT(TransformerMixin, TrainedEstimator):
         Raises:
             InputError: for data or targets that cannot be used.
         """
+        self._begin_fit()
         dataset = self._dataset(X, y)
-        name, seed = self._target_name(dataset), self._checked_seed()
-        if hasattr(self, "history_"):
-            del self.history_  # not fitted until all is done
-        train_part, validation = self._validation_split(dataset, name, seed)
+        name = self._target_name(dataset)
+        train_part, validation = self._validation_split(dataset, name)
         self.targets_ = [
             Target.learn(train_part, name, kind=self._kind),
             *(Target.learn(train_part, other, weight=weight) for other, weight in self._checked_auxiliary(name)),
@@ -141,15 +106,10 @@ class _EIT(TransformerMixin, TrainedEstimator):
         self._train(prepare(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
         return self
 
-    def _checked_seed(self) -> int:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r}; give a whole number of at least 0.")
-        return int(self.seed)
-
     def _checked_auxiliary(self, target: str) -> list[tuple[str, float]]:
         auxiliary = list((self.auxiliary or {}).items())
         for name, weight in auxiliary:
-            if name == target or not weight > 0:
+            if name == target or not 0 < weight < math.inf:
                 raise InputError(
                     f"auxiliary target {name!r} with weight {weight}; give targets other than {target!r}, with "
                     "weights above 0."
@@ -159,7 +119,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
     def _make_learner(self, ids: tuple[str, ...], n_features: int) -> Learner:
         """A learner with fresh weights; also sets the attributes that scikit-learn expects of a fitted estimator."""
         self.individual_ids_, self.n_features_ = ids, n_features
-        with WeightsFrom(torch.Generator().manual_seed(self._checked_seed())):
+        with WeightsFrom(torch.Generator().manual_seed(int(self.seed))):
             model = EIT(self.model, n_features=n_features, individual_ids=ids)
             objective = make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective)
         learner = Learner(model, objective)
@@ -167,7 +127,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
         return learner
 
     def _validation_split(
-        self, dataset: PopulationDataset, target: str, seed: int
+        self, dataset: PopulationDataset, target: str
     ) -> tuple[PopulationDataset, PopulationDataset | None]:
         """Training and validation part, of the training trials; stratified where every class is frequent enough."""
         fraction = self.training.validation
@@ -180,7 +140,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
                 "training.validation=0."
             )
         stratify = target if dataset.count_rarest(target) >= n_parts else None
-        return dataset.split(by="trial", test=fraction, stratify=stratify, seed=seed)
+        return dataset.split(by="trial", test=fraction, stratify=stratify, seed=self.seed)
 
     # ------------------------------------------------------------------ data
 
@@ -251,6 +211,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
         return truth, prediction, np.repeat(weight, n_known)
 
     def _batches(self, dataset: PopulationDataset) -> Iterator[Batch]:
+        self._check_settings()
         self.learner_.eval()
         for start in range(0, len(dataset), self.batch_trials):
             yield dataset.batch(np.arange(start, min(start + self.batch_trials, len(dataset))))

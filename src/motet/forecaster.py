@@ -90,6 +90,15 @@ class EITForecaster(PairEstimator):
 
     # ------------------------------------------------------------------ fitting
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.motion.features == "none" or self.pairs.laws == 0:
+            raise InputError(
+                "a forecast follows laws of force, and there are none with motion.features="
+                f"{self.motion.features!r} and pairs.laws={self.pairs.laws}; give positions or phases, and at least "
+                "one law."
+            )
+
     def fit(
         self,
         X: Population,
@@ -155,12 +164,7 @@ class EITForecaster(PairEstimator):
 
     def _make_learner(self) -> Learner:
         model = PairEIT(self.model, self.pairs, self.geometry_)
-        if model.fit is None:
-            raise InputError(
-                "a forecast follows laws of force, and there are none with motion.features="
-                f"{self.motion.features!r} and pairs.laws={self.pairs.laws}; give positions or phases, and at least "
-                "one law."
-            )
+        assert model.fit is not None
         objectives: list[Targeted] = [Forecast(Rollout(model.fit), settings=self.objective)]
         if self.target_ is not None:
             settings, width = InteractionSettings(), self.pairs.width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,6 +73,11 @@ class PairEstimator(TrainedEstimator):
     def _restore(self, learned: Mapping[str, Any]) -> None:
         """Take up what `_learned` gave, read back from a file."""
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.model.identity != "none":
+            raise InputError(f"model.identity is {self.model.identity!r}; systems of any individuals need 'none'.")
+
     def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
         """Training or validation trials, as long as they are read."""
         return dataset
@@ -94,6 +99,7 @@ class PairEstimator(TrainedEstimator):
         on_epoch: Callable[[Epoch], None] | None,
     ) -> PopulationDataset | None:
         """Train; gives back the trials that were held out, if there are any."""
+        self._begin_fit()
         if y is not None:
             raise InputError("recordings carry their own targets; give no y.")
         dataset = as_dataset(X)
@@ -136,6 +142,7 @@ class PairEstimator(TrainedEstimator):
 
     def _encoded(self, recording: Recording) -> Iterator[tuple[Encoding, Batch]]:
         check_is_fitted(self)
+        self._check_settings()
         check_system(recording)
         dataset = self._prepared(PopulationDataset(recording))
         self.learner_.eval()
@@ -168,8 +175,18 @@ class PairEstimator(TrainedEstimator):
 
 
 def as_dataset(X: Population) -> PopulationDataset:
-    """Recordings as one dataset."""
-    return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+    """Recordings as one dataset.
+
+    Raises:
+        InputError: if they are none.
+    """
+    if isinstance(X, PopulationDataset | Recording):
+        return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+    if not isinstance(X, Sequence) or not all(isinstance(part, Recording) for part in X):
+        raise InputError(
+            f"a {type(X).__name__} was given; give a Recording (Recording.from_trials), or a list of them."
+        )
+    return PopulationDataset(X)
 
 
 def with_targets(dataset: PopulationDataset, kept: Collection[str]) -> PopulationDataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
-from motet.errors import InputError
+from motet.errors import InputError, did_you_mean
 from motet.progress import progress_bar
+from motet.settings_checks import check_arguments, check_seed
 from motet.training.loop import train
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
@@ -27,7 +29,8 @@ Population = Recording | PopulationDataset | Sequence[Recording]
 class TrainedEstimator(BaseEstimator, abc.ABC):
     """A learner and its settings, as scikit-learn knows them.
 
-    A subclass says which of its settings are dataclasses, makes the learner, and names what else is saved.
+    Settings that are dataclasses are parts: scikit-learn reaches into them as `model__width`. A subclass names its
+    parts, makes the learner, and says what else is saved.
 
     Attributes:
         learner_: the trained model and objective.
@@ -36,6 +39,7 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
 
     training: TrainingSettings
     seed: int
+    batch_trials: int
     learner_: Learner
     history_: list[Epoch]
 
@@ -52,8 +56,60 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
     def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
         """Make the learner again from what `_kept` gave, read back from a file; what does not fit raises."""
 
+    # ------------------------------------------------------------------ settings
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Settings by name; with `deep` also those inside the parts, as `part__name`."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        for part, kind in self._part_settings().items() if deep else ():
+            if isinstance(params[part], kind):
+                fields = dataclasses.fields(kind)
+                params |= {f"{part}__{field.name}": getattr(params[part], field.name) for field in fields}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings; `part__name` changes one inside a part. All are changed, or none.
+
+        Raises:
+            InputError: for a setting that does not exist, or that its part does not admit.
+        """
+        known = super().get_params(deep=False)
+        inside: dict[str, dict[str, Any]] = {}
+        changed = {name: value for name, value in params.items() if name in known}
+        kinds = self._part_settings()
+        for name in (name for name in params if name not in known):
+            part, _, field = name.partition("__")
+            if part not in kinds or field not in {f.name for f in dataclasses.fields(kinds[part])}:
+                raise did_you_mean(name, self.get_params(), what="setting")
+            inside.setdefault(part, {})[field] = params[name]
+        for part, fields in inside.items():  # together, since one may only fit with another
+            check_arguments(type(self).__init__, {part: changed.get(part, known[part])})
+            changed[part] = dataclasses.replace(changed.get(part, known[part]), **fields)
+        for name, value in changed.items():
+            setattr(self, name, value)
+        return self
+
+    def _check_settings(self) -> None:
+        """Refuse settings that are not what they should be; those inside the parts were checked when these were made.
+
+        Raises:
+            InputError: naming the setting.
+        """
+        check_arguments(type(self).__init__, super().get_params(deep=False))
+        check_seed(self.seed)
+        if self.batch_trials < 1:
+            raise InputError(f"batch_trials is {self.batch_trials}; give at least 1.")
+
+    # ------------------------------------------------------------------ fitting
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "history_")
+
+    def _begin_fit(self) -> None:
+        """Check the settings; from here on the estimator is not fitted, until all is done."""
+        self._check_settings()
+        if hasattr(self, "history_"):
+            del self.history_
 
     def _train(
         self,
@@ -74,6 +130,8 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
             self.history_ = train(
                 self.learner_, dataset, validation, self.training, seed=int(self.seed), run=folder, on_epoch=on_epoch
             )
+
+    # ------------------------------------------------------------------ saving
 
     def save(self, folder: Path | str | Run) -> Run:
         """Write the estimator to a run folder: settings and weights, no pickle.

@@ -321,7 +321,7 @@ def test_a_pickle_cannot_change_the_stand_in_for_later_files(tmp_path: Path) -> 
         (tmp_path / "poison.pkl").write_bytes(b"\x80\x02" + name + state + b"b.")
         with pytest.raises(InputError, match=r"poison\.pkl"):
             read_recording(tmp_path / "poison.pkl")
-        assert StoredObject.state is None
+        assert StoredObject().state is None
 
 
 def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from motet.data.reading import file_reader
 from motet.data.recording import Recording
 from motet.data.safe_pickle import load_reach_pickle
 from motet.errors import InputError
+from motet.memory import check_room
 
 N_DIRECTIONS = 8
 _KINEMATICS = {"pos": "position", "vel": "velocity", "acc": "acceleration", "force": "force"}
@@ -37,6 +38,7 @@ _KINEMATICS = {"pos": "position", "vel": "velocity", "acc": "acceleration", "for
 # Columns of `trial_table`, counted from 0, in the code that made the public pickles. In MATLAB: 2, 10 and 13.
 _TARGET, _START, _END = 1, 9, 12
 
+_BYTES_PER_COUNT = 30  # int64, float64 twice, float32, masks
 _MALFORMED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 
 
@@ -70,6 +72,9 @@ def read_reach_pickle(
     content = load_reach_pickle(path)
     try:
         mappings = [data.state["_store"].state["_mapping"] for data in content["data"]]
+        fields = [mapping[field] for mapping in mappings for field in ("x", *_KINEMATICS) if field in mapping]
+        if sum(field.nbytes for field in fields) > path.stat().st_size:
+            raise InputError("its trials are larger than the file: some of them are one and the same.")
         trials = [_trial_of_rates(row, mapping, bin_seconds) for row, mapping in enumerate(mappings)]
         return _recording(
             trials,
@@ -177,6 +182,7 @@ def _binned_trials(table: NDArray[Any], recorded: Any, bin_seconds: float) -> li
         raise InputError(f"a movement lasts {lasts_bins.max():g} bins of {bin_seconds:g} s, more than a million.")
     # A movement of exactly ten bins has ten, whatever the rounding of its ends.
     n_bins = np.ceil(lasts_bins - 1e-6).astype(int)
+    _check_padded(len(rows), n_bins.max(), len(units))
     edges = start[rows, None] + np.arange(n_bins.max() + 1) * bin_seconds
     counts = count_spikes(units, edges).transpose(1, 2, 0)
     tracks = {name: np.asarray(getattr(recorded, field, ())) for field, name in _KINEMATICS.items()}
@@ -213,6 +219,7 @@ def _recording(trials: Sequence[_Trial], *, name: str, minimum_speed: float | No
         raise InputError(f"it has targets outside 0 to {N_DIRECTIONS - 1}.")
     if len({trial.counts.shape[1] for trial in trials}) != 1:
         raise InputError("its trials do not all have the same units.")
+    _check_padded(len(trials), max(len(trial.timestep) for trial in trials), trials[0].counts.shape[1])
     per_bin = {"timestep": [trial.timestep for trial in trials]}
     for kinematic in trials[0].kinematics:
         tracks = [trial.kinematics[kinematic] for trial in trials]
@@ -229,6 +236,12 @@ def _recording(trials: Sequence[_Trial], *, name: str, minimum_speed: float | No
         trial_start_seconds=None if None in starts else np.array(starts),
         **fields,
     )
+
+
+def _check_padded(n_trials: int, n_bins: int, n_units: int) -> None:
+    """Refuse trials that all become as long as the longest where they would not fit into memory."""
+    what = f"a recording of {n_trials} trials of up to {n_bins} bins of {n_units} units"
+    check_room(_BYTES_PER_COUNT * n_trials * int(n_bins) * n_units, what=what)
 
 
 def _load_mat(path: Path) -> dict[str, Any]:

@@ -268,7 +268,7 @@ def test_a_reach_recording_has_the_published_sizes(real: Any, name: str) -> None
     bins = recording.bin_is_observed
     for kinematic in kinematics:
         track = recording.target(kinematic)
-        assert track.dtype == np.float32
+        assert track.dtype == np.float64
         assert track.shape == (n_trials, most, 2)
         assert np.array_equal(~np.isnan(track).any(-1), bins)
     steps = recording.target("timestep")

@@ -98,7 +98,7 @@ def test_a_stratified_split_keeps_the_fraction_in_all_and_in_every_class(fractio
     assert len(train) + len(test) == len(labels)
     assert len(test) == min(max(1, round(fraction * len(labels))), len(labels) - 1)
     tested = np.bincount(test.recordings[0].targets["side"], minlength=len(counts))
-    assert (np.abs(tested - fraction * np.asarray(counts)) <= 1.5).all()
+    assert (np.abs(tested - fraction * np.asarray(counts)) <= 1 + len(counts) / 2).all()  # half a trial per class
 
 
 @pytest.mark.parametrize("fraction", [0.4, 0.65, 0.8])

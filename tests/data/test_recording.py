@@ -156,6 +156,22 @@ def test_ids_and_starts_of_trials_are_arrays_whatever_they_were_given_as():
 
 
 @pytest.mark.parametrize(
+    ("given_ids", "kept"),
+    [
+        (["3.0", "ctrl", "07", "1", "1", "2"], ["3.0", "ctrl", "07", "1", "1", "2"]),
+        (["5", "4", "3", "-2", "1", "0"], [5, 4, 3, -2, 1, 0]),
+        (np.array([b"a", b"b", b"c", b"d", b"e", b"f"]), list("abcdef")),
+        (np.arange(6, dtype=">u2"), list(range(6))),
+        ([*range(5), "x"], ["0", "1", "2", "3", "4", "x"]),
+    ],
+)
+def test_names_of_trials_are_kept(given_ids, kept):
+    recording = a_recording(trial_ids=given_ids)
+    assert recording.trial_ids.tolist() == kept
+    assert recording.windows(2).select(trials=slice(0, 6)).trial_ids.tolist() == kept
+
+
+@pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: a_recording(n_trials=0), "no trials"),
@@ -165,7 +181,7 @@ def test_ids_and_starts_of_trials_are_arrays_whatever_they_were_given_as():
         (lambda: Recording.from_trials(np.ones((3, 4))), "axes"),
         (lambda: Recording.from_trials([np.ones((2, 3)), np.ones((4, 3))]), "cannot be stacked"),
         (lambda: Recording.from_trials(np.full((2, 2, 2), np.inf)), "infinite"),
-        (lambda: Recording.from_trials([["a", "b"]]), "cannot be stacked"),
+        (lambda: Recording.from_trials([["a", "b"]]), "text such as .*'a'"),
         (lambda: a_recording(individual_ids=["a", "b", "a"]), "'a' twice"),
         (lambda: a_recording(individual_ids=["a", "b"]), "3 individuals but 2"),
         (lambda: a_recording(bin_seconds=0.0), "bin_seconds"),
@@ -176,9 +192,8 @@ def test_ids_and_starts_of_trials_are_arrays_whatever_they_were_given_as():
         (lambda: a_recording(targets={"y": np.full((6, 5), np.inf)}), "infinite in places"),
         (lambda: a_recording(n_bins=7, targets={"y": np.zeros((6, 3))}), "per individual or per trial"),
         (lambda: a_recording(trial_ids=np.arange(5)), "trial_ids"),
-        (lambda: a_recording(trial_ids=list("abcdef")), "one integer per trial"),
-        (lambda: a_recording(trial_ids=np.arange(6.0)), "one integer per trial"),
-        (lambda: a_recording(trial_start_seconds=list("012345")), "one finite number per trial"),
+        (lambda: a_recording(trial_ids=["a", "b", "c", "d", "e", None]), "a name is missing"),
+        (lambda: a_recording(trial_start_seconds=list("012345")), "text such as .* numbers are wanted"),
         (lambda: a_recording(trial_start_seconds=[0, 1, 2, 3, 4, np.nan]), "one finite number per trial"),
         (lambda: a_recording().select(trials=[True] * 5), "recording 'array'.*there are 6: .* mask of that many"),
         (lambda: a_recording().select(trials=[0, 6]), "0 to 6; there are 6: give positions from 0 to 5"),

@@ -209,7 +209,7 @@ def test_recordings_say_who_belongs_together() -> None:
         np.testing.assert_allclose(
             coupling, np.where(interacts < 0, np.nan, interacts * mass[:, :, None] * mass[:, None]), rtol=1e-6
         )
-        assert coupling.dtype == mass.dtype == recording.target("energy").dtype == np.float32
+        assert coupling.dtype == mass.dtype == recording.target("energy").dtype == np.float64
 
 
 @pytest.mark.parametrize("protocol", ["randomised", "published"])

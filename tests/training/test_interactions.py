@@ -302,7 +302,7 @@ def test_recordings_without_the_state_are_read_as_unknown():
     prepared = objective.prepare(PopulationDataset([recording, bare]))
     assert np.isnan(prepared.recordings[1].target("mass")).all()
     whole = dataclasses.replace(recording, targets={"mass": recording.target("mass").astype(np.int64)})
-    assert objective.prepare(PopulationDataset(whole)).recordings[0].target("mass").dtype == np.float32
+    assert objective.prepare(PopulationDataset(whole)).recordings[0].target("mass").dtype == np.float64
 
 
 def test_states_are_weighed_beside_pairs():

@@ -218,9 +218,8 @@ class PopulationDataset:
             case "subject":
                 return np.asarray([r.subject for r in self.recordings])[self.recording_index]
             case _:
-                ids = np.concatenate([r.trial_ids for r in self.recordings if r.trial_ids is not None])
-                _, group = np.unique(np.stack([self.recording_index, ids]), axis=1, return_inverse=True)
-                return np.asarray(group).reshape(-1)
+                of_recording = [np.unique(np.asarray(r.trial_ids), return_inverse=True)[1] for r in self.recordings]
+                return np.concatenate([ids + number * len(self) for number, ids in enumerate(of_recording)])
 
     def count_rarest(self, target: str) -> int:
         """Trials of the rarest class of a target, where it is rarest; 0 if it has no classes per trial."""

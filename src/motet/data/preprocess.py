@@ -134,7 +134,7 @@ def _moments(
     row = {individual: position for position, individual in enumerate(train.individual_ids)}
     count, total, squares = np.zeros((3, len(row), train.n_features))
     for recording in train.recordings:
-        values = _transformed(recording, settings).astype(np.float64)
+        values = _transformed(recording, settings)
         observed = recording.observed[..., None]
         rows = [row[individual] for individual in recording.individual_ids]
         count[rows] += observed.sum(axis=(0, 2))
@@ -144,12 +144,13 @@ def _moments(
     return count, mean, np.maximum(squares / np.maximum(count, 1) - mean**2, 0)
 
 
-def _transformed(recording: Recording, settings: PreprocessSettings) -> NDArray[np.float32]:
+def _transformed(recording: Recording, settings: PreprocessSettings) -> NDArray[np.float64]:
+    values = recording.values.astype(np.float64)
     if settings.transform == "none":
-        return recording.values
+        return values
     if recording.values.min() < 0:
         raise InputError(
             f"recording {recording.name!r} has negative values (least {recording.values.min():g}), and "
             f"transform={settings.transform!r} is for counts or rates; use transform='none'."
         )
-    return np.sqrt(recording.values) if settings.transform == "sqrt" else np.log1p(recording.values)
+    return np.sqrt(values) if settings.transform == "sqrt" else np.log1p(values)

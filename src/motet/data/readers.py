@@ -85,12 +85,9 @@ def write_recording(recording: Recording, path: Path | str, *, compressed: bool 
     path = Path(path)
     if path.suffix != ".npz":
         raise InputError(f"recordings are saved as .npz, not as {path.name!r}; give a name ending in .npz.")
-    for name, target in recording.targets.items():
-        if target.dtype.hasobject or not name.isprintable():
-            raise InputError(
-                f"target {name!r} of recording {recording.name!r} holds Python objects or has an unprintable "
-                "name; give numbers or an array of strings, and a plain name."
-            )
+    for name in recording.targets:
+        if not name.isprintable():
+            raise InputError(f"target {name!r} of recording {recording.name!r} has an unprintable name; rename it.")
     arrays = {
         _VERSION_KEY: np.int64(FORMAT_VERSION),
         "values": recording.values,
@@ -194,8 +191,6 @@ def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: st
         key.removeprefix("target_"): array for key, array in stored.items() if key.startswith("target_")
     }
     fields["target_levels"] = levels
-    if "individual_ids" in fields:
-        fields["individual_ids"] = tuple(str(individual) for individual in fields["individual_ids"].tolist())
     if "observed" not in fields:
         return Recording.from_trials(**fields)
     if "individual_ids" not in fields:

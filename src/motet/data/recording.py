@@ -15,9 +15,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from motet import given
 from motet.errors import InputError, did_you_mean
 
 Level = Literal["trial", "bin", "individual", "pair"]
+WORST_ROUNDING = 1e-3  # of how an individual varies, when its numbers become 32-bit ones
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
 
 
@@ -29,13 +31,14 @@ class Recording:
     individuals is observed. Build one from arrays with `Recording.from_trials`.
 
     Attributes:
-        values: (trial, individual, time, feature) float32; 0 where not observed.
+        values: (trial, individual, time, feature) float32, or float64 where float32 would lose what differs; 0 where
+            not observed.
         observed: (trial, individual, time) bool. True for real data: padding, absent individuals
             and gaps are False, a silent neuron is True.
         individual_ids: one name per individual, unique in the recording. The same name in two
             recordings means the same individual.
-        targets: what may be decoded, by name. Integers, booleans and strings are classes; floats
-            are quantities, NaN where unknown. Leading axes by `target_levels`: "trial" (trial, …), "bin"
+        targets: what may be decoded, by name. Integers, booleans and strings are classes, floats are quantities; what
+            is missing is unknown (`motet.given.is_known`). Leading axes by `target_levels`: "trial" (trial, …), "bin"
             (trial, time, …), "individual" (trial, individual, …), "pair" (trial, individual,
             individual, …).
         bin_seconds: width of a time bin, in seconds.
@@ -43,7 +46,8 @@ class Recording:
         name: what the recording is called.
         target_levels: the level of each target; read off the shapes where they leave no doubt. Floats (trial, 3) or
             fewer do: they may be bins, individuals or coordinates.
-        trial_ids: (trial,) int; windows cut from one trial share its id, so that no split can part them.
+        trial_ids: (trial,) int64, or text where names are not plain whole numbers; windows cut from one trial share its
+            id, so that no split can part them.
         trial_start_seconds: (trial,) float, start of each trial on the recording's clock; by default
             trials follow one another without a break.
 
@@ -58,7 +62,7 @@ class Recording:
         Recording('array': 20 trials × 5 individuals × 8 bins of 1 s; targets: side per trial)
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float32] | NDArray[np.float64]
     observed: NDArray[np.bool_]
     individual_ids: tuple[str, ...]
     targets: Mapping[str, NDArray[Any]]
@@ -66,33 +70,38 @@ class Recording:
     subject: str = "unknown"
     name: str = "array"
     target_levels: Mapping[str, Level] = dataclasses.field(default_factory=dict)
-    trial_ids: NDArray[np.int64] | None = None
+    trial_ids: NDArray[np.int64] | NDArray[np.str_] | None = None
     trial_start_seconds: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        _check_values(self.values, self.observed, self.individual_ids, self.name)
-        if not (np.isfinite(self.bin_seconds) and self.bin_seconds > 0):
-            raise InputError(f"bin_seconds is {self.bin_seconds}; give a positive number of seconds.")
-        n_trials, n_bins = self.n_trials, self.n_bins
         set_field = functools.partial(object.__setattr__, self)
-        set_field("targets", {name: np.asarray(target) for name, target in self.targets.items()})
+        for field in ("name", "subject"):
+            set_field(field, given.names([getattr(self, field)], what=field)[0])
+        of_recording = f"of recording {self.name!r}"
+        set_field("individual_ids", given.names(self.individual_ids, what=f"individual_ids {of_recording}"))
+        set_field("values", _floats(self.values, what=f"values {of_recording}"))
+        set_field("observed", np.ma.filled(self.observed, False))
+        _check_values(self.values, self.observed, self.individual_ids, self.name)
+        set_field("bin_seconds", _seconds(self.bin_seconds))
+        set_field("targets", {key: _target(target, self.name, key)[0] for key, target in self.targets.items()})
         levels = {
             name: _target_level(self, name, target, self.target_levels.get(name))
             for name, target in self.targets.items()
         }
         set_field("target_levels", levels)
-        ids = np.arange(n_trials) if self.trial_ids is None else np.asarray(self.trial_ids)
-        starts = np.arange(n_trials) * (n_bins * float(self.bin_seconds))
+        ids: NDArray[Any] = np.arange(self.n_trials)
+        if self.trial_ids is not None:
+            ids = given.trial_names(self.trial_ids, what=f"trial_ids {of_recording}")
+        starts = np.arange(self.n_trials) * (self.n_bins * self.bin_seconds)
         if self.trial_start_seconds is not None:
-            starts = np.asarray(self.trial_start_seconds)
-        for field, given, kinds in (("trial_ids", ids, "iu"), ("trial_start_seconds", starts, "iuf")):
-            if given.shape != (n_trials,) or given.dtype.kind not in kinds or not np.isfinite(given).all():
+            starts = given.numbers(self.trial_start_seconds, what=f"trial_start_seconds {of_recording}")
+        for field, array, wanted in (("trial_ids", ids, "name"), ("trial_start_seconds", starts, "finite number")):
+            if array.shape != (self.n_trials,) or (array.dtype.kind == "f" and not np.isfinite(array).all()):
                 raise InputError(
-                    f"{field} of recording {self.name!r} has shape {given.shape} and type {given.dtype}; give one "
-                    f"{'integer' if kinds == 'iu' else 'finite number'} per trial, shape ({n_trials},)."
+                    f"{field} {of_recording} has shape {array.shape} and type {array.dtype}; give one {wanted} per "
+                    f"trial, shape ({self.n_trials},)."
                 )
-        set_field("trial_ids", ids.astype(np.int64, copy=False))
-        set_field("trial_start_seconds", starts.astype(np.float64, copy=False))
+            set_field(field, array)
 
     @classmethod
     def from_trials(
@@ -118,16 +127,24 @@ class Recording:
         Raises:
             InputError: see `Recording`.
         """
-        array = _pad_values(values)
+        array, coordinates = _pad_values(values, name)
         missing: NDArray[np.bool_] = np.asarray(np.isnan(array).any(axis=-1))
         _, n_individuals, n_bins = missing.shape
         if individual_ids is None:
-            individual_ids = [f"{name}/{position}" for position in range(n_individuals)]
+            individual_ids = coordinates.get("individual", [f"{name}/{position}" for position in range(n_individuals)])
+        if "trial" in coordinates:
+            fields.setdefault("trial_ids", coordinates["trial"])
+        made, levels = {}, dict(fields.pop("target_levels", {}))
+        for key, target in (targets or {}).items():
+            made[key], level = _target(target, name, key, n_bins=n_bins)
+            if level is not None:
+                levels.setdefault(key, level)
         return cls(
-            values=np.where(missing[..., None], 0.0, array).astype(np.float32),
+            values=_narrowest(np.where(missing[..., None], 0.0, array), ~missing),
             observed=~missing,
-            individual_ids=tuple(str(individual) for individual in individual_ids),
-            targets={key: _pad_target(target, n_bins, name=key) for key, target in (targets or {}).items()},
+            individual_ids=tuple(given.names(individual_ids, what="individual_ids")),
+            targets=made,
+            target_levels=levels,
             name=name,
             **fields,
         )
@@ -294,11 +311,8 @@ def _check_values(values: NDArray[Any], observed: NDArray[Any], individual_ids: 
             "give values (trial, individual, time, feature) and observed (trial, individual, time), "
             "or use Recording.from_trials."
         )
-    if values.dtype != np.float32 or observed.dtype != np.bool_:
-        raise InputError(
-            f"{where} has values of type {values.dtype} and observed of type {observed.dtype}; "
-            "give float32 and bool, or use Recording.from_trials."
-        )
+    if observed.dtype != np.bool_:
+        raise InputError(f"{where} has observed of type {observed.dtype}; give bool, True for what was observed.")
     for axis, size in zip(("trials", "individuals", "time bins", "features"), values.shape, strict=True):
         if size == 0:
             raise InputError(f"{where} has no {axis}: its shape is {values.shape}; give at least one.")
@@ -350,42 +364,131 @@ def _target_level(recording: Recording, name: str, target: NDArray[Any], given: 
     return certain[0]
 
 
-def _pad_values(values: Any) -> NDArray[np.float64]:
-    """(trial, individual, time, feature) float64 with NaN beyond the end of shorter trials."""
+def _floats(values: Any, *, what: str) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Values as they are if they are float32, and else as float64."""
+    if isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray) and values.dtype == np.float32:
+        return values
+    return given.numbers(given.on_axes(values, given.AXES, what=what), what=what)
+
+
+def _seconds(bin_seconds: Any) -> float:
+    number = given.numbers(bin_seconds, what="bin_seconds")
+    if number.ndim or not (np.isfinite(number) and number > 0):
+        raise InputError(f"bin_seconds is {bin_seconds}; give a positive number of seconds.")
+    return float(number)
+
+
+def extent(values: NDArray[Any], observed: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Least and greatest observed value of every individual, (individual, feature) each; 0 where there is none."""
+    is_seen = np.asarray(observed.any(axis=(0, 2)))[:, None]
+    least = np.min(values, axis=(0, 2), where=observed[..., None], initial=np.inf)
+    most = np.max(values, axis=(0, 2), where=observed[..., None], initial=-np.inf)
+    return np.where(is_seen, least, 0), np.where(is_seen, most, 0)
+
+
+def _narrowest(values: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Values as float32, unless that would blur how an individual differs from time to time."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    error = np.abs(values - narrow).max(axis=(0, 2), initial=0.0)
+    if error.any():
+        least, most = extent(values, observed)
+        if (error > WORST_ROUNDING * (most - least)).any():
+            return values
+    return narrow
+
+
+def _pad_values(values: Any, name: str) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """(trial, individual, time, feature) float64 with NaN beyond the end of shorter trials; names of its places."""
     allowed = "give (trial, individual, time[, feature]) numbers, or a list of trials (individual, time[, feature])"
-    try:
-        if isinstance(values, np.ndarray) and values.dtype != object:
-            array = values.astype(np.float64)
-        else:
-            trials = [np.asarray(trial, dtype=np.float64) for trial in values]
-            if not trials:
-                raise InputError(f"there are no trials; {allowed}.")
-            n_bins = max(trial.shape[1] if trial.ndim > 1 else 0 for trial in trials)
-            array = np.stack([_pad_axis(trial, n_bins, axis=1) for trial in trials])
-    except (TypeError, ValueError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the trials cannot be stacked ({error}); {allowed}.") from error
+    what = f"values of recording {name!r}"
+    if _is_array(values):
+        if (lacking := _lacking(values, given.AXES[:3])) is not None:
+            raise InputError(
+                f"{what}: dimensions {', '.join(given.dimensions(values) or ())}, no {lacking}; {allowed}."
+            )
+        array = given.numbers(given.on_axes(values, given.AXES, what=what), what=what)
+        coordinates = getattr(values, "coords", {})
+    else:
+        members = given.in_order(values, what=what)
+        if not members:
+            raise InputError(f"there are no trials; {allowed}.")
+        trials = [given.numbers(given.on_axes(one, given.AXES[1:], what=what), what=what) for one in members]
+        if len({(one.ndim, *one.shape[:1], *one.shape[2:]) for one in trials}) > 1 or trials[0].ndim < 2:
+            shapes = ", ".join(dict.fromkeys(str(one.shape) for one in trials))
+            raise InputError(f"{what}: trials of shapes {shapes} cannot be stacked; {allowed}.")
+        n_bins = max(one.shape[1] for one in trials)
+        array = np.stack([_pad_axis(one, n_bins, axis=1) for one in trials])
+        coordinates = {}
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4:
         raise InputError(f"values have {array.ndim} axes, shape {array.shape}; {allowed}.")
     if np.isinf(array).any():
         raise InputError("values are infinite in places; replace them, or mark them NaN for 'not observed'.")
-    return array
+    return array, {axis: np.asarray(coordinates[axis]) for axis in ("trial", "individual") if axis in coordinates}
 
 
-def _pad_target(target: Any, n_bins: int, *, name: str) -> NDArray[Any]:
-    if isinstance(target, np.ndarray) and target.dtype != object:
-        return target
-    rows = [np.asarray(row) for row in target]
-    if not rows or len({row.shape for row in rows}) == 1:
-        return np.asarray(rows)
-    if any(row.ndim == 0 or row.shape[0] > n_bins for row in rows):
-        raise InputError(f"target {name!r} is a list of arrays longer than their trials; give (time, …) per trial.")
-    if rows[0].dtype.kind == "f":
-        return np.stack([_pad_axis(row, n_bins, axis=0) for row in rows])
-    return np.stack([_pad_axis(row, n_bins, axis=0, fill=row.dtype.type(0)) for row in rows])
+def _is_array(values: Any) -> bool:
+    """Whether it is one array of all trials, and not a container of trials."""
+    return hasattr(values, "ndim") and not hasattr(values, "iloc") and np.dtype(object) != values.dtype
+
+
+def _lacking(values: Any, axes: Sequence[str]) -> str | None:
+    found = given.dimensions(values)
+    return None if found is None else next((axis for axis in axes if axis not in found), None)
+
+
+def _target(target: Any, recording: str, key: str, *, n_bins: int | None = None) -> tuple[NDArray[Any], Level | None]:
+    """A target as `Recording` has it, padded to `n_bins` if trials differ in length; its level, if its axes say so."""
+    what = f"target {key!r} of recording {recording!r}"
+    found = given.dimensions(target)
+    if found is not None:
+        if "trial" not in found or {"individual", "time"} <= set(found):
+            raise InputError(
+                f"{what}: dimensions {', '.join(found)}; give trial, then time or individual or neither, then others."
+            )
+        level: Level = "bin" if "time" in found else "individual" if "individual" in found else "trial"
+        return given.labels(given.on_axes(target, given.AXES[:3], what=what, others=True), what=what), level
+    if n_bins is None or _is_array(target):
+        return given.labels(target, what=what), None
+    rows = given.in_order(target, what=what)
+    if not any(_is_nested(row) for row in rows):
+        return given.labels(target if hasattr(target, "dtype") else rows, what=what), None
+    arrays = _of_one_kind(
+        [given.labels(given.on_axes(row, ("time",), what=what, others=True), what=what) for row in rows]
+    )
+    if len({array.shape for array in arrays}) == 1:
+        return np.stack(arrays), None
+    if any(array.ndim == 0 or array.shape[0] > n_bins for array in arrays):
+        raise InputError(f"{what} is a list of arrays longer than their trials; give (time, …) per trial.")
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise InputError(f"{what} has trials of different shapes; give (time, …) per trial, alike but for the time.")
+    fill = False if arrays[0].dtype.kind == "b" else given.unknown(arrays[0])
+    return np.stack([_pad_axis(array, n_bins, axis=0, fill=fill) for array in arrays]), None
+
+
+def _is_nested(row: Any) -> bool:
+    return isinstance(row, list | tuple) or getattr(row, "ndim", 0) > 0
+
+
+def _of_one_kind(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Labels of several trials, as one kind that holds them all."""
+    kinds = {array.dtype.kind for array in arrays if given.is_known(array).any()} or {"f"}
+    if len(kinds) > 1 and "U" in kinds:
+        raise InputError("a target holds text in some trials and numbers in others; give one or the other.")
+    example = np.zeros(0, dtype=np.result_type(*(array.dtype for array in arrays if array.dtype.kind in kinds)))
+    is_whole = len({array.dtype.kind for array in arrays}) == 1
+    if example.dtype.kind == "b" and not is_whole:
+        example = example.astype(np.int64)
+    return [
+        array
+        if array.dtype == example.dtype
+        else np.where(given.is_known(array), array, given.unknown(example)).astype(example.dtype)
+        if given.is_known(array).any()
+        else np.full(array.shape, given.unknown(example), dtype=example.dtype)
+        for array in arrays
+    ]
 
 
 def _pad_axis(array: NDArray[Any], size: int, *, axis: int, fill: Any = np.nan) -> NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.arrays import LEVELS, checked_target, same_system
-from motet.data.recording import Recording
+from motet.data.recording import Recording, extent
 from motet.data.tables import TABLE_ENDINGS, ending_of, separator_of
 from motet.data.trajectories import COLUMNS, pairs_beside
 from motet.errors import InputError
@@ -125,14 +125,13 @@ def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> I
     """A row of text for every trial, individual and bin."""
     assert recording.trial_ids is not None
     stamps = _stamps(recording)
-    values = recording.values[recording.observed].T
-    span = np.ptp(values, axis=1)
-    is_narrow = ((span > 0) & (span < 1e-4 * np.abs(values).max(axis=1))).any()
-    digits = np.float64 if is_narrow else np.float32  # 0.1 is 0.10000000149 where short digits would blur what differs
+    least, most = extent(recording.values, recording.observed)
+    is_wide = recording.values.dtype == np.float64  # 0.1 is 0.10000000149 where short digits would blur what differs
+    needs_digits = is_wide | (most - least < 1e-4 * np.maximum(np.abs(most), np.abs(least)))[:, None]
     for trial, label in enumerate(recording.trial_ids.astype(str).tolist()):
         seen = recording.observed[trial][..., None]
-        text = recording.values[trial].astype(digits).astype(str)
-        cells = np.where(seen, text, "").swapaxes(1, 2).tolist()  # (individual, feature, time)
+        short, long = (recording.values[trial].astype(digits).astype(str) for digits in (np.float32, np.float64))
+        cells = np.where(seen, np.where(needs_digits, long, short), "").swapaxes(1, 2).tolist()
         said = [_cells(target[trial]) for target in targets.values()]
         times = stamps[trial].astype(str).tolist()
         for place, individual in enumerate(recording.individual_ids):

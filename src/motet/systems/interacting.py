@@ -28,15 +28,15 @@ TARGET_LEVELS: Mapping[str, Level] = {
 }
 """What is known of a simulation, where it applies.
 
-interacts: int64, 1 for an edge (or its type), 0 for none, -1 on the diagonal. coupling: float32, how strongly, NaN on
-the diagonal. system: int64, individuals that interact share a number. energy: float32, of all individuals together.
+interacts: int64, 1 for an edge (or its type), 0 for none, -1 on the diagonal. coupling: how strongly, NaN on
+the diagonal. system: int64, individuals that interact share a number. energy: of all individuals together.
 """
 
 
 def system_recording(
     name: str, values: NDArray[Any], targets: Mapping[str, NDArray[Any]], *, bin_seconds: float
 ) -> Recording:
-    """A recording of simulated individuals, all observed; pairs lose their diagonal, quantities become float32.
+    """A recording of simulated individuals, all observed; pairs lose their diagonal, quantities are rounded to float32.
 
     Example:
         >>> targets = {"coupling": np.ones((3, 2, 2))}

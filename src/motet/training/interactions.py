@@ -172,14 +172,14 @@ class State(Targeted):
         )
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The dataset with the target as float32; NaN where it is not known."""
+        """The dataset with the target as floats; NaN where it is not known."""
 
         def encoded(recording: Recording) -> Recording:
             leading = (recording.n_trials, recording.n_individuals)
             given = recording.targets.get(self.target.name, np.full(leading, np.nan))
             return dataclasses.replace(
                 recording,
-                targets={**recording.targets, self.target.name: given.astype(np.float32)},
+                targets={**recording.targets, self.target.name: given.astype(np.float64)},
                 target_levels={**recording.target_levels, self.target.name: "individual"},
             )
 

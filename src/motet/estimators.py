@@ -21,7 +21,6 @@ from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import EIT, EITSettings
-from motet.models.randomness import WeightsFrom
 from motet.trained import Population, TrainedEstimator
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
 from motet.training.predictions import known_predictions, stack_trials
@@ -100,7 +99,8 @@ class _EIT(TransformerMixin, TrainedEstimator):
         ]
         self.preprocess_ = Preprocess.fit(train_part, self.preprocess)
         train_part = self.preprocess_(train_part)
-        self.learner_ = self._make_learner(train_part.individual_ids, dataset.n_features)
+        self.individual_ids_, self.n_features_ = train_part.individual_ids, dataset.n_features
+        self._new_learner()
         prepare = self.learner_.objective.prepare
         held_out = prepare(self.preprocess_(validation)) if validation is not None else None
         self._train(prepare(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
@@ -116,15 +116,10 @@ class _EIT(TransformerMixin, TrainedEstimator):
                 )
         return auxiliary
 
-    def _make_learner(self, ids: tuple[str, ...], n_features: int) -> Learner:
-        """A learner with fresh weights; also sets the attributes that scikit-learn expects of a fitted estimator."""
-        self.individual_ids_, self.n_features_ = ids, n_features
-        with WeightsFrom(torch.Generator().manual_seed(int(self.seed))):
-            model = EIT(self.model, n_features=n_features, individual_ids=ids)
-            objective = make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective)
-        learner = Learner(model, objective)
-        self.n_parameters_ = sum(parameter.numel() for parameter in learner.parameters())
-        return learner
+    def _make_learner(self) -> Learner:
+        ids = self.individual_ids_
+        model = EIT(self.model, n_features=self.n_features_, individual_ids=ids)
+        return Learner(model, make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective))
 
     def _validation_split(
         self, dataset: PopulationDataset, target: str
@@ -262,17 +257,40 @@ class _EIT(TransformerMixin, TrainedEstimator):
 
     def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
         self.targets_ = [from_plain(Target, target) for target in about["targets"]]
+        names = [target.name for target in self.targets_]
+        if bool(self.targets_[0].classes) != (self._kind == "class") or len(set(names)) < len(names):
+            raise ValueError(f"it learned {names}, the first of which is not a {self._kind}")
+        self.individual_ids_, self.n_features_ = _names(about["individual_ids"]), about["n_features"]
         self.preprocess_ = Preprocess(
             self.preprocess,
-            tuple(about["kept_ids"]),
-            tuple(about["silent_ids"]),
+            _names(about["kept_ids"]),
+            _names(about["silent_ids"]),
             tensors.pop("preprocess/mean").numpy(),
             tensors.pop("preprocess/std").numpy(),
         )
-        if {len(self.preprocess_.mean), len(self.preprocess_.std)} - {1, len(about["kept_ids"])}:
-            raise ValueError("statistics and individuals differ in number")
-        self.learner_ = self._make_learner(tuple(about["individual_ids"]), about["n_features"])
-        self.learner_.load_state_dict({key.removeprefix("learner/"): tensor for key, tensor in tensors.items()})
+        self._check_statistics()
+        self._load_weights({key.removeprefix("learner/"): tensor for key, tensor in tensors.items()})
+
+    def _check_statistics(self) -> None:
+        p = self.preprocess_
+        is_by_individual = "individual" in (self.preprocess.centre, self.preprocess.scale)
+        if (is_by_individual and p.individual_ids != self.individual_ids_) or (
+            not is_by_individual and p.individual_ids
+        ):
+            raise ValueError("it knows other individuals than it has statistics of")
+        for kind, statistic in (self.preprocess.centre, p.mean), (self.preprocess.scale, p.std):
+            n_rows = len(p.individual_ids) if kind == "individual" else 1
+            if statistic.shape != (n_rows, self.n_features_) or not np.isfinite(statistic).all():
+                raise ValueError(f"its statistics have shape {statistic.shape}, or are not finite")
+        if not (p.std > 0).all():
+            raise ValueError("its standard deviations are not all above 0")
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    """Different names, as they were written as JSON."""
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given) or len(set(given)) < len(given):
+        raise ValueError(f"its names are {given}")
+    return tuple(given)
 
 
 class EITClassifier(ClassifierMixin, _EIT):

@@ -161,6 +161,8 @@ class EITForecaster(PairEstimator):
     def _restore(self, learned: Mapping[str, Any]) -> None:
         target = learned["target"]
         self.target_ = None if target is None else from_plain(Target, target)
+        if (self.target_ is None) != (not self.objective.interactions_weight):
+            raise ValueError("it has interactions to learn with a weight of 0, or none with a weight above")
 
     def _make_learner(self) -> Learner:
         model = PairEIT(self.model, self.pairs, self.geometry_)

@@ -129,6 +129,13 @@ class EITInteractions(PairEstimator):
         self.target_ = from_plain(Target, learned["target"])
         self.state_targets_ = [from_plain(Target, target) for target in learned["state_targets"]]
         self.calibration_ = from_plain(Calibration, learned["calibration"])
+        held = [self.target_.name, *(target.name for target in self.state_targets_)]
+        if held != [self.target, *self.states] or not self.target_.classes or self.target_.level != "pair":
+            raise ValueError(f"it learned {held}, and its settings say {[self.target, *self.states]}")
+        if any(len(target.mean) != 1 or target.level != "individual" for target in self.state_targets_):
+            raise ValueError("its states are not one number per individual")
+        if len(self.calibration_.prior) != len(self.target_.classes):
+            raise ValueError(f"its calibration is of {len(self.calibration_.prior)} edge types")
 
     def calibrate(self, X: Population) -> Self:
         """Fit temperature and prior to trials that were not trained on; those of several sizes hold at others.

@@ -22,12 +22,11 @@ from motet.errors import InputError
 from motet.models.eit import EITSettings, Encoding
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
-from motet.models.randomness import WeightsFrom
 from motet.trained import Population, TrainedEstimator
 from motet.training.predictions import stack_trials
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner
+from motet.training.state import Epoch
 
 PAIR_MODEL = EITSettings(identity="none", token_bins=1)
 PAIR_TRAINING = TrainingSettings(max_steps=1000, batch_trials=64, averaging=0.99, weight_decay=0.05)
@@ -56,10 +55,6 @@ class PairEstimator(TrainedEstimator):
     @abc.abstractmethod
     def _learn(self, train: PopulationDataset) -> None:
         """Read off training trials what is needed before training; `geometry_` is known."""
-
-    @abc.abstractmethod
-    def _make_learner(self) -> Learner:
-        """The model and its objective, with their first weights."""
 
     @abc.abstractmethod
     def _prepared(self, dataset: PopulationDataset) -> PopulationDataset:
@@ -113,15 +108,10 @@ class PairEstimator(TrainedEstimator):
             dataset, held_out = dataset.split(by="trial", test=self.training.validation, seed=self.seed)
         self.geometry_ = Geometry.learn(dataset, self.motion)
         self._learn(dataset)
-        self._begin()
+        self._new_learner()
         parts = self._prepared(self._noisy(dataset)), None if held_out is None else self._prepared(held_out)
         self._train(*parts, learns=learns, run=run, on_epoch=on_epoch)
         return held_out
-
-    def _begin(self) -> None:
-        with WeightsFrom(torch.Generator().manual_seed(self.seed)):
-            self.learner_ = self._make_learner()
-        self.n_parameters_ = sum(parameter.numel() for parameter in self.learner_.parameters())
 
     # ------------------------------------------------------------------ using
 
@@ -169,9 +159,10 @@ class PairEstimator(TrainedEstimator):
 
     def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
         self.geometry_ = Geometry.from_plain(about["geometry"])
+        if self.geometry_.motion != self.motion:
+            raise ValueError(f"its geometry is of {self.geometry_.motion}, and its settings of {self.motion}")
         self._restore(about)
-        self._begin()
-        self.learner_.load_state_dict(tensors)
+        self._load_weights(tensors)
 
 
 def as_dataset(X: Population) -> PopulationDataset:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -16,12 +17,16 @@ from torch import Tensor
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
+from motet.models.randomness import WeightsFrom
 from motet.progress import progress_bar
 from motet.settings_checks import check_arguments, check_seed
 from motet.training.loop import train
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
+
+# What numbers, names and lists raise that are not what they should be.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 Population = Recording | PopulationDataset | Sequence[Recording]
 
@@ -49,12 +54,16 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
         """The settings that are dataclasses: name → class."""
 
     @abc.abstractmethod
+    def _make_learner(self) -> Learner:
+        """The model and its objective, as settings and what was read off the training trials say."""
+
+    @abc.abstractmethod
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What is saved beside settings and history: tensors, those of the learner among them, and the rest by name."""
 
     @abc.abstractmethod
     def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Make the learner again from what `_kept` gave, read back from a file; what does not fit raises."""
+        """Take up what `_kept` gave, read back from a file, and then `_load_weights`; what does not fit raises."""
 
     # ------------------------------------------------------------------ settings
 
@@ -111,6 +120,11 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
         if hasattr(self, "history_"):
             del self.history_
 
+    def _new_learner(self) -> None:
+        with WeightsFrom(torch.Generator().manual_seed(int(self.seed))):
+            self.learner_ = self._make_learner()
+        self.n_parameters_ = sum(parameter.numel() for parameter in self.learner_.parameters())
+
     def _train(
         self,
         dataset: PopulationDataset,
@@ -155,19 +169,36 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
         """
         run = folder if isinstance(folder, Run) else Run(folder)
         tensors, about = run.read_tensors("weights")
-        name_held = about.get("estimator") if isinstance(about, dict) else None
-        if name_held != cls.__name__:
-            raise InputError(f"{run.folder} holds a {name_held}; load it with {name_held}.load.")
+        held = about.get("estimator") if isinstance(about, dict) else None
+        if isinstance(held, str) and held != cls.__name__:
+            raise InputError(f"{run.folder} holds a {held}; load it with {held}.load.")
         try:
             settings: dict[str, Any] = about["settings"]
             plain = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
             parts = {name: from_plain(kind, settings[name]) for name, kind in cls._part_settings().items()}
             estimator = cls(**{**plain, **parts})
+            estimator._check_settings()
             estimator._take_up(tensors, about)
-            estimator.history_ = [Epoch(**row) for row in about["history"]]
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            estimator.history_ = [_epoch(row) for row in about["history"]]
+        except _DAMAGE as error:
             raise InputError(
                 f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
             ) from error
         estimator.learner_.eval()
         return estimator
+
+    def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """The learner again, with these weights."""
+        with torch.device("meta"):  # sizes alone, before any memory is taken
+            sizes = {name: tensor.shape for name, tensor in self._make_learner().state_dict().items()}
+        if sizes != {name: tensor.shape for name, tensor in tensors.items()}:
+            raise ValueError("its weights are of other sizes than its settings say")
+        self._new_learner()
+        self.learner_.load_state_dict(dict(tensors))
+
+
+def _epoch(row: Mapping[str, Any]) -> Epoch:
+    """A row of the history that was written as JSON."""
+    if not all(isinstance(value, int | float) for value in row.values()):
+        raise ValueError(f"a row of its history is {row}")
+    return Epoch(**row)

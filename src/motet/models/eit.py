@@ -7,6 +7,7 @@ This file is the idea; `layers` has its parts.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.models.layers import Attention, Block, Clock, IndividualTable, allowed_keys
 from motet.settings_checks import check_choices
+
+DEEPEST = 1000  # layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,7 @@ class EITSettings:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if not self.feedforward_ratio > 0:
+        if not 0 < self.feedforward_ratio < math.inf:
             raise InputError(f"feedforward_ratio is {self.feedforward_ratio}; give a number above 0.")
         if self.width < 1 or self.n_heads < 1 or self.width % (2 * self.n_heads):
             raise InputError(
@@ -62,8 +65,9 @@ class EITSettings:
             )
         if self.token_bins < 1:
             raise InputError(f"token_bins is {self.token_bins}; give at least 1.")
-        if min(self.individual_depth, self.interaction_depth) < 0 or not 0 <= self.dropout < 1:
-            raise InputError(f"depths must be at least 0 and dropout from 0 to below 1; given {self}.")
+        depths = (self.individual_depth, self.interaction_depth)
+        if not 0 <= min(depths) <= max(depths) <= DEEPEST or not 0 <= self.dropout < 1:
+            raise InputError(f"depths must be from 0 to {DEEPEST} and dropout from 0 to below 1; given {self}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

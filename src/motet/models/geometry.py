@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings, derive_motion
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.settings_checks import check_choices
 
 # Features of a pair at one time.
 N_FEATURES = {"none": 0, "phase": 4, "plane": 13}
@@ -45,6 +47,12 @@ class Geometry:
     velocity: float = 1.0
     acceleration: float = 1.0
     bin_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        units = (self.length, self.velocity, self.acceleration, self.bin_seconds)
+        if not 0 < min(units) <= max(units) < math.inf or min(self.n_raw, self.n_features) < 1:
+            raise InputError(f"units must be above 0 and finite, and features at least one; given {self}.")
 
     @classmethod
     def learn(cls, train: PopulationDataset, motion: MotionSettings) -> Geometry:

@@ -106,7 +106,9 @@ class Clock(nn.Module):
 
     def __init__(self, width: int, longest_period: float = 64.0) -> None:
         super().__init__()
-        self.periods = tuple(float(period) for period in torch.logspace(2, math.log2(longest_period), 5, base=2))
+        self.periods = tuple(
+            float(period) for period in torch.logspace(2, math.log2(longest_period), 5, base=2, device="cpu")
+        )
         self.to_width = nn.Linear(2 * len(self.periods), width, bias=False)
 
     def forward(self, n_bins: int) -> Float[Tensor, "time width"]:

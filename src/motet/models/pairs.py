@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.models.coupling import N_EVIDENCE, CouplingFit
-from motet.models.eit import EIT, EITSettings, Encoding
+from motet.models.eit import DEEPEST, EIT, EITSettings, Encoding
 from motet.models.geometry import Geometry, pair_features
 from motet.settings_checks import check_choices
 
@@ -45,6 +45,8 @@ class PairSettings:
         for name, least in {"width": 1, "depth": 1, "laws": 0, "messages": 0}.items():
             if getattr(self, name) < least:
                 raise InputError(f"pairs.{name} is {getattr(self, name)}; give at least {least}.")
+        if self.depth > DEEPEST:
+            raise InputError(f"pairs.depth is {self.depth}; give at most {DEEPEST}.")
 
 
 class PairEIT(nn.Module):

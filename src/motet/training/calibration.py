@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from motet.errors import InputError
+from motet.settings_checks import check_choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Calibration:
     temperature: float
     prior: tuple[float, ...]
     prior_by_size: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        numbers = (self.temperature, *self.prior, *self.prior_by_size)
+        if not np.isfinite(numbers).all() or self.temperature <= 0 or len(self.prior) != len(self.prior_by_size):
+            raise InputError(f"a calibration is of finite numbers, one of each prior per type; given {self}.")
 
     @classmethod
     def none(cls, n_types: int) -> Calibration:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
@@ -85,6 +86,17 @@ class Target:
     std: float = 1.0
     shape: tuple[int, ...] = ()
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        is_sorted = len({type(label) for label in self.classes}) < 2 and sorted(set(self.classes)) == [*self.classes]
+        if not is_sorted or np.asarray(self.classes or 0).dtype.kind not in "biufU":
+            raise InputError(f"classes of target {self.name!r} are {self.classes}; give labels of one type, sorted.")
+        numbers = (*self.mean, self.std, self.weight)
+        if not np.isfinite(numbers).all() or min(self.std, self.weight) <= 0:
+            raise InputError(f"mean, std and weight of target {self.name!r} are {numbers}; give finite numbers.")
+        if self.mean and math.prod(self.shape) != len(self.mean):
+            raise InputError(f"target {self.name!r} has shape {self.shape} and {len(self.mean)} dimensions.")
 
     @classmethod
     def learn(

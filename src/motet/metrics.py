@@ -1,30 +1,33 @@
 """Scores of predictions, over the entries that were observed.
 
-Every function takes `prediction` and `target` by keyword and `observed`, a mask over their leading axes;
-predictions may hold anything, NaN included, where it is False. scikit-learn does the arithmetic.
+Every function takes `prediction` and `target` by keyword, as any array or list that `motet.given` reads, and
+`observed`, a mask over their leading axes; predictions may hold anything, NaN included, where it is False. A target
+that is unknown is not scored. Arithmetic is in float64.
 Pairs of individuals are scored with `observed=known_pairs(target)`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import xlogy
 from sklearn import metrics
 
+from motet import given
 from motet.errors import InputError
 
 
-def accuracy(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None) -> float:
+def accuracy(
+    *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, weight: ArrayLike | None = None
+) -> float:
     """Fraction of entries whose class is predicted.
 
     Args:
         prediction: (…) classes.
         target: (…) classes.
         observed: (…) bool, the entries that count; by default all.
+        weight: (…) how much each entry counts; by default all the same.
 
     Raises:
         InputError: if shapes disagree or no entry counts.
@@ -32,21 +35,8 @@ def accuracy(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | 
     >>> accuracy(prediction=[0, 1, 1, 2], target=[0, 1, 2, 2])
     0.75
     """
-    prediction, target = _classes(prediction, target, observed)
-    return float(metrics.accuracy_score(target, prediction))
-
-
-def balanced_accuracy(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None) -> float:
-    """Mean over the classes of the target of the fraction predicted: chance is 1 / n_classes.
-
-    Shapes and errors as `accuracy`.
-
-    >>> balanced_accuracy(prediction=[0, 0, 0, 0], target=[0, 0, 0, 1])
-    0.5
-    """
-    prediction, target = _classes(prediction, target, observed)
-    # Not balanced_accuracy_score, which warns of classes that are predicted only.
-    return float(metrics.recall_score(target, prediction, labels=np.unique(target), average="macro"))
+    predicted, true, counted = _classes(prediction, target, observed)
+    return float(np.average(predicted == true, weights=_weights(weight, counted)))
 
 
 def macro_f1(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None) -> float:
@@ -57,97 +47,50 @@ def macro_f1(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | 
     >>> round(macro_f1(prediction=[0, 0, 1, 1], target=[0, 0, 0, 1]), 3)
     0.733
     """
-    prediction, target = _classes(prediction, target, observed)
-    return float(metrics.f1_score(target, prediction, average="macro"))
+    predicted, true, _ = _classes(prediction, target, observed)
+    _, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
+    of_true, of_predicted = np.split(codes, 2)
+    hits = np.bincount(of_true[of_true == of_predicted], minlength=codes.max() + 1)
+    return float((2 * hits / np.bincount(codes)).mean())
 
 
-def confusion_matrix(
-    *, prediction: ArrayLike, target: ArrayLike, labels: ArrayLike, observed: ArrayLike | None = None
-) -> NDArray[np.int64]:
-    """Entries by true class (row) and predicted class (column), in the order of `labels`.
-
-    Shapes and errors as `accuracy`, and an `InputError` for a class which is not in `labels`.
-
-    >>> confusion_matrix(prediction=[0, 1, 1], target=[0, 0, 1], labels=[0, 1, 2])
-    array([[1, 1, 0],
-           [0, 1, 0],
-           [0, 0, 0]])
-    """
-    prediction, target = _classes(prediction, target, observed)
-    known = np.asarray(labels)
-    strange = np.setdiff1d(np.union1d(prediction, target), known)
-    if len(strange):
-        raise InputError(f"class {strange[0]} is not among the labels {known.tolist()}; give all classes.")
-    return metrics.confusion_matrix(target, prediction, labels=known)
-
-
-def r2(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike) -> float:
+def r2(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike, weight: ArrayLike | None = None) -> float:
     """R², the fraction of variance explained, with the variances of all dimensions added up.
 
     1 - Σ (target - prediction)² / Σ (target - mean target)², sums over counted entries and dimensions,
-    the mean of each dimension over counted entries.
+    the mean of each dimension over counted entries. A dimension that is constant adds to the first sum only.
 
     Args:
         prediction: (…, dim) quantities, with as many trailing axes as the target; none for a scalar.
         target: (…, dim) quantities; an entry with a NaN is unknown and does not count.
         observed: (…) bool, the entries that count, such as `recording.bin_is_observed`.
+        weight: (…) how much each entry counts; by default all the same.
 
     Raises:
-        InputError: if shapes disagree, a prediction is not finite where it counts, or fewer than two
-            entries count.
+        InputError: if shapes disagree, a prediction is not finite where it counts, fewer than two
+            entries count, or no dimension of the target varies.
 
     >>> velocity = np.array([[[1.0, 0.0], [3.0, 2.0], [np.nan, np.nan]]])
     >>> r2(prediction=velocity + 0.5, target=velocity, observed=[[True, True, False]])
     0.75
     """
-    prediction, target, observed = _same_shape(prediction, target, observed)
-    counted = observed & ~np.isnan(target).reshape(*observed.shape, -1).any(-1)
+    predicted, true = given.numbers(prediction, what="prediction"), given.numbers(target, what="target")
+    counted = _mask(observed, predicted, true)
+    counted = counted & given.is_known(true).reshape(*counted.shape, -1).all(-1)
     if counted.sum() < 2:
         raise InputError(f"R² needs two observed entries with a known target, there are {counted.sum()}.")
-    predicted, true = (array[counted].reshape(counted.sum(), -1) for array in (prediction, target))
+    predicted, true = (array[counted].reshape(counted.sum(), -1) for array in (predicted, true))
     _check_finite(predicted)
-    return float(metrics.r2_score(true, predicted, multioutput="variance_weighted"))
-
-
-def poisson_bits_per_spike(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike) -> float:
-    """Poisson log-likelihood of predicted counts above that of each individual's mean, in bits per spike.
-
-    The mean is that of the very entries which are scored, so that 0 is as good as the best constant
-    rate per individual (Pei et al., NeurIPS Datasets and Benchmarks 2021, "co-smoothing").
-
-    Args:
-        prediction: (trial, individual, time, …) expected counts per bin.
-        target: (trial, individual, time, …) counts per bin.
-        observed: (trial, individual, time) bool, the entries that count.
-
-    Returns:
-        Bits per spike; -inf where a count has probability zero.
-
-    Raises:
-        InputError: if shapes disagree, values are negative or not finite where they count, or there
-            is no spike.
-
-    >>> counts = np.array([[[0, 2, 0, 2]]])
-    >>> round(poisson_bits_per_spike(prediction=counts, target=counts, observed=counts >= 0), 6)
-    1.0
-    """
-    prediction, target, observed = _same_shape(prediction, target, observed)
-    if observed.ndim != 3:
-        raise InputError(f"observed has shape {observed.shape}; give (trial, individual, time).")
-    counted = np.broadcast_to(observed.reshape(*observed.shape, *[1] * (target.ndim - 3)), target.shape)
-    for name, array in (("predictions", prediction), ("counts", target)):
-        _check_finite(array[counted], what=name)
-        if (array[counted] < 0).any():
-            raise InputError(f"{name} are negative in places; give counts per bin, not their logarithm.")
-    prediction, target = (np.where(counted, array, 0.0) for array in (prediction, target))
-    n_spikes = target.sum()
-    if n_spikes == 0:
-        raise InputError("there is no observed spike, so bits per spike are undefined; score other entries.")
-    n_counted = counted.sum((0, 2), keepdims=True)
-    mean = np.where(counted, target.sum((0, 2), keepdims=True) / np.maximum(n_counted, 1), 0.0)
-    # log k! is the same for both.
-    gain = xlogy(target, prediction) - prediction - xlogy(target, mean) + mean
-    return float(gain.sum() / n_spikes / math.log(2))
+    _check_finite(true, what="targets")
+    weights = _weights(weight, counted)
+    weighed = true if weights is None else true[weights > 0]
+    if (weighed == weighed[0]).all():
+        raise InputError("the target is the same in all entries that count, so R² is undefined; score more of them.")
+    residual, spread = (
+        np.average(np.square(true - reference).sum(axis=1), weights=weights)
+        for reference in (predicted, np.average(true, axis=0, weights=weights))
+    )
+    return float(1 - residual / spread)
 
 
 def known_pairs(target: ArrayLike, *, are_directed: bool = False) -> NDArray[np.bool_]:
@@ -165,31 +108,14 @@ def known_pairs(target: ArrayLike, *, are_directed: bool = False) -> NDArray[np.
            [0, 0, 0],
            [0, 0, 0]])
     """
-    target = np.asarray(target)
-    if target.ndim != 3 or target.shape[1] != target.shape[2] or target.dtype.kind not in "iu":
+    true = given.labels(target, what="target")
+    if true.ndim != 3 or true.shape[1] != true.shape[2] or true.dtype.kind != "i":
         raise InputError(
-            f"a target per pair has shape {target.shape} and type {target.dtype}; give integers "
+            f"a target per pair has shape {true.shape} and type {true.dtype}; give integers "
             "(trial, individual, individual), -1 where unknown."
         )
-    each_once = ~np.eye(target.shape[1], dtype=bool)
-    return (target >= 0) & (each_once if are_directed else np.triu(each_once))
-
-
-def edge_accuracy(*, prediction: ArrayLike, target: ArrayLike, are_directed: bool = False) -> float:
-    """Fraction of known pairs whose edge, or kind of edge, is predicted.
-
-    Args:
-        prediction: (trial, individual, individual) classes.
-        target: (trial, individual, individual) int; -1 where unknown.
-        are_directed: as in `known_pairs`.
-
-    Raises:
-        InputError: if shapes disagree or no pair is known.
-
-    >>> edge_accuracy(prediction=[[[0, 1], [1, 0]]], target=[[[-1, 1], [1, -1]]])
-    1.0
-    """
-    return accuracy(prediction=prediction, target=target, observed=known_pairs(target, are_directed=are_directed))
+    each_once = ~np.eye(true.shape[1], dtype=bool)
+    return (true >= 0) & (each_once if are_directed else np.triu(each_once))
 
 
 def auroc(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None) -> float:
@@ -315,60 +241,77 @@ def partition_accuracy(*, prediction: ArrayLike, target: ArrayLike) -> float:
     return float(((same == truly_same) | ~counted).all((1, 2)).mean())
 
 
-def _classes(prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(entry,) predicted and true classes where observed."""
-    shape = np.shape(target)
-    prediction, target, observed = _same_shape(
-        prediction, target, np.ones(shape, dtype=bool) if observed is None else observed
-    )
-    if observed.shape != shape:
-        raise InputError(f"observed has shape {observed.shape} and the classes {shape}; give one shape.")
-    if not observed.any():
-        raise InputError("no entry is observed, so there is nothing to score.")
-    return prediction[observed], target[observed]
+def _classes(
+    prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+    """(entry,) predicted and true classes where observed and known, and where that is."""
+    predicted, true = given.labels(prediction, what="prediction"), given.labels(target, what="target")
+    counted = _mask(np.ones(true.shape, dtype=bool) if observed is None else observed, predicted, true)
+    if counted.shape != true.shape:
+        raise InputError(f"observed has shape {counted.shape} and the classes {true.shape}; give one shape.")
+    if (predicted.dtype.kind == "U") != (true.dtype.kind == "U"):
+        raise InputError(
+            f"predictions are of type {predicted.dtype} and the target of type {true.dtype}; give both as text, or "
+            "both as numbers."
+        )
+    counted = counted & given.is_known(true)
+    if not counted.any():
+        raise InputError("no entry is observed and known, so there is nothing to score.")
+    return predicted[counted], true[counted], counted
 
 
 def _scored(prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
     """(entry,) classes 0 and 1, and their scores, where observed."""
-    score, true = _classes(prediction, target, observed)
+    score, true, _ = _classes(given.numbers(prediction, what="scores"), target, observed)
     _check_finite(score, what="scores")
     if not np.array_equal(found := np.unique(true), [0, 1]):
         raise InputError(f"the classes that are observed are {found.tolist()}; give 0 and 1, both of them.")
     return true, score
 
 
+def _weights(weight: ArrayLike | None, counted: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """(entry,) of the entries that count."""
+    if weight is None:
+        return None
+    weights = given.numbers(weight, what="weight")
+    if weights.shape != counted.shape or not (weights[counted] >= 0).all() or not 0 < weights[counted].sum() < np.inf:
+        raise InputError(
+            f"weights have shape {weights.shape}, for entries {counted.shape}; give finite ones from 0, not all 0."
+        )
+    return weights[counted]
+
+
 def _same_group(
     prediction: ArrayLike, target: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     """(trial, individual, individual): who is in one group as predicted, in truth, and which pairs count."""
-    prediction, target, counted = _same_shape(prediction, target, np.asarray(target) >= 0)
-    if target.ndim != 2 or not {prediction.dtype.kind, target.dtype.kind} <= set("iu"):
+    predicted, true = given.labels(prediction, what="prediction"), given.labels(target, what="target")
+    if true.ndim != 2 or not predicted.dtype.kind == true.dtype.kind == "i":
         raise InputError(
-            f"groups have shape {target.shape} and types {prediction.dtype} and {target.dtype}; give whole numbers "
+            f"groups have shape {true.shape} and types {predicted.dtype} and {true.dtype}; give whole numbers "
             "(trial, individual)."
         )
-    if counted.sum(1).min(initial=2) < 2 or not len(target):
+    counted = _mask(true >= 0, predicted, true)
+    if counted.sum(1).min(initial=2) < 2 or not len(true):
         raise InputError("a trial has fewer than two individuals of a known group; leave it out.")
-    if (prediction[counted] < 0).any():
+    if (predicted[counted] < 0).any():
         raise InputError("an individual of a known group is in no predicted group (-1); give each a group.")
     pairs = np.triu(counted[:, :, None] & counted[:, None], k=1)
-    same, truly_same = (labels[:, :, None] == labels[:, None] for labels in (prediction, target))
+    same, truly_same = (labels[:, :, None] == labels[:, None] for labels in (predicted, true))
     return same, truly_same, pairs
 
 
-def _same_shape(
-    prediction: ArrayLike, target: ArrayLike, observed: ArrayLike
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
-    """As arrays, checked: a mask over the leading axes of two arrays of one shape."""
-    prediction, target, observed = np.asarray(prediction), np.asarray(target), np.asarray(observed)
-    if prediction.shape != target.shape or observed.shape != target.shape[: observed.ndim]:
+def _mask(observed: ArrayLike, prediction: NDArray[Any], target: NDArray[Any]) -> NDArray[np.bool_]:
+    """A mask over the leading axes of two arrays of one shape, checked."""
+    mask = given.labels(observed, what="observed")
+    if prediction.shape != target.shape or mask.shape != target.shape[: mask.ndim]:
         raise InputError(
-            f"prediction has shape {prediction.shape}, target {target.shape} and observed {observed.shape}; "
+            f"prediction has shape {prediction.shape}, target {target.shape} and observed {mask.shape}; "
             "give prediction and target of one shape and a mask over its leading axes."
         )
-    if observed.dtype != np.bool_:
-        raise InputError(f"observed is of type {observed.dtype}; give booleans, True for what counts.")
-    return prediction, target, observed
+    if mask.dtype.kind != "b":
+        raise InputError(f"observed is of type {mask.dtype}; give booleans, True for what counts.")
+    return mask
 
 
 def _check_finite(array: NDArray[Any], *, what: str = "predictions") -> None:

@@ -1,26 +1,31 @@
-"""Counting events and averaging samples in time bins. A bin is half-open: [start, end)."""
+"""Counting events and averaging samples in time bins. A bin is half-open: [start, end).
+
+Times and edges that differ by rounding only are the same: by less than a millionth of the shortest bin, or by a few
+steps of 64-bit numbers of that size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from motet import given
 from motet.errors import InputError
 
+SAME_TIME = 1e-6  # of a bin: times closer to an edge are on it
+ROUNDING_STEPS = 4  # of 64-bit numbers
 
-def count_spikes(
-    spike_times: Sequence[float] | Sequence[ArrayLike] | NDArray[Any], edges: ArrayLike
-) -> NDArray[np.int64]:
+
+def count_spikes(spike_times: Any, edges: ArrayLike) -> NDArray[np.int64]:
     """How many spikes fall in each bin, every spike once.
 
     A bin holds the spikes from its left edge up to, and not at, its right edge, so that adjoining bins
     share no spike and lose none. Bins may be given for many trials at once, which may overlap.
 
     Args:
-        spike_times: (spike,) times of one unit, in any order; or a list of such arrays, one per unit.
+        spike_times: (spike,) times of one unit, in any order; or a list, dict or Series of such arrays, one per unit.
         edges: (…, bin + 1) edges of adjoining bins on the same clock; for instance (trial, bin + 1).
 
     Returns:
@@ -37,8 +42,9 @@ def count_spikes(
                [0, 0]])
     """
     bin_edges = _checked_edges(edges)
-    is_one_unit = len(spike_times) == 0 or np.ndim(spike_times[0]) == 0
-    units = [np.asarray(times, dtype=np.float64) for times in ([spike_times] if is_one_unit else spike_times)]
+    members = given.in_order(spike_times, what="spike times")
+    is_one_unit = not any(hasattr(member, "__len__") and np.ndim(member) for member in members)
+    units = [given.numbers(times, what="spike times") for times in ([members] if is_one_unit else members)]
     if any(times.ndim != 1 or np.isnan(times).any() for times in units):
         raise InputError("spike times are NaN or nested; give one flat list per unit, without NaN.")
     # Units hold different numbers of spikes, so each is searched by itself, for all trials at once.
@@ -68,27 +74,34 @@ def average_samples(times: ArrayLike, samples: ArrayLike, edges: ArrayLike) -> N
                [nan]])
     """
     bin_edges = _checked_edges(edges)
-    times, samples = np.asarray(times, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    times, samples = given.numbers(times, what="times"), given.numbers(samples, what="samples")
+    if np.isinf(samples).any():
+        raise InputError("samples are infinite in places; give NaN where they are unknown.")
     if samples.ndim != 2 or times.shape != samples.shape[:1] or not (np.diff(times) > 0).all():
         raise InputError(
             f"samples of shape {samples.shape} at times of shape {times.shape} do not go together; give "
             "increasing times (sample,) and samples (sample, feature)."
         )
     n_before = np.searchsorted(times, bin_edges, side="left")
-    is_known = np.isfinite(samples)
+    is_known = ~np.isnan(samples)
     total = _sum_between(np.where(is_known, samples, 0.0), n_before)
     n_samples = _sum_between(is_known.astype(np.float64), n_before)
     return np.divide(total, n_samples, out=np.full_like(total, np.nan), where=n_samples > 0)
 
 
 def _sum_between(samples: NDArray[np.float64], positions: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(…, bin, feature): the sum of the samples from one position up to the next."""
-    running = np.concatenate([np.zeros((1, samples.shape[1])), samples.cumsum(axis=0)])
-    return np.diff(running[positions], axis=-2)
+    """(…, bin, feature): the sum of the samples from one position up to the next, each bin by itself."""
+    bounds = np.stack([positions[..., :-1], positions[..., 1:]], axis=-1)
+    padded = np.concatenate([samples, np.zeros((1, samples.shape[1]))])  # the end is a position too
+    sums = np.add.reduceat(padded, bounds.ravel(), axis=0)[::2].reshape(*bounds.shape[:-1], -1)
+    return np.where((bounds[..., 0] < bounds[..., 1])[..., None], sums, 0.0)
 
 
 def _checked_edges(edges: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(edges, dtype=np.float64)
+    """The edges, moved down by so little that a time which is on an edge but for rounding is not below it."""
+    array = given.numbers(edges, what="edges")
     if array.ndim == 0 or array.shape[-1] < 2 or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
         raise InputError("the edges of bins are not finite and increasing; give (…, bin + 1), two or more.")
-    return array
+    shortest = np.diff(array).min(axis=-1, keepdims=True)
+    rounding = ROUNDING_STEPS * np.spacing(np.abs(array).max(axis=-1, keepdims=True))
+    return array - np.minimum(np.maximum(SAME_TIME * shortest, rounding), shortest / 4)

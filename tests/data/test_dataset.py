@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -260,3 +262,11 @@ def test_recordings_may_differ_in_rounding_and_in_the_width_of_their_integers():
 def test_bad_input_is_one_clear_error(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_a_batch_is_float32_of_values_of_either_width():
+    values = 1e6 + np.arange(24).reshape(2, 3, 4) % 2  # float32 keeps these apart, if barely
+    wide = dataclasses.replace(Recording.from_trials(values), values=values[..., None].astype(np.float64))
+    batch = PopulationDataset(wide).batch()
+    assert batch.values.dtype == torch.float32
+    np.testing.assert_array_equal(batch.values[..., 0].numpy(), values)

@@ -13,7 +13,8 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import EIT, EITSettings
-from motet.models.layers import Attention, Block, allowed_keys
+from motet.models.layers import Attention, Block, readable
+from motet.models.randomness import WeightsFrom
 from motet.models.readouts import ByIndividual, Readout
 
 KINDS = [
@@ -191,26 +192,67 @@ def test_attention_maps_are_weights_and_agree_with_what_the_model_computes():
     )
 
 
-@given(seed=st.integers(0, 20))
+def plain_attention(attention, x, observed):
+    """The formula, token by token: each reads those that are observed and, if causal, not later; and no other."""
+    query, key, value = attention._heads(x)
+    out = torch.zeros_like(value)
+    for trial, token in itertools.product(range(len(x)), range(x.shape[1])):
+        read = observed[trial].clone()
+        if attention.is_causal:
+            read[token + 1 :] = False
+        if read.any():
+            score = (query[trial, :, token, None] * key[trial, :, read]).sum(-1) / query.shape[-1] ** 0.5
+            out[trial, :, token] = (score.softmax(-1)[..., None] * value[trial, :, read]).sum(1)
+    return attention.to_out(out.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize(("is_causal", "is_temporal"), itertools.product((False, True), (False, True)))
+@given(seed=st.integers(0, 20), share=st.sampled_from([0.3, 0.7, 1.0]))
 @settings(max_examples=10, deadline=None)
-def test_attention_agrees_with_a_plain_softmax(seed):
+def test_attention_is_the_plain_formula_over_what_is_observed(is_causal, is_temporal, seed, share):
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    attention = Attention(8, 2, is_temporal=False).eval()
-    x = torch.randn(4, 5, 8, generator=generator)
-    allowed = allowed_keys(torch.rand(4, 5, generator=generator) < 0.7)
-    _, _, value = attention._heads(x)
-    plain = (attention.weights(x, allowed) @ value).transpose(1, 2).flatten(2)
-    torch.testing.assert_close(attention(x, allowed), attention.to_out(plain), rtol=1e-4, atol=1e-6)
+    with WeightsFrom(generator):
+        attention = Attention(8, 2, is_temporal=is_temporal, is_causal=is_causal)
+    x = torch.randn(4, 7, 8, generator=generator)
+    observed = torch.rand(4, 7, generator=generator) < share
+    read = readable(observed)
+    plain = plain_attention(attention, x, observed)
+    torch.testing.assert_close(attention(x, read)[observed], plain[observed], rtol=0, atol=1e-6)
+    by_weights = (attention.weights(x, read) @ attention._heads(x)[2]).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attention.to_out(by_weights)[observed], plain[observed], rtol=0, atol=1e-6)
 
 
-def test_a_row_with_nothing_to_read_is_finite_and_has_finite_gradients():
-    block = Block(8, 2, 2.0, 0.0, is_temporal=True)
+def test_no_mask_is_made_where_all_is_observed():
+    assert readable(torch.ones(3, 4, dtype=torch.bool)) is None
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("seen", [[], [2], [0, 3]])
+def test_rows_with_little_or_nothing_to_read_are_finite_and_have_finite_gradients(is_causal, seen):
+    block = Block(8, 2, 2.0, 0.0, is_temporal=True, is_causal=is_causal)
     observed = torch.zeros(2, 4, dtype=torch.bool)
-    for causal in (False, True):
-        x = torch.randn(2, 4, 8, requires_grad=True)
-        block(x, allowed_keys(observed, causal=causal)).sum().backward()
-        assert x.grad.isfinite().all()
+    observed[:, seen] = True
+    observed[1] = False
+    x = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    out = block(x, readable(observed))
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_finite_where_there_are_gaps(kind):
+    model, batch = a_model(kind), PopulationDataset(a_recording()).batch()
+    values = batch.values.clone().requires_grad_()
+    model(batch.replace(values=values)).population.square().sum().backward()
+    assert values.grad.isfinite().all()
+    assert values.grad[batch.observed].any()
+
+
+def test_attention_maps_that_do_not_fit_in_memory_are_refused():
+    recording = Recording.from_trials(np.zeros((1, 4, 500_000), dtype=np.float32), individual_ids=IDS[:4])
+    with pytest.raises(InputError, match="the attention maps of 1 trials of 4 individuals and 500000 bins would take"):
+        a_model(KINDS[0].values[0]).attention_maps(PopulationDataset(recording).batch())
 
 
 @pytest.mark.parametrize(

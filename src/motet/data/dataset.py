@@ -301,7 +301,7 @@ class PopulationDataset:
             rows = np.flatnonzero(of_recording == index)
             size, length = self.recordings[index].n_individuals, min(n_bins, self.recordings[index].n_bins)
             picked = torch.from_numpy(in_recording[rows])
-            values[rows, :size, :length] = recording_values[picked][:, :, :length]
+            values[rows, :size, :length] = recording_values[picked][:, :, :length].float()
             observed[rows, :size, :length] = recording_observed[picked][:, :, :length]
         sizes = torch.tensor([recording.n_individuals for recording in self.recordings])
         places = torch.arange(n_individuals).expand(len(sizes), -1)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from motet.data.batch import Batch
 from motet.errors import InputError
-from motet.models.layers import Attention, Block, Clock, IndividualTable, allowed_keys
+from motet.memory import check_room
+from motet.models.layers import Attention, Block, Clock, IndividualTable, readable
 from motet.settings_checks import check_choices
 
 DEEPEST = 1000  # layers
@@ -113,17 +114,15 @@ class EIT(nn.Module):
             raise InputError("identity='learned' needs individual_ids; give them, or identity='none'.")
         self.token = nn.Linear(settings.token_bins * n_features, settings.width)
         self.clock = Clock(settings.width) if settings.time == "absolute" else None
-        self.individual_module = self._stack(settings.individual_depth, is_temporal=True)
+        self.individual_module = self._stack(settings.individual_depth, is_temporal=True, is_causal=settings.causal)
         self.identity = (
             IndividualTable(individual_ids, (2, settings.width), std=0.5) if settings.identity == "learned" else None
         )
         self.interaction_module = self._stack(settings.interaction_depth, is_temporal=False)
 
-    def _stack(self, depth: int, *, is_temporal: bool) -> nn.ModuleList:
-        s = self.settings
-        return nn.ModuleList(
-            Block(s.width, s.n_heads, s.feedforward_ratio, s.dropout, is_temporal=is_temporal) for _ in range(depth)
-        )
+    def _stack(self, depth: int, *, is_temporal: bool, is_causal: bool = False) -> nn.ModuleList:
+        s, kind = self.settings, {"is_temporal": is_temporal, "is_causal": is_causal}
+        return nn.ModuleList(Block(s.width, s.n_heads, s.feedforward_ratio, s.dropout, **kind) for _ in range(depth))
 
     def forward(self, batch: Batch) -> Encoding:
         """Encode a batch.
@@ -146,9 +145,9 @@ class EIT(nn.Module):
 
         # 2. Individual module: each alone, over time
         x = rearrange(x, "trial individual time width -> (trial individual) time width")
-        allowed = allowed_keys(observed.flatten(0, 1), causal=self.settings.causal)
+        read = readable(observed.flatten(0, 1))
         for block in self.individual_module:
-            x = block(x, allowed)
+            x = block(x, read)
         individual = rearrange(x, "(trial individual) time width -> trial individual time width", trial=n_trials)
 
         # 3. Identity
@@ -159,9 +158,9 @@ class EIT(nn.Module):
 
         # 4. Interaction module: at each time, over individuals
         x = rearrange(x, "trial individual time width -> (trial time) individual width", individual=n_individuals)
-        allowed = allowed_keys(rearrange(observed, "trial individual time -> (trial time) individual"))
+        read = readable(rearrange(observed, "trial individual time -> (trial time) individual"))
         for block in self.interaction_module:
-            x = block(x, allowed)
+            x = block(x, read)
         population = rearrange(x, "(trial time) individual width -> trial individual time width", trial=n_trials)
 
         real = observed[..., None]
@@ -175,10 +174,20 @@ class EIT(nn.Module):
             "individual": (trial, individual, head, time, time) for each layer;
             "interaction": (trial, time, head, individual, individual) for each layer. Readers come before
             the read; the weights of a reader sum to one.
+
+        Raises:
+            InputError: if they do not fit in memory.
         """
+        n_trials, n_individuals, n_bins = batch.observed.shape
+        s, n_copies = self.settings, 2  # score and softmax
+        n_weights = (s.individual_depth + n_copies) * n_bins + (s.interaction_depth + n_copies) * n_individuals
+        check_room(
+            4 * s.n_heads * n_trials * n_individuals * n_bins * n_weights,
+            what=f"the attention maps of {n_trials} trials of {n_individuals} individuals and {n_bins} bins",
+        )
         modules = {"individual": self.individual_module, "interaction": self.interaction_module}
 
-        def read(attention: Attention, inputs: tuple[Tensor, Tensor], _: Tensor) -> Tensor:
+        def read(attention: Attention, inputs: tuple[Tensor, Tensor | None], _: Tensor) -> Tensor:
             return rearrange(attention.weights(*inputs), "(trial other) ... -> trial other ...", trial=len(batch))
 
         return {

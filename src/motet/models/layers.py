@@ -29,35 +29,49 @@ def rotary(x: Float[Tensor, "batch head time width"], *, base: float = 100.0) ->
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over tokens; keys that are not allowed are never read.
+    """Multi-head self-attention over tokens; those that are not readable (see `readable`) are never read.
+
+    Memory grows with the number of tokens, not with its square.
 
     Args:
         width: of a token.
         n_heads: heads; each is width / n_heads wide.
         is_temporal: whether the tokens are time bins (then queries and keys carry their time).
+        is_causal: whether a token reads only itself and earlier ones.
     """
 
-    def __init__(self, width: int, n_heads: int, *, is_temporal: bool) -> None:
+    def __init__(self, width: int, n_heads: int, *, is_temporal: bool, is_causal: bool = False) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.is_temporal = is_temporal
+        self.is_causal = is_causal
         self.to_qkv = nn.Linear(width, 3 * width, bias=False)
         self.to_out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]
+        self, x: Float[Tensor, "batch token width"], readable: Bool[Tensor, "batch token"] | None
     ) -> Float[Tensor, "batch token width"]:
         query, key, value = self._heads(x)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, None])
+        if readable is None:
+            x = F.scaled_dot_product_attention(query, key, value, is_causal=self.is_causal)
+        elif self.is_causal:
+            x = _causal_with_gaps(query, key, value, readable)
+        else:
+            x = F.scaled_dot_product_attention(query, key, value, attn_mask=readable[:, None, None])
         return self.to_out(rearrange(x, "batch head token width -> batch token (head width)"))
 
     def weights(
-        self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]
+        self, x: Float[Tensor, "batch token width"], readable: Bool[Tensor, "batch token"] | None
     ) -> Float[Tensor, "batch head token token"]:
         """Who attends to whom: the rows (queries) sum to one."""
         query, key, _ = self._heads(x)
         score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        return score.masked_fill(~allowed[:, None], -torch.inf).softmax(dim=-1)
+        allowed = torch.ones(score.shape[-2:], dtype=torch.bool, device=x.device)
+        if readable is not None:
+            allowed = allowed & readable[:, None, None]
+        if self.is_causal:
+            allowed = allowed.tril() | torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        return score.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = rearrange(
@@ -66,39 +80,49 @@ class Attention(nn.Module):
         return (rotary(query), rotary(key), value) if self.is_temporal else (query, key, value)
 
 
+def _causal_with_gaps(query: Tensor, key: Tensor, value: Tensor, readable: Bool[Tensor, "batch token"]) -> Tensor:
+    """Causal attention without a mask: tokens that nobody may read are put last, where no other one looks."""
+    order = (~readable).to(torch.uint8).argsort(dim=-1, stable=True)[:, None, :, None]
+    query, key, value = (part.take_along_dim(order, dim=2) for part in (query, key, value))
+    x = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    return x.take_along_dim(order.argsort(dim=2), dim=2)
+
+
 class Block(nn.Module):
     """One pre-norm transformer layer: attention, then a feed-forward net, each added to the stream."""
 
     def __init__(
-        self, width: int, n_heads: int, feedforward_ratio: float, dropout: float, *, is_temporal: bool
+        self,
+        width: int,
+        n_heads: int,
+        feedforward_ratio: float,
+        dropout: float,
+        *,
+        is_temporal: bool,
+        is_causal: bool = False,
     ) -> None:
         super().__init__()
         hidden = int(width * feedforward_ratio)
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, n_heads, is_temporal=is_temporal)
+        self.attention = Attention(width, n_heads, is_temporal=is_temporal, is_causal=is_causal)
         self.feedforward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, width)
         )
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "batch token width"], allowed: Bool[Tensor, "batch #query token"]
+        self, x: Float[Tensor, "batch token width"], readable: Bool[Tensor, "batch token"] | None
     ) -> Float[Tensor, "batch token width"]:
-        x = x + self.dropout(self.attention(self.attention_norm(x), allowed))
+        x = x + self.dropout(self.attention(self.attention_norm(x), readable))
         return x + self.dropout(self.feedforward(x))
 
 
-def allowed_keys(observed: Bool[Tensor, "batch token"], *, causal: bool = False) -> Bool[Tensor, "batch #query token"]:
-    """Which tokens may be read by which: observed ones, and, if causal, none later than the reader.
+def readable(observed: Bool[Tensor, "batch token"]) -> Bool[Tensor, "batch token"] | None:
+    """Which tokens may be read: those observed; None if all are, so that no mask is needed.
 
-    A reader with nothing to read, whose own output is masked in any case, is let read everything (or itself, if
-    causal), since a softmax over nothing is NaN.
+    Where nothing is observed, and so whatever is read there is masked, all are: a softmax over nothing is NaN.
     """
-    if not causal:
-        return (observed | ~observed.any(dim=-1, keepdim=True))[:, None, :]
-    n_tokens = observed.shape[-1]
-    past = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=observed.device).tril()
-    return (observed[:, None, :] & past) | torch.eye(n_tokens, dtype=torch.bool, device=observed.device)
+    return None if bool(observed.all()) else observed | ~observed.any(dim=-1, keepdim=True)
 
 
 class Clock(nn.Module):

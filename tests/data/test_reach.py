@@ -15,6 +15,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from motet.data import reach
 from motet.data.reach import read_reach_mat
 from motet.data.readers import read_recording
 from motet.data.recording import Recording
@@ -59,6 +60,12 @@ def raw_reach(seed: int = 0) -> dict[str, Any]:
         "force": force,
     }
     return {"trial_table": table, "out_struct": recorded}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raw files are read here, which is faster; `test_isolated.py` has those that this would not survive."""
+    monkeypatch.setattr(reach, "in_subprocess", lambda read, path: read(path))
 
 
 @pytest.fixture
@@ -159,7 +166,7 @@ def raw_with_track(track: np.ndarray) -> dict[str, Any]:
     ],
 )
 def test_a_raw_file_that_lacks_something_is_refused_by_name(
-    tmp_path: Path, content: dict[str, Any], reason: str
+    in_this_process: None, tmp_path: Path, content: dict[str, Any], reason: str
 ) -> None:
     savemat(tmp_path / "bad.mat", content)
     with pytest.raises(InputError, match=rf"bad\.mat .*{reason}"):
@@ -172,7 +179,7 @@ def test_a_file_of_matlab_7_3_is_refused_with_the_way_out(tmp_path: Path) -> Non
         read_recording(tmp_path / "new.mat")
 
 
-def test_a_damaged_raw_file_never_raises_anything_but_an_input_error(raw_path: Path) -> None:
+def test_a_damaged_raw_file_never_raises_anything_but_an_input_error(in_this_process: None, raw_path: Path) -> None:
     content = raw_path.read_bytes()
     path = raw_path.with_name("damaged.mat")
     for position in range(0, len(content), len(content) // 200):

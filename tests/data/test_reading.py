@@ -48,7 +48,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, kind: s
 
 def test_the_second_of_two_files_is_looked_at_too(tmp_path: Path) -> None:
     np.save(tmp_path / "counts.npy", np.ones((2, 3)))
-    with pytest.raises(InputError, match=r"states\.npy: no such file"):
+    with pytest.raises(InputError, match=r"states\.npy cannot be read \(no such file"):
         read_sleep(tmp_path / "counts.npy", tmp_path / "states.npy")
 
 

@@ -307,6 +307,7 @@ def test_a_constant_feature_is_no_matter_of_precision(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.xlsx").touch()
     with pytest.raises(InputError, match=r"unknown ending.*\.csv\.gz"):
         read_trajectories(tmp_path / "mine.xlsx")
     whole = gzip.compress(rows(*(f"a,{t},1" for t in range(99))).encode())

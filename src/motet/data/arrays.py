@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.netcdf import dataset_of_netcdf
 from motet.data.recording import Level, Recording
 from motet.data.sampling import Clock, Samples, on_grid
 from motet.data.tables import absent, own_names
@@ -191,14 +192,8 @@ def load_netcdf(path: Path, columns: Mapping[str, str]) -> xarray.Dataset:
     Raises:
         InputError: if it cannot be read, or motet[xarray] is not installed.
     """
-    xr = _import_xarray()
-    try:
-        return xr.load_dataset(path, decode_timedelta={columns.get("time", "time"): True})
-    except _DAMAGE as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{path} cannot be read as NetCDF ({reason}); give a NetCDF file, with motet[xarray] installed."
-        ) from error
+    stored = dataset_of_netcdf(path)
+    return _import_xarray().decode_cf(stored, decode_timedelta={columns.get("time", "time"): True}).load()
 
 
 def arrays_of_xarray(

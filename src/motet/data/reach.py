@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.binning import average_samples, count_spikes
+from motet.data.isolated import in_subprocess
 from motet.data.reading import file_reader
 from motet.data.recording import Recording
 from motet.data.safe_pickle import load_reach_pickle
@@ -117,20 +118,50 @@ def read_reach_mat(
     path = Path(path)
     if not bin_seconds > 0:
         raise InputError(f"bin_seconds is {bin_seconds}; give a positive number of seconds.")
-    content = _load_mat(path)
+    arrays = in_subprocess(arrays_of_mat, path)
     try:
         return _recording(
-            _binned_trials(np.atleast_2d(content["trial_table"]), content["out_struct"], bin_seconds),
+            _binned_trials(arrays, bin_seconds),
             name=path.stem if name is None else name,
             subject=subject,
             bin_seconds=bin_seconds,
             minimum_speed=minimum_speed,
         )
     except _MALFORMED as error:
-        raise InputError(
-            f"{path} cannot be read as a raw reach recording, which has trial_table with 13 columns and "
-            f"out_struct with units(i).ts and pos, vel, acc, force of rows (t, x, y): {error}"
-        ) from error
+        raise _is_not_raw(path, error) from error
+
+
+def arrays_of_mat(path: Path) -> dict[str, NDArray[Any]]:
+    """What a raw MATLAB file holds that is read: the table, all spikes with the number of each unit's, the tracks.
+
+    Raises:
+        InputError: if the file is damaged, foreign or of MATLAB version 7.3.
+    """
+    import scipy.io  # slow to import
+
+    try:
+        content = scipy.io.loadmat(path, struct_as_record=False, squeeze_me=True)
+    except NotImplementedError as error:
+        raise InputError(f"{path} is of MATLAB version 7.3; save it in MATLAB with '-v7'.") from error
+    try:
+        table, recorded = content["trial_table"], content["out_struct"]
+        units = [np.ravel(unit.ts).astype(np.float64) for unit in np.atleast_1d(recorded.units)]
+        tracks = {field: np.asarray(getattr(recorded, field, ()), dtype=np.float64) for field in _KINEMATICS}
+        return {
+            "trial_table": np.atleast_2d(table).astype(np.float64),
+            "spike_seconds": np.concatenate([np.empty(0), *units]),
+            "n_spikes": np.array([len(unit) for unit in units], dtype=np.int64),
+            **tracks,
+        }
+    except _MALFORMED as error:
+        raise _is_not_raw(path, error) from error
+
+
+def _is_not_raw(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be read as a raw reach recording, which has trial_table with 13 columns and "
+        f"out_struct with units(i).ts and pos, vel, acc, force of rows (t, x, y): {error!s:.200}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,11 +201,12 @@ def _trial_of_rates(row: int, mapping: Mapping[str, NDArray[Any]], bin_seconds: 
     return _Trial(row, float(direction[0]), np.rint(counts), timestep, kinematics)
 
 
-def _binned_trials(table: NDArray[Any], recorded: Any, bin_seconds: float) -> list[_Trial]:
-    """The trials of a raw recording: its trial table and its spike times and kinematics."""
-    target, start, end = (table[:, column].astype(np.float64) for column in (_TARGET, _START, _END))
+def _binned_trials(arrays: Mapping[str, NDArray[Any]], bin_seconds: float) -> list[_Trial]:
+    """The trials of a raw recording, from what `arrays_of_mat` gives."""
+    target, start, end = (arrays["trial_table"][:, column] for column in (_TARGET, _START, _END))
     rows = np.flatnonzero(np.isfinite(target + start + end) & (end > start))
-    units = [np.atleast_1d(unit.ts) for unit in np.atleast_1d(recorded.units)]
+    ends = np.cumsum(arrays["n_spikes"])
+    units = np.split(arrays["spike_seconds"], ends[:-1]) if len(ends) else []
     if not len(rows) or not units:
         raise InputError(f"it has {len(units)} units and {len(rows)} trials with a movement.")
     lasts_bins = (end - start)[rows] / bin_seconds
@@ -185,7 +217,7 @@ def _binned_trials(table: NDArray[Any], recorded: Any, bin_seconds: float) -> li
     _check_padded(len(rows), n_bins.max(), len(units))
     edges = start[rows, None] + np.arange(n_bins.max() + 1) * bin_seconds
     counts = count_spikes(units, edges).transpose(1, 2, 0)
-    tracks = {name: np.asarray(getattr(recorded, field, ())) for field, name in _KINEMATICS.items()}
+    tracks = {name: arrays[field] for field, name in _KINEMATICS.items()}
     kinematics = {
         name: average_samples(track[:, 0], track[:, 1:], edges).astype(np.float32)
         for name, track in tracks.items()
@@ -242,16 +274,3 @@ def _check_padded(n_trials: int, n_bins: int, n_units: int) -> None:
     """Refuse trials that all become as long as the longest where they would not fit into memory."""
     what = f"a recording of {n_trials} trials of up to {n_bins} bins of {n_units} units"
     check_room(_BYTES_PER_COUNT * n_trials * int(n_bins) * n_units, what=what)
-
-
-def _load_mat(path: Path) -> dict[str, Any]:
-    import scipy.io  # slow to import
-
-    try:
-        return dict(scipy.io.loadmat(path, struct_as_record=False, squeeze_me=True))
-    except NotImplementedError as error:
-        raise InputError(f"{path} is of MATLAB version 7.3; save it in MATLAB with '-v7'.") from error
-    except Exception as error:  # a damaged file can raise almost anything
-        raise InputError(
-            f"{path} is damaged or not a MATLAB file ({type(error).__name__}: {error}); get it again."
-        ) from error

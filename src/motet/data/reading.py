@@ -37,7 +37,7 @@ def file_reader(reader: Callable[P, R]) -> Callable[P, R]:
         try:
             return reader(*args, **kwargs)
         except Exception as error:
-            refusal = _refusal(error, [str(path) for path in paths])
+            refusal = refusal_of(error, [str(path) for path in paths])
             raise refusal from (None if refusal is error else error)
 
     return read
@@ -54,13 +54,14 @@ def refuse_no_file(path: Path | str) -> None:
             return
         Path(path).stat()
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give the path of one.") from error
+        raise InputError(f"{path} cannot be read (no such file); give the path of one.") from error
     except (OSError, ValueError, TypeError) as error:  # a circle of links, a zero character, no path at all
         raise InputError(f"{path!s:.200} cannot be read ({_reason(error)}); give the path of a file.") from error
     raise InputError(f"{path} is {'a folder' if Path(path).is_dir() else 'no file'}; give the path of one.")
 
 
-def _refusal(error: Exception, paths: list[str]) -> InputError:
+def refusal_of(error: Exception, paths: list[str]) -> InputError:
+    """What a user is shown of an error below a reader: one line that names the file."""
     where = " or ".join(paths)
     if isinstance(error, InputError):
         return error if any(path in str(error) for path in paths) else InputError(f"{where} cannot be read: {error}")

@@ -43,6 +43,7 @@ from motet.data.arrays import (
     recording_of_grid,
     whole_labels,
 )
+from motet.data.reading import file_reader
 from motet.data.recording import Recording
 from motet.data.sampling import Clock, Samples, on_grid
 from motet.data.tables import TABLE_ENDINGS, Table, ending_of, read_table
@@ -58,6 +59,7 @@ COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
 _PAIR_COLUMNS = ("individual_a", "individual_b", "interacts", "coupling")
 
 
+@file_reader
 def read_trajectories(
     path: Path | str,
     *,

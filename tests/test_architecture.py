@@ -15,7 +15,18 @@ import motet
 SOURCE = Path(motet.__file__).parent
 # From the ground up; a module imports its own floor or a lower one.
 FLOORS = [
-    {"errors", "files", "memory", "progress", "given", "metrics", "settings_checks", "statistics", "transport"},
+    {
+        "errors",
+        "files",
+        "memory",
+        "plain",
+        "progress",
+        "given",
+        "metrics",
+        "settings_checks",
+        "statistics",
+        "transport",
+    },
     {"systems", "data"},
     {"models"},
     {"training"},

@@ -242,7 +242,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["decode", "x" * 300, "--target", "direction"], "unknown recording"),
         (["data", "show", "x" * 300], "unknown recording"),
         (["predict", "x" * 300, "SMALL"], "too long"),
-        (["decode", "--config", "BYTES", "SMALL", "--target", "direction"], "cannot be read as options"),
+        (["decode", "--config", "BYTES", "SMALL", "--target", "direction"], "cannot be read"),
         (["decode", "--config", "BRACKET", "SMALL", "--target", "direction"], "config"),
         (["decode", "SMALL", "--target", "direction", "--config", "x" * 300], "x"),
         (["decode", "SMALL", "--target", "direction", "--folds", "two"], "folds is 'two'; give a whole number ("),
@@ -309,16 +309,16 @@ def laughs(depth):
         ("3\n", "holds int, not options"),
         ("[1, 2]\n", "holds list, not options"),
         ("", "holds NoneType, not options"),
-        ("a: b: c\n", "it is not YAML"),
-        ("? [1]\n: 2\n", "it is not YAML"),
-        ("seed: 2020-13-45\n", "it is not YAML"),
-        ("seed: " + "9" * 5000 + "\n", "it is not YAML"),
-        ("seed: !!python/object/apply:os.getcwd []\n", "it is not YAML"),
-        ("\0", "it is not YAML"),
+        ("a: b: c\n", "cannot be read"),
+        ("? [1]\n: 2\n", "cannot be read"),
+        ("seed: 2020-13-45\n", "seed"),
+        ("seed: " + "9" * 5000 + "\n", "cannot be read"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "cannot be read"),
+        ("\0", "cannot be read"),
         ("{" * 500 + "}" * 500, "nested more than 20 deep"),
-        ("a: &x 1\nb: *x\n", "by the alias *x"),
-        (laughs(9), "by the alias *a0"),
-        ("x: " + "y" * 2**20, "longer than"),
+        ("a: &x 1\nb: *x\n", "anchors or aliases"),
+        (laughs(9), "anchors or aliases"),
+        ("x: " + "y" * 2**20, "letters, more than"),
         ("auxiliary:\n  class_path: sideeffect.x\n", "names a class to import"),
         ("training: {init_args: {max_steps: 1}}\n", "names a class to import"),
         ("recordings: [{class_path: sideeffect.x}]\n", "names a class to import"),
@@ -342,7 +342,7 @@ def test_a_value_on_the_command_line_imports_nothing(words, tmp_path, capsys, mo
 
 @pytest.mark.parametrize("path", ["nothing.yaml", "."])
 def test_a_file_of_options_that_cannot_be_read_is_refused(path, capsys):
-    assert "cannot be read as options" in refusal(capsys, "decode", "x.npz", "--target", "y", "--config", path)
+    assert "cannot be read" in refusal(capsys, "decode", "x.npz", "--target", "y", "--config", path)
 
 
 def test_options_on_the_command_line_go_before_those_of_a_file_wherever_it_is_named(small, tmp_path):

@@ -98,7 +98,7 @@ def _parser(verb: str, description: str, example: str) -> ArgumentParser:
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     """The options of a command; those on the command line go before those of a file, wherever it is named."""
-    from motet.files import read_options
+    from motet.plain import read_options
 
     options = parser._option_string_actions
     files, rest = [], []

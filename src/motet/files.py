@@ -1,30 +1,37 @@
-"""Files are written so that a reader sees the old content or the new, and options are read within bounds."""
+"""Writing files so that a reader sees the old content or the new, and folders that one command writes at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import logging
 import os
-import tempfile
-import time
+import re
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from motet.errors import InputError
 
-STALE_SECONDS = 24 * 3600
-MOST_CHARACTERS, MOST_DEPTH = 2**20, 20  # of a file of options
+try:
+    import fcntl
+except ImportError:  # on Windows there are none of these locks
+    fcntl = None  # type: ignore[assignment]
+
+_TEMPORARY = re.compile(r"\..*-[0-9a-f]{8}\.partial(\..*)?")
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path in the same folder, moved onto `path` when the block ends without an error.
 
-    What a killed process left of an earlier write to `path` is removed once it is a day old.
+    A link is followed: the file that it leads to is replaced, with the permissions that it had. What a killed process
+    left of an earlier write to `path` is removed.
 
     Raises:
-        InputError: if the folder cannot be written or the disk is full; `path` is then as it was.
+        InputError: if `path` is there and no regular file, the folder cannot be written or the disk is full; `path` is
+            then as it was.
 
     Example:
         >>> import tempfile
@@ -35,27 +42,22 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         ['note.txt']
     """
     path = Path(path)
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix, suffix = f".{path.stem[:100]}-", f".partial{path.suffix}"
-        _remove_stale(path.parent, prefix, suffix)
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        target = _followed(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stem, suffix = path.stem[:100], path.suffix
+        _remove_leftovers(target.parent.glob(f".{glob.escape(stem)}-????????.partial{glob.escape(suffix)}"))
+        with _locked_temporary(target.parent, stem, suffix) as (temporary, descriptor):
+            yield temporary
+            os.fsync(descriptor)
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            temporary.replace(target)
     except OSError as error:
         raise InputError(
             f"cannot write {path} ({error.strerror or error}); nothing saved before is lost: "
             "free some space, or choose a folder that can be written."
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -64,75 +66,117 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_options(path: Path | str) -> dict[str, Any]:
-    r"""The names and values of a YAML file of options.
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if absent, so that no other command writes there for as long as the block lasts.
+
+    The lock is the kernel's, on a file `.lock` that goes when the block ends. After a kill the file stays and the lock
+    does not, so that the next command takes it. What killed processes left of writes is removed, and so are folders
+    that were made and stayed empty. On a file system without locks a note is logged, and the block goes on.
 
     Raises:
-        InputError: if it cannot be read, is no YAML of names and values, is too long or too deep, repeats a part by an
-            alias, or names a class to import.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "options.yaml"
-        >>> _ = path.write_text("training:\n  max_steps: 3\n")
-        >>> read_options(path)
-        {'training': {'max_steps': 3}}
+        InputError: at once, if another command holds the folder, or it cannot be written.
     """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
-        with Path(path).open(encoding="utf-8") as file:
-            options = read_yaml(file.read(MOST_CHARACTERS + 1))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        descriptor = _lock_file(folder)
+    except OSError as error:
         raise InputError(
-            f"{path} cannot be read as options ({reason}); give a YAML file, see --print_config."
+            f"cannot write in {folder} ({error.strerror or error}); choose a folder that can be written."
         ) from error
-    if not isinstance(options, dict):
-        raise InputError(f"{path} holds {type(options).__name__}, not options; give lines such as 'seed: 1'.")
-    _refuse_imports(options, path)
-    return options
-
-
-def read_yaml(text: str) -> Any:
-    """What a YAML text says: plain values, lists and dicts.
-
-    Raises:
-        InputError: if it is no YAML, longer than `MOST_CHARACTERS`, deeper than `MOST_DEPTH`, or has an alias.
-    """
-    import yaml  # slow to import
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    if len(text) > MOST_CHARACTERS:
-        raise InputError(f"it is longer than {MOST_CHARACTERS:,} characters")
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MOST_DEPTH:
-                raise InputError(f"it is nested more than {MOST_DEPTH} deep")
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"it repeats a part by the alias *{event.anchor}; write the part out")
-        return yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise error if isinstance(error, InputError) else InputError(f"it is not YAML: {error}") from error
+        _remove_leftovers(path for path in folder.rglob(".*.partial*") if _TEMPORARY.fullmatch(path.name))
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # not empty
+            for one in made:
+                one.rmdir()
 
 
-def _refuse_imports(options: Any, path: Path | str) -> None:
-    inner = options.values() if isinstance(options, dict) else options if isinstance(options, list) else ()
-    if isinstance(options, dict) and {"class_path", "init_args"} & options.keys():
-        raise InputError(f"{path} names a class to import (class_path); options are names and plain values only.")
-    for part in inner:
-        _refuse_imports(part, path)
+def _lock_file(folder: Path) -> int:
+    """The open lock file of a folder, locked."""
+    path, n_tries = folder / ".lock", 100  # whoever held the folder may remove it, or the file, at any moment
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except (FileExistsError, FileNotFoundError):
+            n_tries -= 1
+            if n_tries == 0:
+                raise
+            continue
+        is_ours = _lock(descriptor)
+        if is_ours is not False and _is_still(descriptor, path):
+            break
+        os.close(descriptor)
+        if is_ours is False:
+            raise InputError(
+                f"another motet command is working in {folder}; wait until it has ended, or choose another folder."
+            )
+    if is_ours is None:
+        logging.getLogger(__name__).warning(
+            f"note: the file system of {folder} has no locks; let no other command write there meanwhile."
+        )
+    return descriptor
 
 
-def _remove_stale(folder: Path, prefix: str, suffix: str) -> None:
-    """Remove temporary files of a target that nobody has written to for a day."""
-    for old in folder.glob(f"{glob.escape(prefix)}????????{glob.escape(suffix)}"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - old.stat().st_mtime > STALE_SECONDS:
-                old.unlink()
+@contextlib.contextmanager
+def _locked_temporary(folder: Path, stem: str, suffix: str) -> Iterator[tuple[Path, int]]:
+    """A new file that is locked for as long as it is written, which tells it from what a killed process left."""
+    while True:
+        temporary = folder / f".{stem}-{secrets.token_hex(4)}.partial{suffix}"
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if _lock(descriptor) is not False and _is_still(descriptor, temporary):
+            break
+        os.close(descriptor)  # taken for left by another process at once
+    try:
+        yield temporary, descriptor
+    finally:
+        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _remove_leftovers(temporaries: Iterator[Path]) -> None:
+    """Remove temporary files that no process is writing."""
+    for path in temporaries:
+        with contextlib.suppress(OSError):  # gone already, or another user's
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if _lock(descriptor):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether the lock on an open file was free, and is ours now; None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _followed(path: Path) -> Path:
+    """The regular file that a path leads to, or would make."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        kind = "a folder" if target.is_dir() else "no regular file"
+        raise InputError(f"{path} is {kind}, and a file was to be written there; choose another name.")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise InputError(f"{path} is write-protected; choose another name, or allow writing.")
+    return target

@@ -23,7 +23,7 @@ from motet.settings_checks import check_arguments, check_seed
 from motet.training.loop import train
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner
+from motet.training.state import Epoch, Learner, read_history
 
 # What numbers, names and lists raise that are not what they should be.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
@@ -179,7 +179,7 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
             estimator = cls(**{**plain, **parts})
             estimator._check_settings()
             estimator._take_up(tensors, about)
-            estimator.history_ = [_epoch(row) for row in about["history"]]
+            estimator.history_ = read_history(about)
         except _DAMAGE as error:
             raise InputError(
                 f"{run.folder} does not hold a whole model ({error}); restore it, or train again."
@@ -195,10 +195,3 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
             raise ValueError("its weights are of other sizes than its settings say")
         self._new_learner()
         self.learner_.load_state_dict(dict(tensors))
-
-
-def _epoch(row: Mapping[str, Any]) -> Epoch:
-    """A row of the history that was written as JSON."""
-    if not all(isinstance(value, int | float) for value in row.values()):
-        raise ValueError(f"a row of its history is {row}")
-    return Epoch(**row)

@@ -204,23 +204,35 @@ def test_damaged_results_of_a_fold_are_one_clear_error_whose_advice_works(settin
     table = decode(settings).results["methods"]["lda"]["fold_scores"]
     path = settings.folder / "folds" / "01" / "lda" / "results.json"
     path.write_text(content)
-    with pytest.raises(InputError, match="results.json is damaged.*delete it and run again"):
+    with pytest.raises(InputError, match="results.json.*delete it and run again"):
         decode(settings)
     path.unlink()
     np.testing.assert_array_equal(decode(settings).results["methods"]["lda"]["fold_scores"], table)
 
 
-@pytest.mark.parametrize("name", ["predictions.safetensors", "history.csv"])
-def test_a_damaged_file_of_a_fold_is_named_and_made_again_once_deleted(settings, name, monkeypatch):
+def test_damaged_predictions_of_a_fold_are_named_and_made_again_once_deleted(settings, monkeypatch):
     monkeypatch.undo()
     scores = decode(settings).results["methods"][MODEL]["fold_scores"]
-    path = settings.folder / "folds" / "01" / "eit" / name
+    path = settings.folder / "folds" / "01" / "eit" / "predictions.safetensors"
     path.write_bytes(b"\xff")
-    with pytest.raises(InputError, match=f"{name}.*damaged.*delete it and run again"):
+    with pytest.raises(InputError, match="predictions.safetensors.*damaged.*delete it and run again"):
         decode(settings)
     path.unlink()
     np.testing.assert_array_equal(decode(settings).results["methods"][MODEL]["fold_scores"], scores)
     assert path.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"epoch,loss\n1,2\n"])
+def test_a_history_that_is_missing_or_changed_is_written_again(settings, content, monkeypatch):
+    monkeypatch.undo()
+    settings = dataclasses.replace(settings, final=True)
+    decode(settings)
+    for folder in (settings.folder, settings.folder / "folds" / "01" / "eit"):
+        path = folder / "history.csv"
+        before = path.read_bytes()
+        path.unlink() if content is None else path.write_bytes(content)
+        decode(settings)
+        assert path.read_bytes() == before
 
 
 # ------------------------------------------------------------------ several processes, progress

@@ -27,7 +27,7 @@ from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.objectives import ObjectiveSettings, Target
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch
+from motet.training.state import Epoch, history_of, write_history
 
 __all__ = ["CONTROL", "MODEL", "DecodeSettings", "decode"]
 
@@ -186,7 +186,7 @@ def _part(run: Run, number: int, method: str) -> Run:
 
 def _is_done(part: Run, method: str) -> bool:
     """Whether a part has all that tables and figures read."""
-    return part.has_results and (method != MODEL or (part.has_tensors("predictions") and part.has_history))
+    return part.has_results and (method != MODEL or part.has_tensors("predictions"))
 
 
 def _compute(
@@ -211,6 +211,7 @@ def _compute(
                         where = f"fold {number + 1} of {len(folds)}, {method}"
                         say = functools.partial(_say_epoch, advance_part, where, n_epochs)
                         fit_and_score(method, *folds[number], settings, metric, part, say)
+                    _tidy(part, "predictions" if method == MODEL else None)
                     found[method].append(_read_part(part))
             else:
                 advance(1, "")
@@ -222,8 +223,15 @@ def _compute(
                     n_epochs = settings.training.n_epochs(len(dataset))
                     say = functools.partial(_say_epoch, advance_part, "model of all trials", n_epochs)
                     make_estimator(settings, is_quantity=metric == "r2").fit(dataset, run=run, on_epoch=say).save(run)
-                    run.delete_tensors("checkpoint")
+                _tidy(run, "weights")
     return found
+
+
+def _tidy(finished: Run, kept: str | None) -> None:
+    """Leave no checkpoint of training that is finished, and its history as it stands in the tensors that are kept."""
+    finished.delete_tensors("checkpoint")
+    if kept:
+        write_history(finished, history_of(finished, kept))
 
 
 def _read_part(part: Run) -> dict[str, Any]:

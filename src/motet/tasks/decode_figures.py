@@ -17,6 +17,7 @@ from motet.report.style import save_figure
 from motet.tasks.decode_fold import CONTROL, MODEL
 from motet.tasks.find import class_target
 from motet.training.run import Run
+from motet.training.state import as_columns, history_of
 
 IGNORANT = ("majority", "mean")  # baselines that never look at the activity
 
@@ -49,7 +50,9 @@ def draw_figures(
             test_fraction=1 / n_folds,
             title=title,
         ),
-        "learning_curve": learning_curve([part.read_history() for part in parts], score_name=metric, title=title),
+        "learning_curve": learning_curve(
+            [as_columns(history_of(part, "predictions")) for part in parts], score_name=metric, title=title
+        ),
     }
     if results["metric"] == "r2":
         drawn |= _trajectories(parts, dataset, title) if "velocity" in target else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -61,11 +61,10 @@ def fit_and_score(
     estimator.fit(training_part(method, train, settings), run=part, on_epoch=on_epoch)
     prediction = estimator.predict(test)
     if method == MODEL:
-        _keep_predictions(part, test, settings.target, prediction)
+        _keep_predictions(part, test, settings.target, prediction, estimator.history_)
     fit_seconds = sum(row.seconds for row in estimator.history_)
     about = {"fit_seconds": fit_seconds, "n_parameters": estimator.n_parameters_}
     part.write_results({**_scored(test, settings.target, prediction, metric), **about})
-    part.delete_tensors("checkpoint")
 
 
 def training_part(method: str, train: PopulationDataset, settings: DecodeSettings) -> PopulationDataset:
@@ -111,8 +110,10 @@ def _shuffled(recording: Recording, seed: int) -> Recording:
     return dataclasses.replace(recording, targets={name: target[order] for name, target in recording.targets.items()})
 
 
-def _keep_predictions(part: Run, test: PopulationDataset, target: str, prediction: NDArray[Any]) -> None:
-    """Keep truth, prediction and a label of every trial, for figures and for questions that come later."""
+def _keep_predictions(
+    part: Run, test: PopulationDataset, target: str, prediction: NDArray[Any], history: Sequence[Epoch]
+) -> None:
+    """Keep truth, prediction and a label of every trial, and how training went: all that figures read."""
     if prediction.dtype.kind == "f":
         truth = test.batch().targets[target].numpy()
         if test.recordings[0].target_levels.get(target) == "bin":
@@ -126,4 +127,4 @@ def _keep_predictions(part: Run, test: PopulationDataset, target: str, predictio
         classes = np.unique(np.concatenate([known, flat])).tolist()
         tensors = {"truth": np.searchsorted(classes, known), "prediction": np.searchsorted(classes, flat)}
     kept = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
-    part.write_tensors("predictions", kept, {"classes": classes})
+    part.write_tensors("predictions", kept, {"classes": classes, "history": history})

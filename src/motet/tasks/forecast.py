@@ -25,6 +25,7 @@ from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.forecast import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
+from motet.training.state import as_columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,9 @@ def _finish(run: Run, recordings: list[Recording]) -> None:
         f"Forecast well: the share of places that are at most {forecaster.diverged:.3g} off, without shooting. Errors "
         "by horizon, beside rivals: motet forecast evaluate."
     )
-    figure = learning_curve(run.read_history(), score_name="share forecast well", title="learning to forecast")
+    figure = learning_curve(
+        as_columns(forecaster.history_), score_name="share forecast well", title="learning to forecast"
+    )
     save_figure(figure, run.figures, "learning_curve")
     run.write_results(results)
     write_text(run.folder / "table.md", f"{markdown(table)}\n\n{note}\n")

@@ -21,6 +21,7 @@ from motet.report.style import save_figure
 from motet.tasks.interactions_scores import Truth, edge_log_odds, edge_probability, truth_of
 from motet.training.calibration import Calibration
 from motet.training.run import Run
+from motet.training.state import as_columns
 
 Floats = NDArray[np.floating[Any]]
 
@@ -32,9 +33,8 @@ FEWEST_SIZES = 3  # of which there is a curve
 def draw_training(run: Run, recovery: EITInteractions, validation: Sequence[Recording]) -> None:
     """Draw the course of training, and the probabilities of the validation part before and after calibration."""
     score = "AUROC of pairs" if len(recovery.types_) == 2 else "accuracy of edge types"
-    drawn = {
-        "learning_curve": learning_curve(run.read_history(), score_name=score, title=f"learning {recovery.target}")
-    }
+    history = as_columns(recovery.history_)
+    drawn = {"learning_curve": learning_curve(history, score_name=score, title=f"learning {recovery.target}")}
     if validation:
         truths = {r.name: truth_of(r, recovery) for r in validation}
         probability = {r.name: edge_probability(recovery.predict_log_proba(r)) for r in validation}

@@ -24,7 +24,7 @@ from motet.errors import InputError
 from motet.models.randomness import dropout_from
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint
+from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint, write_history
 
 
 def train(
@@ -52,12 +52,17 @@ def train(
         The history.
 
     Raises:
-        InputError: if the run's checkpoint is of other settings or data; if the loss is no longer finite.
+        InputError: if the run's checkpoint is of other settings or data, or another command works in its folder; if the
+            loss is no longer finite.
     """
     state = TrainingState(learner, settings, len(dataset), fingerprint(learner, dataset, validation, settings, seed))
-    if run is not None and run.has_tensors("checkpoint"):
-        state.read(run)
-    with _fabric(settings) as fabric, _tensorboard(settings, run, state.epoch) as log:
+    with contextlib.ExitStack() as stack:
+        fabric = _fabric(settings)
+        if run is not None and fabric.is_global_zero:
+            stack.enter_context(run.claimed())
+        if run is not None and run.has_tensors("checkpoint"):
+            state.read(run)
+        log = stack.enter_context(_tensorboard(settings, run, state.epoch))
         state.to(fabric.device)
         wrapped, optimizer = _set_up(fabric, learner, state.optimizer, settings)
         last_saved = time.monotonic()
@@ -80,6 +85,8 @@ def train(
             if on_epoch is not None:
                 on_epoch(row)
         state.to(torch.device("cpu"))
+        if run is not None and fabric.is_global_zero:
+            write_history(run, state.history)
     state.load_best()
     learner.eval()
     return state.history
@@ -144,8 +151,7 @@ def _schedule(settings: TrainingSettings, step: int, n_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup)))
 
 
-@contextlib.contextmanager
-def _fabric(settings: TrainingSettings) -> Iterator[Fabric]:
+def _fabric(settings: TrainingSettings) -> Fabric:
     several = settings.devices * settings.n_nodes > 1
     try:
         fabric = Fabric(
@@ -161,7 +167,7 @@ def _fabric(settings: TrainingSettings) -> Iterator[Fabric]:
             f"cannot train on accelerator={settings.accelerator!r} with devices={settings.devices}, "
             f"precision={settings.precision!r} ({error}); choose what this machine has, such as accelerator='cpu'."
         ) from error
-    yield fabric
+    return fabric
 
 
 def _set_up(fabric: Fabric, learner: Learner, optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
+import logging
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
-import yaml
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from motet.errors import InputError
-from motet.files import atomic_path, write_text
+from motet.files import atomic_path, locked_folder, write_text
+from motet.plain import digest, read_json, read_yaml, to_yaml
 
-FORMAT = "1"
+FORMAT = "2"
+# What changes no result: wall-clock time, and how often and where progress is kept.
+NEVER_MATTERS = frozenset({"seconds", "checkpoint_seconds", "tensorboard"})
 Fields = TypeVar("Fields")
 
 
@@ -31,6 +36,7 @@ class Run:
     | file | content |
     |---|---|
     | `settings.yaml` | what was asked for |
+    | `inputs.json` | digests of what was read |
     | `environment.json` | versions of what computed it |
     | `history.csv` | loss and score of each epoch |
     | `checkpoint.safetensors` | the state of unfinished training |
@@ -46,6 +52,7 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._is_claimed = False
         try:
             is_file = self.folder.exists() and not self.folder.is_dir()
         except OSError as error:  # such as a name that is too long
@@ -66,36 +73,96 @@ class Run:
     def figures(self) -> Path:
         return self.folder / "figures"
 
+    # ------------------------------------------------------------------ one command at a time
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder, so that no other command or process writes in it for as long as the block lasts.
+
+        Whoever holds it may claim it again. Work that is refused before anything was computed leaves no settings, and
+        no folder.
+
+        Raises:
+            InputError: at once, if another command works in the folder, or it cannot be written.
+        """
+        if self._is_claimed:
+            yield
+            return
+        is_new = not self.has_settings
+        with locked_folder(self.folder):
+            self._is_claimed = True
+            try:
+                yield
+            except InputError:
+                if is_new and not self.has_work:
+                    for name in ("settings.yaml", "inputs.json", "environment.json"):
+                        (self.folder / name).unlink(missing_ok=True)
+                raise
+            finally:
+                self._is_claimed = False
+
     # ------------------------------------------------------------------ settings, results, history
 
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Write what was asked for, and the versions of what will compute it.
+    def write_settings(
+        self,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Sequence[str]] | None = None,
+        *,
+        paths: Collection[str] = (),
+    ) -> None:
+        """Write what was asked for, of which inputs, and what computes it.
 
         Settings that another version of motet did not know are not compared; nor are any as long as the folder holds
-        no work.
+        no work, and never those that change no result.
 
         Args:
             settings: by name; a dataclass is compared field by field.
+            inputs: digests of what is read, by role.
+            paths: names of the settings that say where something is; it is known by its digest.
 
         Raises:
-            InputError: if the folder holds a run with other settings.
+            InputError: if the folder holds a run with other settings, or of other inputs.
         """
         if self.has_settings and self.has_work:
-            changed = list(_changed(self.read_settings(), settings))
+            leave_out = NEVER_MATTERS | set(paths)
+            changed = list(_changed(self.read_settings(), settings, leave_out))
             if changed:
                 raise InputError(
                     f"{self.folder} holds a run with other settings ({', '.join(sorted(changed))} differ); "
                     "choose another folder, or delete that one."
                 )
+            before = self.read_inputs()
+            if other := [role for role in inputs or {} if before and before.get(role) != list((inputs or {})[role])]:
+                raise InputError(
+                    f"{self.folder} holds a run of other content ({', '.join(other)}: not what they were when it was "
+                    "begun); choose another folder, or delete that one."
+                )
+        else:
+            write_text(self.folder / "settings.yaml", to_yaml(as_plain(settings)))
+            (self.folder / "environment.json").unlink(missing_ok=True)
+        if inputs is not None:
+            self._write_json("inputs.json", inputs)
+        if not self.is_finished:
+            self._write_environment()
+
+    def _write_environment(self) -> None:
+        """Keep what computes; if the run was begun with something else, say so."""
+        present = environment()
+        if not (self.folder / "environment.json").exists():
+            self._write_json("environment.json", present)
             return
-        write_text(self.folder / "settings.yaml", yaml.safe_dump(as_plain(settings), sort_keys=False))
-        packages = ("motet", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
-        environment = {
-            "python": sys.version.split()[0],
-            "platform": platform.platform(),
-            **{package: version(package) for package in packages},
-        }
-        write_text(self.folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+        begun = self._read_named("environment.json", read_json)
+        continued = begun.get("continued_with", [])
+        if not isinstance(continued, list):
+            raise InputError(f"{self.folder}/environment.json is damaged ({continued}); delete it and run again.")
+        other = {key: value for key, value in present.items() if begun.get(key) != value}
+        if not other or other in continued:
+            return
+        self._write_json("environment.json", {**begun, "continued_with": [*continued, other]})
+        changes = ", ".join(f"{key} {begun.get(key)} → {value}" for key, value in other.items())
+        logging.getLogger(__name__).warning(
+            f"note: {self.folder} was begun with another environment ({changes}); last digits may differ."
+        )
 
     @property
     def has_settings(self) -> bool:
@@ -107,36 +174,48 @@ class Run:
         return any(next(self.folder.rglob(name), None) for name in ("results.json", "*.safetensors"))
 
     def read_settings(self) -> dict[str, Any]:
-        try:
-            return _as_dict(yaml.safe_load(self._read("settings.yaml")))
-        except (yaml.YAMLError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{self.folder}/settings.yaml is damaged ({error}); restore it or choose another run."
-            ) from error
+        return self._read_named("settings.yaml", read_yaml)
+
+    def read_inputs(self) -> dict[str, list[str]]:
+        """Digests of what the run read, by role; empty if nothing is known of them.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        if not (self.folder / "inputs.json").exists():
+            return {}
+        inputs = self._read_named("inputs.json", read_json)
+        if not all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in inputs.values()):
+            raise InputError(f"{self.folder}/inputs.json is damaged; restore it, or choose another run.")
+        return inputs
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        write_text(self.folder / "results.json", json.dumps(as_plain(results), indent=2) + "\n")
+        self._write_json("results.json", results)
 
     def read_results(self) -> dict[str, Any]:
-        try:
-            return _as_dict(json.loads(self._read("results.json")))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{self.folder}/results.json is damaged ({error}); delete it and run again.") from error
+        return self._read_named("results.json", read_json)
 
     @property
     def has_results(self) -> bool:
         return (self.folder / "results.json").exists()
 
     @property
-    def has_history(self) -> bool:
-        return (self.folder / "history.csv").exists()
+    def is_finished(self) -> bool:
+        """Whether results and their table are there, which are written last."""
+        return self.has_results and (self.folder / "table.md").exists()
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Keep loss and score of each epoch for people to read, unless that is what the folder holds.
+
+        Weights, checkpoint and predictions hold the same; from there motet takes it.
+        """
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.folder / "history.csv", text.getvalue())
+        path, content = self.folder / "history.csv", text.getvalue()
+        if not path.is_file() or path.read_bytes() != content.encode():
+            write_text(path, content)
 
     def read_history(self) -> dict[str, list[float]]:
         """One list per column of the history."""
@@ -146,7 +225,9 @@ class Run:
         except (csv.Error, IndexError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{self.folder}/history.csv is damaged ({error}); delete it and run again.") from error
+            raise InputError(
+                f"{self.folder}/history.csv is damaged ({error}); run again, which restores it."
+            ) from error
 
     def _read(self, name: str) -> str:
         try:
@@ -156,40 +237,68 @@ class Run:
         except OSError as error:
             raise InputError(f"{self.folder} has no readable {name}; give the folder of a finished run.") from error
 
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_text(self.folder / name, json.dumps(as_plain(content), indent=2) + "\n")
+
+    def _read_named(self, name: str, read: Callable[..., Any]) -> dict[str, Any]:
+        """Names and values of a text file."""
+        advice = "restore it, or delete it and run again"
+        content = read(self._read(name), what=str(self.folder / name), advice=advice)
+        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+            raise InputError(f"{self.folder / name} holds {type(content).__name__}, not names and values; {advice}.")
+        return content
+
     # ------------------------------------------------------------------ tensors
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Write tensors, with a JSON description of them, as `<name>.safetensors`."""
-        metadata = {"format": FORMAT, "about": json.dumps(as_plain(about))}
+        """Write tensors, with a JSON description of them and a digest of all, as `<name>.safetensors`.
+
+        The digest is the same for all that computed the same: `NEVER_MATTERS` names what it leaves out.
+        """
         contiguous = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        text = json.dumps(as_plain(about))
+        metadata = {"format": FORMAT, "about": text, "digest": _digest(contiguous, json.loads(text))}
+        content = safetensors.torch.save(contiguous, metadata=metadata)
         with atomic_path(self.folder / f"{name}.safetensors") as temporary:
-            try:
-                safetensors.torch.save_file(contiguous, temporary, metadata=metadata)
-            except SafetensorError as error:  # its own wrapping of a full disk
-                raise OSError(str(error)) from error
+            temporary.write_bytes(content)
 
     def read_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `write_tensors` wrote.
 
         Raises:
-            InputError: if the file is absent, damaged, or of another version.
+            InputError: if the file is absent, of another version, or not what was written.
         """
         path = self.folder / f"{name}.safetensors"
-        if not path.exists():
+        advice = "restore it, or delete it and run again"
+        metadata, tensors = self._open_tensors(name)
+        about = read_json(metadata["about"], what=f"the description in {path}", advice=advice)
+        if not isinstance(about, dict) or metadata["digest"] != _digest(tensors, about):
+            raise InputError(f"{path} is damaged (it does not hold what was written); {advice}.")
+        return tensors, about
+
+    def digest(self, name: str) -> str:
+        """That of the tensors, as the file says; the same for all that computed the same."""
+        return self._open_tensors(name, are_read=False)[0]["digest"]
+
+    def _open_tensors(self, name: str, *, are_read: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+        """Metadata and tensors of a file, as they stand there."""
+        path = self.folder / f"{name}.safetensors"
+        if not path.is_file():
             raise InputError(f"{self.folder} has no {path.name}; give the folder of a finished run.")
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-            about = json.loads(metadata.get("about", "{}"))
-        except (SafetensorError, OSError, ValueError) as error:
+                tensors = {key: file.get_tensor(key) for key in file.keys() if are_read}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); restore it, or delete it and run again.") from error
-        if metadata.get("format") != FORMAT:
+        if metadata.get("format", FORMAT) != FORMAT:
             raise InputError(
-                f"{path} has format {metadata.get('format')!r}; this version of motet reads {FORMAT!r}: "
+                f"{path} has format {metadata['format']!r}; this version of motet reads {FORMAT!r}: "
                 "use the version that wrote it (environment.json), or train again."
             )
-        return tensors, about
+        if metadata.keys() != {"format", "about", "digest"}:
+            raise InputError(f"{path} was not written by motet, or is damaged; restore it, or delete it and run again.")
+        return metadata, tensors
 
     def has_tensors(self, name: str) -> bool:
         return (self.folder / f"{name}.safetensors").exists()
@@ -198,19 +307,34 @@ class Run:
         (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
 
 
-def _as_dict(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"it holds {type(value).__name__}, not names and values")
-    return value
+def environment() -> dict[str, Any]:
+    """What computes: versions, and what else decides the last digits of numbers."""
+    packages = ("motet", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        **{package: version(package) for package in packages},
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
 
 
-def _changed(before: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+def _digest(tensors: Mapping[str, Tensor], about: Any) -> str:
+    arrays = {
+        repr((name, str(tensor.dtype), tuple(tensor.shape))): tensor.reshape(-1).view(torch.uint8).numpy()
+        for name, tensor in tensors.items()
+    }
+    return digest(about, arrays, leave_out=NEVER_MATTERS)
+
+
+def _changed(before: Mapping[str, Any], settings: Mapping[str, Any], leave_out: Collection[str]) -> Iterator[str]:
     """Dotted names of the settings that both know and that differ."""
-    for key in before.keys() & settings.keys():
+    for key in before.keys() & settings.keys() - set(leave_out):
         old, new = before[key], settings[key]
         if dataclasses.is_dataclass(new) and isinstance(old, Mapping):
             fields = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
-            yield from (f"{key}.{name}" for name in _changed(old, fields))
+            yield from (f"{key}.{name}" for name in _changed(old, fields, NEVER_MATTERS))
         elif old != as_plain(new):
             yield key
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
+from motet.plain import digest
 from motet.training.objectives import Objective
 from motet.training.optimizer import TableAdam
-from motet.training.run import Run, as_plain
+from motet.training.run import NEVER_MATTERS, Run, as_plain
 from motet.training.settings import TrainingSettings
 
 
@@ -142,28 +142,93 @@ class TrainingState:
             tensors |= {f"optimizer/{key}/{names[id(parameter)]}": value for key, value in slots.items()}
         about = {"fingerprint": self.fingerprint, "best_epoch": self.best_epoch, "history": self.history}
         run.write_tensors("checkpoint", tensors, about)
-        run.write_history([dataclasses.asdict(row) for row in self.history])
+        write_history(run, self.history)
 
     def read(self, run: Run) -> None:
+        """Go on from the checkpoint of a run.
+
+        Raises:
+            InputError: if it is damaged, or of other data or settings.
+        """
         tensors, about = run.read_tensors("checkpoint")
         if about.get("fingerprint") != self.fingerprint:
             raise InputError(
                 f"{run.folder} holds training of other data or settings; choose another folder, or delete "
                 "its checkpoint.safetensors to begin again."
             )
-        part: dict[str, dict[str, Tensor]] = {"weights": {}, "mean": {}, "best": {}, "optimizer": {}}
-        for key, tensor in tensors.items():
-            kind, name = key.split("/", 1)
-            part[kind][name] = tensor
-        self._load(part["weights"])
-        self.mean = {name: part["mean"][name] for name in self.parameters}
-        self.best = {name: part["best"][name] for name in self.parameters}
-        self.best_epoch = about["best_epoch"]
-        self.history = [Epoch(**row) for row in about["history"]]
-        for name, parameter in self.parameters.items():
-            slots = {key.split("/", 1)[0]: t for key, t in part["optimizer"].items() if key.split("/", 1)[1] == name}
-            if slots:
-                self.optimizer.state[parameter] = slots
+        try:
+            part: dict[str, dict[str, Tensor]] = {"weights": {}, "mean": {}, "best": {}, "optimizer": {}}
+            for key, tensor in tensors.items():
+                kind, name = key.split("/", 1)
+                part[kind][name] = tensor
+            history, best_epoch = read_history(about), about["best_epoch"]
+            if not isinstance(best_epoch, int) or not 0 <= best_epoch <= len(history):
+                raise ValueError(f"the best of {len(history)} epochs is {best_epoch}")
+            slots: dict[str, dict[str, Tensor]] = {name: {} for name in self.parameters}
+            for key, tensor in part["optimizer"].items():
+                slot, name = key.split("/", 1)
+                may_be_scalar = {"step": True, "square": True, "mean": False}[slot]
+                slots[name][slot] = self._fitting(name, tensor, may_be_scalar=may_be_scalar)
+            weights, mean, best = (
+                {name: self._fitting(name, part[kind][name]) for name in self.parameters}
+                for kind in ("weights", "mean", "best")
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{run.folder}/checkpoint.safetensors holds no state of this training ({error}); delete it to begin "
+                "again."
+            ) from error
+        self._load(weights)
+        self.mean, self.best, self.best_epoch, self.history = mean, best, best_epoch, history
+        self.optimizer.state.update({self.parameters[name]: found for name, found in slots.items() if found})
+
+    def _fitting(self, name: str, tensor: Tensor, *, may_be_scalar: bool = False) -> Tensor:
+        """A tensor that was read, if it has the shape of that parameter."""
+        fits = tensor.shape == self.parameters[name].shape or (may_be_scalar and tensor.ndim == 0)
+        if not fits or not tensor.is_floating_point():
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
+        return tensor
+
+
+def write_history(run: Run, history: Sequence[Epoch]) -> None:
+    """Keep a history in a run, for people to read."""
+    run.write_history([dataclasses.asdict(row) for row in history])
+
+
+def history_of(run: Run, name: str) -> list[Epoch]:
+    """The history that stands beside the weights, the checkpoint or the predictions of a run.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        return read_history(run.read_tensors(name)[1])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{run.folder}/{name}.safetensors holds no history ({error}); delete it and run again."
+        ) from error
+
+
+def as_columns(history: Sequence[Epoch]) -> dict[str, list[float]]:
+    """One list per column of a history."""
+    return {field.name: [getattr(row, field.name) for row in history] for field in dataclasses.fields(Epoch)}
+
+
+def read_history(about: Mapping[str, Any]) -> list[Epoch]:
+    """The history in the description of weights, a checkpoint or predictions.
+
+    Raises:
+        KeyError, TypeError, ValueError: if there is none.
+    """
+    rows = [Epoch(**row) for row in about["history"]]
+    for number, row in enumerate(rows, start=1):
+        if row.epoch != number or not all(isinstance(value, int | float) for value in dataclasses.astuple(row)):
+            raise ValueError(f"epoch {number} of the history is {row}")
+    if not rows:
+        raise ValueError("the history has no epoch")
+    return rows
 
 
 def fingerprint(
@@ -174,17 +239,15 @@ def fingerprint(
     seed: int,
 ) -> str:
     """Changes with anything that would change the weights."""
-    digest = hashlib.blake2b(digest_size=16)
-    irrelevant = {"checkpoint_seconds", "tensorboard"}
-    kept = {key: value for key, value in as_plain(settings).items() if key not in irrelevant}
+    kept = {key: value for key, value in as_plain(settings).items() if key not in NEVER_MATTERS}
     owned = [as_plain(getattr(module, name, None)) for module in learner.modules() for name in ("settings", "target")]
-    digest.update(json.dumps([kept, seed, repr(learner), owned], sort_keys=True, default=str).encode())
-    for part in (dataset, validation):
-        for recording in part.recordings if part is not None else ():
-            digest.update(json.dumps(recording.individual_ids).encode())
-            for array in (recording.values, recording.observed, *recording.targets.values()):
-                plain = array if array.dtype.kind in "biuf" else array.astype(str)
-                digest.update(np.ascontiguousarray(plain).tobytes())
-    for parameter in learner.parameters():
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    arrays = {f"weights {name}": parameter.detach().cpu().numpy() for name, parameter in learner.named_parameters()}
+    ids = []
+    for role, part in (("train", dataset), ("validation", validation)):
+        for place, recording in enumerate(part.recordings if part is not None else ()):
+            ids.append([role, recording.individual_ids])
+            read = {"values": recording.values, "observed": recording.observed}
+            read |= {f"target {name}": target for name, target in recording.targets.items()}
+            arrays |= {f"{role} {place} {name}": array for name, array in read.items()}
+    about = [kept, seed, repr(learner), owned, ids]
+    return digest(json.loads(json.dumps(about, default=str)), arrays)

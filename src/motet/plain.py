@@ -1,0 +1,186 @@
+"""Plain data as text: YAML and JSON that are small, shallow and hold nothing but names, values and lists."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.errors import InputError
+
+MOST_YAML, MOST_JSON = 1_000_000, 32_000_000  # letters
+MOST_DEPTH = 20
+
+
+def read_yaml(text: str, *, what: str, advice: str = "correct it") -> Any:
+    r"""What a YAML text holds: names, lists, text, numbers, true, false and null.
+
+    As in YAML 1.2, `no` and dates are text.
+
+    Args:
+        text: at most a million letters, nested at most 20 deep, without anchors, aliases and tags.
+        what: the text's name in errors.
+        advice: what errors say is to be done.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> read_yaml("seed: 1\nrate: 1e-3\nnames: [no, 2020-01-01]", what="these options")
+        {'seed': 1, 'rate': 0.001, 'names': ['no', '2020-01-01']}
+    """
+    import yaml
+
+    try:
+        _check_size(text, MOST_YAML)
+        depth = 0
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise ValueError("it has anchors or aliases; write out what they stand for")
+            if tag := getattr(event, "tag", None):
+                raise ValueError(f"it has a tag, {tag}; leave tags out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_DEPTH:
+                raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+        return yaml.load(text, Loader=_dialect()[0])
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"{what} cannot be read ({' '.join(str(error).split())}); {advice}.") from error
+
+
+def read_options(path: Path | str) -> dict[str, Any]:
+    r"""The names and values of a YAML file of options.
+
+    Raises:
+        InputError: if it cannot be read by `read_yaml`, or names a class to import.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "options.yaml"
+        >>> _ = path.write_text("training:\n  max_steps: 3\n")
+        >>> read_options(path)
+        {'training': {'max_steps': 3}}
+    """
+    advice = "give a YAML file, see --print_config"
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(MOST_YAML + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); {advice}.") from error
+    options = read_yaml(text, what=str(path), advice=advice)
+    if not isinstance(options, dict):
+        raise InputError(f"{path} holds {type(options).__name__}, not options; give lines such as 'seed: 1'.")
+    _refuse_imports(options, path)
+    return options
+
+
+def _refuse_imports(options: Any, path: Path | str) -> None:
+    inner = options.values() if isinstance(options, dict) else options if isinstance(options, list) else ()
+    if isinstance(options, dict) and {"class_path", "init_args"} & options.keys():
+        raise InputError(f"{path} names a class to import (class_path); options are names and plain values only.")
+    for part in inner:
+        _refuse_imports(part, path)
+
+
+def to_yaml(value: Any) -> str:
+    """A YAML text that `read_yaml` reads back as the same."""
+    import yaml
+
+    return yaml.dump(value, Dumper=_dialect()[1], sort_keys=False, allow_unicode=True)
+
+
+def read_json(text: str, *, what: str, advice: str = "correct it") -> Any:
+    """What a JSON text of bounded size and depth holds.
+
+    Raises:
+        InputError: if it is no JSON, has over 32 million letters, or is nested more than 20 deep.
+    """
+    try:
+        _check_size(text, MOST_JSON)
+        value = json.loads(text)
+        level, depth = [value], 0
+        while level := [one for one in level if isinstance(one, dict | list)]:
+            depth += 1
+            if depth > MOST_DEPTH:
+                raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+            level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        return value
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{what} cannot be read ({error}); {advice}.") from error
+
+
+def digest(about: Any, arrays: Mapping[str, NDArray[Any]], *, leave_out: Collection[str] = ()) -> str:
+    """A text that changes with any number, name, type or shape in plain data and arrays.
+
+    Args:
+        about: dicts, lists, numbers and text.
+        arrays: by name, in any order; of text too.
+        leave_out: names that do not count, wherever in `about` they stand.
+    """
+
+    def counted(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): counted(item) for key, item in value.items() if key not in leave_out}
+        return [counted(item) for item in value] if isinstance(value, list | tuple) else value
+
+    found = hashlib.blake2b(json.dumps(counted(about), sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name].astype(str) if arrays[name].dtype.hasobject else arrays[name]
+        found.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _check_size(text: str, most: int) -> None:
+    if len(text) > most:
+        raise ValueError(f"it has {len(text):,} letters, more than {most:,}")
+
+
+@functools.cache
+def _dialect() -> tuple[type[Any], type[Any]]:
+    """The loader and the dumper of YAML 1.2's plain values; names given twice are refused."""
+    import yaml
+
+    values = {
+        "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+        "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+        "float": (
+            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+            list("-+.0123456789"),
+        ),
+    }
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if twice := [name for name, n in names.items() if n > 1]:
+                raise ValueError(f"{twice[0]} is given twice")
+            return super().construct_mapping(node, deep=deep)
+
+    class Dumper(yaml.SafeDumper):
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def integer(loader: Any, node: Any) -> int:
+        return int(node.value, 10 if node.value.lstrip("-+").isdigit() else 0)
+
+    for dialect in (Loader, Dumper):
+        for name, (pattern, first) in values.items():
+            dialect.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(rf"(?:{pattern})\Z"), first)
+    Loader.add_constructor("tag:yaml.org,2002:int", integer)
+    Loader.add_constructor(
+        "tag:yaml.org,2002:float", lambda loader, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower()))
+    )
+    return Loader, Dumper

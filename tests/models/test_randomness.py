@@ -14,7 +14,7 @@ from motet.data.motion import MotionSettings
 from motet.models.eit import EIT, EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairEIT, PairSettings
-from motet.models.randomness import Dropout, WeightsFrom, dropout_from
+from motet.models.randomness import Dropout, WeightsFrom, draws_from
 from motet.models.readouts import Readout
 
 SEEDING = re.compile(r"(torch|np|numpy|random|cuda)\.(random\.)?(manual_seed|seed|set_state|set_rng_state|fork_rng)\b")
@@ -74,7 +74,7 @@ def test_initial_weights_do_not_depend_on_other_threads():
 def test_dropout_draws_from_its_generator_as_torch_draws_from_its_own():
     ours, theirs, x = Dropout(0.3), nn.Dropout(0.3), torch.randn(50, 40, generator=a_generator())
     before = torch.get_rng_state()
-    with dropout_from(ours, a_generator(4)):
+    with draws_from(ours, a_generator(4)):
         dropped = ours(x)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
@@ -84,7 +84,7 @@ def test_dropout_draws_from_its_generator_as_torch_draws_from_its_own():
 
 def test_a_model_can_be_pickled_after_training():
     model = an_eit()
-    with dropout_from(model, a_generator()):
+    with draws_from(model, a_generator()):
         pass
     pickle.dumps(model)
 

@@ -41,7 +41,7 @@ class WeightsFrom(TorchFunctionMode):
 
 
 class Dropout(nn.Module):
-    """Dropout that draws from the generator of `dropout_from`; outside of it from torch's own, as `nn.Dropout` does.
+    """Dropout that draws from the generator of `draws_from`; outside of it from torch's own, as `nn.Dropout` does.
 
     Args:
         p: the fraction of values that is dropped in training.
@@ -60,9 +60,9 @@ class Dropout(nn.Module):
 
 
 @contextlib.contextmanager
-def dropout_from(module: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Within the block every `Dropout` of a module draws from a generator, which is on the module's device."""
-    layers = [layer for layer in module.modules() if isinstance(layer, Dropout)]
+def draws_from(module: nn.Module, generator: torch.Generator) -> Iterator[None]:
+    """Within the block every layer that has a `generator` draws from this one, which is on the module's device."""
+    layers: list[Any] = [layer for layer in module.modules() if hasattr(layer, "generator")]
     for layer in layers:
         layer.generator = generator
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from motet.errors import InputError
-from motet.models.randomness import dropout_from
+from motet.models.randomness import draws_from
 from motet.models.reference import EITReference, ReferenceLogits, check_positive
 
 
@@ -76,7 +76,7 @@ def train_reference(
         total = torch.zeros((), device=device)
         order = torch.randperm(len(values), generator=generator)
         dropout = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        with dropout_from(model, dropout):
+        with draws_from(model, dropout):
             for chosen in torch.split(order.to(device), batch_size):
                 optimizer.zero_grad()
                 batch = values[chosen], labels[chosen]

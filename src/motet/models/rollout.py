@@ -44,6 +44,7 @@ class Rollout(nn.Module):
         super().__init__()
         self.fit = fit
         self.law_logits = nn.Parameter(torch.zeros(fit.n_laws))
+        self.generator: torch.Generator | None = None  # see `draws_from`
 
     def forward(
         self,
@@ -83,7 +84,7 @@ class Rollout(nn.Module):
     def drawn_laws(self, n_trials: int) -> Int[Tensor, " trial"]:
         """A law for each trial, half by merit and half by chance."""
         odds = (self._merit().detach() + 1 / self.fit.n_laws) / 2
-        return torch.multinomial(odds, n_trials, replacement=True)
+        return torch.multinomial(odds, n_trials, replacement=True, generator=self.generator)
 
     def regret(self, losses: Float[Tensor, " trial"], laws: Int[Tensor, " trial"]) -> Float[Tensor, ""]:
         """0, with the gradient by which laws that forecast better gain merit.

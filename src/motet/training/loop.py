@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
-from motet.models.randomness import dropout_from
+from motet.models.randomness import draws_from
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint, write_history
@@ -104,7 +104,7 @@ def _one_epoch(
     losses, rate = [], 0.0
     state.learner.train()
     dropout = torch.Generator(fabric.device).manual_seed(epoch_seed + fabric.global_rank)
-    with dropout_from(state.learner, dropout):
+    with draws_from(state.learner, dropout):
         for step in range(n_steps):
             trials = order[step * settings.batch_trials : (step + 1) * settings.batch_trials]
             mine = trials[fabric.global_rank :: fabric.world_size]

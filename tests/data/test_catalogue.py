@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +165,28 @@ def test_an_interrupted_download_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         fetch("sleep/small")
     assert not cached(tmp_path)
+
+
+def test_a_killed_download_does_not_stay(
+    tmp_path: Path, server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = f"""
+import os, pathlib, pooch
+from motet.data import catalogue
+pooch.os_cache = lambda _: pathlib.Path({str(tmp_path / "cache")!r})
+class Downloader:
+    def __init__(self, **_): pass
+    def __call__(self, url, path, _):
+        pathlib.Path(path).write_bytes(b"half")
+        os.kill(os.getpid(), 9)
+pooch.HTTPDownloader = Downloader
+catalogue._download(catalogue.DataFile("some/counts.npy", "0" * 64), progress=False)
+"""
+    assert subprocess.run([sys.executable, "-c", killed]).returncode != 0
+    (left,) = (tmp_path / "cache").iterdir()
+    os.utime(left, (0, 0))
+    load("sleep/small")
+    assert cached(tmp_path) == ["counts.npy", "states.npy"]
 
 
 def test_no_network_says_what_to_do(tmp_path: Path, server: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,14 @@ def test_the_minimal_form_needs_only_values_and_reads_nan_as_not_observed(tmp_pa
     assert recording.target("side").tolist() == [0, 1, 0]
 
 
+def test_text_that_was_stored_as_bytes_is_text(tmp_path: Path) -> None:
+    text = {"subject": b"mo", "individual_ids": [b"a", b"b"], "levels": [[b"side", b"trial"]]}
+    np.savez(tmp_path / "a.npz", values=np.ones((2, 2, 3)), target_side=[0, 1], **text)
+    recording = read_recording(tmp_path / "a.npz")
+    assert (recording.subject, recording.individual_ids) == ("mo", ("a", "b"))
+    assert recording.target_levels == {"side": "trial"}
+
+
 def test_an_array_file_is_trials_or_one_trial(tmp_path: Path) -> None:
     np.save(tmp_path / "trials.npy", np.ones((3, 2, 4)))
     np.save(tmp_path / "one.npy", np.ones((2, 4), dtype=np.int32))

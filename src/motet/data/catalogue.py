@@ -21,6 +21,7 @@ from motet.data.readers import refuse_unknown_options
 from motet.data.recording import Recording
 from motet.data.sleep import read_sleep
 from motet.errors import InputError, did_you_mean
+from motet.files import atomic_path
 
 # One commit of the public repository, so that what an address gives cannot change.
 SOURCE_URL = "https://raw.githubusercontent.com/nerdslab/myow-neuro/4af5f184bfb223ad813fef1d52cf29b4647960c3/data/"
@@ -192,20 +193,23 @@ def _find_local(file: DataFile, group: str) -> Path | None:
 
 
 def _download(file: DataFile, *, progress: bool) -> Path:
-    """The file in the cache, verified; pooch keeps nothing of a download that fails."""
-    folder = pooch.os_cache("motet")
+    """The file in the cache, verified; nothing is kept there of a download that fails or is killed."""
+    path = Path(pooch.os_cache("motet")) / file.name
+    if path.is_file() and pooch.file_hash(str(path), alg="sha256") == file.sha256:
+        return path
     advice = "try again, or set MOTET_DATA to a folder that holds the file"
+    download = pooch.HTTPDownloader(progressbar=progress and sys.stderr.isatty())
     try:
-        path = pooch.retrieve(
-            file.url,
-            known_hash=file.sha256,
-            fname=file.name,
-            path=folder,
-            downloader=pooch.HTTPDownloader(progressbar=progress and sys.stderr.isatty()),
-        )
-    except OSError as error:  # the errors of requests are among them
-        raise InputError(f"{file.url} cannot be downloaded to {folder} ({error}); {advice}.") from error
-    except ValueError as error:  # a wrong hash; the first sentence says which
-        reason = str(error).partition(". ")[0]
-        raise InputError(f"{file.url} did not give the public file ({reason}); {advice}.") from error
-    return Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            try:
+                download(file.url, str(temporary), None)
+            except OSError as error:  # the errors of requests are among them
+                raise InputError(f"{file.url} cannot be downloaded to {path.parent} ({error}); {advice}.") from error
+            if (found := pooch.file_hash(str(temporary), alg="sha256")) != file.sha256:
+                raise InputError(
+                    f"{file.url} did not give the public file (expected {file.sha256} but got {found}); {advice}."
+                )
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot hold downloads ({error.strerror}); {advice}.") from error
+    return path

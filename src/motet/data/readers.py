@@ -33,6 +33,7 @@ from motet.data.recording import Recording
 from motet.data.trajectories import TRAJECTORY_ENDINGS, read_trajectories
 from motet.errors import InputError, did_you_mean
 from motet.files import atomic_path
+from motet.given import names
 
 FORMAT_VERSION = 1
 _VERSION_KEY = "motet_format_version"
@@ -145,8 +146,8 @@ def _reader_of(path: Path) -> Callable[..., Recording]:
 
 def _holds_trajectories(path: Path) -> bool:
     """Whether an archive has arrays that only trajectories have."""
-    names = set(array_names(path))
-    return path.suffix.lower() == ".npz" and _VERSION_KEY not in names and bool(names & TRAJECTORY_ARRAYS - _FIELDS)
+    keys = set(array_names(path))
+    return path.suffix.lower() == ".npz" and _VERSION_KEY not in keys and bool(keys & TRAJECTORY_ARRAYS - _FIELDS)
 
 
 def _read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", bin_seconds: float = 1.0) -> Recording:
@@ -160,9 +161,9 @@ def _read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", 
 
 
 def _read_npz(path: Path) -> Recording:
-    names = array_names(path)
-    _check_keys(names)
-    stored = load_arrays(path, copied=() if "observed" in names else ("values",))
+    keys = array_names(path)
+    _check_keys(keys)
+    stored = load_arrays(path, copied=() if "observed" in keys else ("values",))
     return _recording_of_arrays(stored, default_name=path.stem)
 
 
@@ -179,14 +180,16 @@ def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: st
     rows = stored.get(_LEVELS_KEY, np.empty((0, 2), str))
     if rows.ndim != 2 or rows.shape[1] != 2:
         raise InputError(f"its levels have shape {rows.shape}; give rows of a target's name and its level.")
-    levels = dict(rows.tolist())
+    words = names(rows.ravel(), what="its levels")
+    levels = dict(zip(words[::2], words[1::2], strict=True))
     needed = {"values"} if version is None else {*_FIELDS, _LEVELS_KEY}
     if missing := (needed | {f"target_{name}" for name in levels}) - set(stored):
         raise InputError(f"it lacks {', '.join(sorted(missing))}; save it again with motet.write_recording.")
     fields: dict[str, Any] = {"name": default_name} | {key: stored[key] for key in _FIELDS & set(stored)}
-    for key, plain in (("bin_seconds", float), ("subject", str), ("name", str)):
-        if key in fields:
-            fields[key] = plain(np.asarray(fields[key]).item())
+    for key in ("subject", "name"):
+        (fields[key],) = names([np.asarray(fields.get(key, "unknown")).item()], what=f"its {key}")
+    if "bin_seconds" in fields:
+        fields["bin_seconds"] = float(fields["bin_seconds"].item())
     fields["targets"] = {
         key.removeprefix("target_"): array for key, array in stored.items() if key.startswith("target_")
     }

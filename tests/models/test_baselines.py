@@ -7,22 +7,29 @@ import dataclasses
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS, Baseline
+from motet.models.templates import TemplateBaseline
 
 LENGTHS = np.tile([6, 9, 7, 5], 12)
 CLASSIFIERS = pytest.mark.parametrize("baseline", BASELINES_CLASSIFY.values(), ids=BASELINES_CLASSIFY)
-REGRESSORS = pytest.mark.parametrize("baseline", BASELINES_REGRESS.values(), ids=BASELINES_REGRESS)
+OF_BINS = {name: baseline for name, baseline in BASELINES_CLASSIFY.items() if "bin" in baseline.levels}
+OF_QUANTITIES = {
+    name: dataclasses.replace(baseline, class_target="side") if isinstance(baseline, TemplateBaseline) else baseline
+    for name, baseline in BASELINES_REGRESS.items()
+}
+REGRESSORS = pytest.mark.parametrize("baseline", OF_QUANTITIES.values(), ids=OF_QUANTITIES)
 EVERY_BIN_DECODER = pytest.mark.parametrize(
     ("baseline", "target"),
-    [(baseline, "state") for baseline in BASELINES_CLASSIFY.values()]
-    + [(baseline, "velocity") for baseline in BASELINES_REGRESS.values()],
-    ids=[*BASELINES_CLASSIFY, *BASELINES_REGRESS],
+    [(baseline, "state") for baseline in OF_BINS.values()]
+    + [(baseline, "velocity") for baseline in OF_QUANTITIES.values()],
+    ids=[*OF_BINS, *OF_QUANTITIES],
 )
 
 
@@ -87,6 +94,9 @@ def test_a_target_per_bin_is_predicted_where_a_trial_is_observed_and_nowhere_els
 @CLASSIFIERS
 def test_a_target_per_trial_is_predicted_once_per_window(baseline, train, test):
     fitted = baseline.fit(equal_windows(train), "side")
+    if baseline.is_kernel:
+        assert set(fitted.predict(equal_windows(test))) <= set(fitted.classes)
+        return
     probability = fitted.predict_proba(equal_windows(test))
     assert np.array_equal(fitted.predict(equal_windows(test)), fitted.classes[probability.argmax(1)])
     assert np.allclose(probability.sum(1), 1)
@@ -108,6 +118,7 @@ def test_padding_never_changes_a_prediction(baseline, target, train, test):
     def padded(recording: Recording) -> Recording:
         extra = ((0, 0), (0, 4))
         targets = {
+            "side": recording.target("side"),
             "velocity": np.pad(recording.target("velocity"), (*extra, (0, 0)), constant_values=np.nan),
             "state": np.pad(recording.target("state"), extra, constant_values=""),
         }
@@ -198,7 +209,7 @@ def test_unobserved_training_bins_count_in_no_statistic(train, test):
 def test_bins_whose_target_is_unknown_are_left_out_of_training(baseline, train, test):
     velocity = train.target("velocity").copy()
     velocity[30:, :, 1] = np.nan
-    partly = baseline.fit(changed(train, targets={"velocity": velocity}), "velocity")
+    partly = baseline.fit(changed(train, targets={**train.targets, "velocity": velocity}), "velocity")
     assert np.isfinite(partly.predict(test)[test.bin_is_observed]).all()
     if baseline.name == "mean":
         known = train.target("velocity")[:30][train.bin_is_observed[:30]]
@@ -255,6 +266,23 @@ def test_lda_reads_all_bins_of_a_window_as_one_vector(train, test):
     assert fitted.n_parameters == 3 * (5 * 8 + 1)
 
 
+def test_logistic_regression_scales_all_inputs_by_one_number(train, test):
+    """Each scaled alone, nearly silent neurons would count as much as the others: a rival made weaker than it is."""
+    train, test = equal_windows(train), equal_windows(test)
+    x, x_test = (np.sqrt(r.values[..., 0].astype(float)).reshape(r.n_trials, -1) for r in (train, test))
+    scale = np.sqrt(x.var(axis=0).mean())
+    plain = LogisticRegression(C=0.005, max_iter=1000).fit(x / scale, train.target("side"))
+    given = BASELINES_CLASSIFY["logistic-regression"].fit(train, "side").predict_proba(test)
+    assert np.allclose(given, plain.predict_proba(x_test / scale), atol=1e-4)
+
+
+def test_kernel_svm_reads_total_counts(train, test):
+    train, test = equal_windows(train), equal_windows(test)
+    x, x_test = (np.sqrt(r.values[..., 0].sum(axis=2, dtype=float)) for r in (train, test))
+    fitted = BASELINES_CLASSIFY["kernel-svm-total-counts"].fit(train, "side")
+    assert np.array_equal(fitted.predict(test), SVC(C=2).fit(x, train.target("side")).predict(x_test))
+
+
 def test_majority_and_mean_know_the_training_target_only(train, test):
     several = train.select(trials=np.r_[0:36:3, 1])
     majority = BASELINES_CLASSIFY["majority"].fit(equal_windows(several), "side")
@@ -275,10 +303,10 @@ def test_a_class_per_bin_is_read_from_earlier_and_later_bins_of_its_window(delay
     train, test = recording.select(trials=np.arange(40)), recording.select(trials=np.arange(40, 60))
     right = {
         name: np.mean(baseline.fit(train, "state").predict(test) == test.target("state"))
-        for name, baseline in BASELINES_CLASSIFY.items()
+        for name, baseline in OF_BINS.items()
     }
     assert right["lda"] == 1.0
-    assert right["logistic-regression"] > right["majority"]  # C=.01 holds it back on so few trials
+    assert right["logistic-regression"] > right["majority"]  # its penalty holds it back on so few trials
 
 
 def test_a_recipe_is_not_changed_by_fitting(train, test):
@@ -293,8 +321,9 @@ def test_a_recipe_is_not_changed_by_fitting(train, test):
         BASELINES_REGRESS["ridge"] = ridge  # type: ignore[index]
 
 
-LDA, RIDGE, TIMED = (
+LDA, SVM, RIDGE, TIMED = (
     BASELINES_CLASSIFY["lda"],
+    BASELINES_CLASSIFY["kernel-svm-total-counts"],
     BASELINES_REGRESS["ridge"],
     BASELINES_REGRESS["kernel-ridge-time"],
 )
@@ -321,6 +350,8 @@ LDA, RIDGE, TIMED = (
         (lambda r: RIDGE.fit(r, "velocity").predict(r.select(individuals=range(7, -1, -1))), "in their order"),
         (lambda r: RIDGE.fit(r, "velocity").classes, "use predict"),
         (lambda r: RIDGE.fit(r, "velocity").predict_proba(r), "use predict"),
+        (lambda r: SVM.fit(equal_windows(r), "side").predict_proba(equal_windows(r)), "without probabilities"),
+        (lambda r: SVM.fit(r, "state"), "per bin; kernel-svm-total-counts decodes one per trial"),
         (
             lambda r: LDA.fit(equal_windows(r), "side").predict(r.select(bins=slice(0, 4))),
             "windows of 5 observed bins",

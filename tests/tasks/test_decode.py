@@ -11,11 +11,12 @@ import yaml
 from motet.data.readers import write_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.models.baselines import BASELINES_CLASSIFY
 from motet.models.eit import EITSettings
 from motet.tasks import decode as decode_module
 from motet.tasks import decode_figures, decode_fold
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
-from motet.tasks.find import cut_trials, digest, find_recording
+from motet.tasks.find import cut_trials, digest, find_recording, find_recordings
 from motet.tasks.predict import PredictSettings, predict
 from motet.training.settings import TrainingSettings
 
@@ -148,7 +149,9 @@ def test_settings_that_mean_nothing_are_refused_by_name(settings, change):
 def test_quantities_of_every_shape_are_decoded_beside_the_rivals_that_fit(settings, target, monkeypatch):
     monkeypatch.undo()
     decoded = decode(dataclasses.replace(settings, target=target))
-    expected = {MODEL, "mean", "ridge", "kernel-ridge"} | ({"kernel-ridge-time"} if target == "drive" else set())
+    expected = {MODEL, "mean", "ridge", "kernel-ridge"}
+    if target == "drive":
+        expected |= {"kernel-ridge-time", "template", "template-kernel-ridge"}
     assert set(decoded.results["methods"]) == expected
     assert decoded.results["left_out"] == {}
     tensors, _ = decoded.run.part("folds/00/eit").read_tensors("predictions")
@@ -160,7 +163,7 @@ def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, fil
     gap = dataclasses.replace(settings, recordings=(file(counts, drive=np.ones((24, 6))),))
     decoded = decode(gap)
     assert set(decoded.results["methods"]) == {MODEL}
-    assert set(decoded.results["left_out"]) == {"majority", "logistic-regression", "lda", "lda-total-counts"}
+    assert set(decoded.results["left_out"]) == BASELINES_CLASSIFY.keys()
     table, notes = decoded.table.split("\n\n")
     assert "lda" not in table
     assert [line.partition(":")[0] for line in notes.splitlines()][2] == "lda is left out"
@@ -174,7 +177,7 @@ def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
     calls = []
 
     class Failing:
-        pools_bins = False
+        is_kernel = False
 
         def fit(self, train, target):
             calls.append(target)
@@ -192,8 +195,25 @@ def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
 def test_kernel_ridge_is_left_out_where_it_would_need_too_much_memory(settings, monkeypatch):
     monkeypatch.setattr(decode_fold, "MOST_KERNEL_ROWS", 71)  # a fold has 72 bins to learn from
     decoded = decode(dataclasses.replace(settings, target="drive"))
-    assert set(decoded.results["left_out"]) == {"kernel-ridge", "kernel-ridge-time"}
+    assert set(decoded.results["left_out"]) == {"kernel-ridge", "kernel-ridge-time", "template-kernel-ridge"}
     assert "72 rows" in decoded.table
+
+
+def test_templates_are_left_out_where_trials_have_no_class(settings, tmp_path, counts):
+    recording = Recording.from_trials(counts, targets={"drive": counts[:, 0] + 0.1}, target_levels={"drive": "bin"})
+    path = str(write_recording(recording, tmp_path / "classless.npz"))
+    left_out = decode(dataclasses.replace(settings, recordings=(path,), target="drive")).results["left_out"]
+    assert set(left_out) == {"template", "template-kernel-ridge"}
+    assert all("reads a class per trial" in reason for reason in left_out.values())
+
+
+def test_the_classes_of_a_template_are_those_of_the_training_part(settings, monkeypatch):
+    """Whatever classes the tested trials are said to have, the scores are the same."""
+    settings = dataclasses.replace(settings, target="drive")
+    train = find_recordings(settings.recordings)
+    test = train.map(lambda r: dataclasses.replace(r, targets={**r.targets, "side": 1 - r.target("side")}))
+    scores = [decode_fold._fit_rival("template", train, part, settings, "r2")["score"] for part in (train, test)]
+    assert scores[0] == scores[1]
 
 
 # ------------------------------------------------------------------ damage

@@ -288,7 +288,7 @@ def _methods(settings: DecodeSettings, dataset: PopulationDataset, level: Level,
     yield MODEL
     if settings.rivals and len(dataset.recordings) == 1:
         for name, rival in (BASELINES_REGRESS if is_quantity else BASELINES_CLASSIFY).items():
-            if not (rival.reads_time if level == "trial" else rival.pools_bins):
+            if level in rival.levels:
                 yield name
     if settings.control:
         yield CONTROL

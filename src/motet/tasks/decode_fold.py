@@ -17,6 +17,7 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators import EITClassifier, EITRegressor
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.models.templates import TemplateBaseline
 from motet.tasks.find import class_target
 from motet.training.objectives import known_rows
 from motet.training.predictions import known_predictions
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Metric = Literal["accuracy", "macro_f1", "r2"]
 MODEL, CONTROL = "eit", "eit, shuffled targets"
-MOST_KERNEL_ROWS = 5000  # memory of kernel ridge grows with their square
+MOST_KERNEL_ROWS = 5000  # memory of kernel rivals grows with their square
 
 
 def make_estimator(settings: DecodeSettings, *, is_quantity: bool) -> EITClassifier | EITRegressor:
@@ -76,13 +77,16 @@ def _fit_rival(
     method: str, train: PopulationDataset, test: PopulationDataset, settings: DecodeSettings, metric: Metric
 ) -> dict[str, Any]:
     """A rival's score, or why it is left out."""
+    recording = train.recordings[0]
     rival = (BASELINES_REGRESS if metric == "r2" else BASELINES_CLASSIFY)[method]
-    n_rows = int(known_rows(train.recordings[0], settings.target).sum())
-    if method.startswith("kernel-ridge") and n_rows > MOST_KERNEL_ROWS:
+    if isinstance(rival, TemplateBaseline):
+        rival = dataclasses.replace(rival, class_target=class_target(recording, settings.target))
+    n_rows = int(known_rows(recording, settings.target).sum())
+    if rival.is_kernel and n_rows > MOST_KERNEL_ROWS:
         return {"left_out": f"it would learn from {n_rows:,} rows, and its memory suffices for {MOST_KERNEL_ROWS:,}."}
     started = time.monotonic()
     try:
-        fitted = rival.fit(train.recordings[0], settings.target)
+        fitted = rival.fit(recording, settings.target)
         about = {"fit_seconds": time.monotonic() - started, "n_parameters": fitted.n_parameters}
         return {**_scored(test, settings.target, fitted.predict(test.recordings[0]), metric), **about}
     except (InputError, MemoryError) as error:

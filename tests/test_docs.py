@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("docs/**/*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
+    ROOT.glob("docs/**/*.md")
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -32,3 +34,14 @@ def test_the_readme_names_only_verbs_that_exist():
     blocks = "".join(re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
     for verb, word in re.findall(r"^motet (\w+) (\w+)", blocks, re.MULTILINE):
         assert verb in _VERBS or (verb in _GROUPS and word in _GROUPS[verb])
+
+
+def test_every_promise_of_security_is_held_by_tests_that_exist():
+    rows = [row for row in (ROOT / "SECURITY.md").read_text().splitlines() if row.startswith("|")][2:]
+    for row in rows:
+        named = re.findall(r"`([\w/.]*)::(\w+)`", row.split("|")[2])
+        assert named, row
+        file = ""
+        for path, test in named:
+            file = path or file
+            assert f"def {test}(" in (ROOT / file).read_text(), test

@@ -10,6 +10,7 @@ from pathlib import Path
 from motet.errors import InputError
 
 GIB = 1 << 30
+SHARE = 0.75  # of what is available
 TIMES_ON_DISK = 1000  # zeros shrink a thousandfold when compressed, recorded data do not
 _ASSUMED = 8 * GIB  # where the system does not say
 
@@ -28,13 +29,13 @@ def available_bytes() -> int:
 
 
 def most_bytes(file_bytes: int | None = None) -> int:
-    """What one thing may take: half of the available memory and, read from a file, what such a file may hold.
+    """What one thing may take: most of the available memory and, read from a file, what such a file may hold.
 
     That is 1 GiB or a thousand times the size of the file, whichever is more: real data, even counts of rare spikes
     in narrow bins, stay below it, and a file that was compressed beyond it can be saved again uncompressed.
     """
-    half = available_bytes() // 2
-    return half if file_bytes is None else min(half, max(GIB, TIMES_ON_DISK * file_bytes))
+    most = int(SHARE * available_bytes())
+    return most if file_bytes is None else min(most, max(GIB, TIMES_ON_DISK * file_bytes))
 
 
 def check_room(n_bytes: int, *, what: str, file_bytes: int | None = None) -> None:
@@ -51,11 +52,11 @@ def check_room(n_bytes: int, *, what: str, file_bytes: int | None = None) -> Non
     Example:
         >>> check_room(5 << 60, what="a table of 1e9 individuals")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        motet.errors.InputError: a table of 1e9 individuals would take 5.4e+09 GiB of memory, more than half of ...
+        motet.errors.InputError: a table of 1e9 individuals would take 5.4e+09 GiB of memory, more than 75% of ...
     """
     if n_bytes <= most_bytes(file_bytes):
         return
     would = f"{what} would take {n_bytes / GIB:.2g} GiB of memory, more than"
-    if n_bytes > (half := most_bytes()):
-        raise InputError(f"{would} half of what is available ({half / GIB:.2g} GiB); give less of it at a time.")
+    if n_bytes > (most := most_bytes()):
+        raise InputError(f"{would} {SHARE:.0%} of what is available ({most / GIB:.2g} GiB); give less of it at a time.")
     raise InputError(f"{would} a thousand times the size of its file; if it is yours, save it uncompressed.")

@@ -151,8 +151,8 @@ def test_arrays_larger_than_the_free_memory_are_refused_and_smaller_ones_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.save(tmp_path / "a.npy", np.ones((10, 10, 1000), np.float32))
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * 28 * 10**5)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 40 * 10**5 * 4 // 3 + 1)
     assert read_recording(tmp_path / "a.npy").n_bins == 1000
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * 28 * 10**5 - 2)
-    with pytest.raises(InputError, match=r"a\.npy would take .* half of what is available"):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 40 * 10**5 * 4 // 3 - 2)
+    with pytest.raises(InputError, match=r"a\.npy would take .* 75% of what is available"):
         read_recording(tmp_path / "a.npy")

@@ -92,6 +92,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         (RuntimeError("\x1b[31mred\u202e"), "RuntimeError: �\\[31mred�"),
         (OSError(5, "Input/output error"), "Input/output error"),
         (InputError("its values are odd."), "values are odd"),
+        (InputError("its name is \x1b]0;red\n."), "its name is �\\]0;red�"),
     ],
 )
 def test_anything_below_a_reader_is_one_refusal_of_one_line(tmp_path: Path, error: Exception, said: str) -> None:

@@ -18,7 +18,7 @@ from motet.memory import check_room
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _HEADER_BYTES = 4096
 _BYTES_PER_TEXT = 100  # of a Python string
-_BYTES_PER_COPIED_NUMBER = 24  # float64 twice, float32, masks
+_BYTES_PER_COPIED_NUMBER = 36  # several times float64, float32, masks
 
 
 class _Header(NamedTuple):

@@ -39,7 +39,7 @@ _KINEMATICS = {"pos": "position", "vel": "velocity", "acc": "acceleration", "for
 # Columns of `trial_table`, counted from 0, in the code that made the public pickles. In MATLAB: 2, 10 and 13.
 _TARGET, _START, _END = 1, 9, 12
 
-_BYTES_PER_COUNT = 30  # int64, float64 twice, float32, masks
+_BYTES_PER_COUNT = 40  # int64, several times float64, float32, masks
 _MALFORMED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 
 

@@ -62,9 +62,11 @@ def refuse_no_file(path: Path | str) -> None:
 
 def refusal_of(error: Exception, paths: list[str]) -> InputError:
     """What a user is shown of an error below a reader: one line that names the file."""
-    where = " or ".join(paths)
+    where, said = " or ".join(paths), str(error)
     if isinstance(error, InputError):
-        return error if any(path in str(error) for path in paths) else InputError(f"{where} cannot be read: {error}")
+        if not any(path in said for path in paths):
+            said = f"{where} cannot be read: {said}"
+        return error if said == str(error) and said.isprintable() else InputError(_printable(said))
     if isinstance(error, MemoryError):
         return InputError(
             f"{where} needs more memory than there is ({available_bytes() / GIB:.2g} GiB); free some, or give a part."
@@ -76,7 +78,10 @@ def refusal_of(error: Exception, paths: list[str]) -> InputError:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what an error says, without what could not be printed."""
+    """The first line of what an error says."""
     said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-    line = next(iter(said.splitlines()), "")[:300]
-    return "".join(character if character.isprintable() else "�" for character in line)
+    return _printable(next(iter(said.splitlines()), "")[:300])
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "�" for character in text)

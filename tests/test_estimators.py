@@ -121,7 +121,7 @@ def test_several_targets_are_learned_at_once(small_recording):
     decoder = EITClassifier("direction", auxiliary={"velocity": 0.5}, **QUICK).fit(small_recording)
     assert decoder.score(small_recording) > 0.8
     assert [target.name for target in decoder.targets_] == ["direction", "velocity"]
-    assert decoder._predict(small_recording)["velocity"].shape == (48, 7, 2)
+    assert decoder.predict(small_recording, target="velocity").shape == (48, 7, 2)
 
 
 def test_recordings_of_different_size_are_learned_together(small_recording):
@@ -229,14 +229,14 @@ def test_a_save_that_fails_loses_nothing(tmp_path, small_recording, monkeypatch)
         (lambda X, y: EITClassifier(**QUICK).fit(-X - 1, y), "negative"),
         (lambda X, y: EITClassifier(**QUICK).fit(np.where(X > 0, np.inf, X), y), "infinite"),
         (lambda X, y: EITClassifier(**QUICK).fit(X * 0, y), "silent"),
-        (lambda X, y: EITClassifier(**QUICK).fit(X * np.nan, y), "silent"),
+        (lambda X, y: EITClassifier(**QUICK).fit(X * np.nan, y), "observed"),
         (lambda X, y: EITClassifier(**QUICK).fit(X[:, :, :0], y), "no time bins"),
         (lambda X, y: EITClassifier(**QUICK).fit(X[:0], y[:0]), "no trials"),
         (lambda X, y: EITRegressor(**QUICK).fit(X, np.full(60, np.nan)), "not known in any"),
         (lambda X, y: EITClassifier("direction", **QUICK).fit(Recording.from_trials(X)), "unknown target"),
         (lambda X, y: EITClassifier(**QUICK).fit(Recording.from_trials(X)), "say which"),
         (lambda X, y: EITClassifier(**QUICK).fit(X, y).predict(X[:, :, None, :].repeat(2, 2)), "axes|features"),
-        (lambda X, y: EITClassifier(**QUICK).fit(X[:, :6], y).predict(X), "never saw individual 'array/6'"),
+        (lambda X, y: EITClassifier(**QUICK).fit(X[:, :6], y).predict(X), "8 individuals without names"),
         (lambda X, y: EITClassifier(**QUICK, auxiliary={"speed": 1.0}).fit(X, y), "unknown target 'speed'"),
         (lambda X, y: EITClassifier(training=TrainingSettings(validation=0.5)).fit(X[:1], y[:1]), "validation"),
         (lambda X, y: TrainingSettings(max_steps=0), "max_steps"),

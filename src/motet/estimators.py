@@ -11,19 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from motet import given
+from motet.array_data import are_nameless, are_recordings, read_population
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
-from motet.data.preprocess import Preprocess, PreprocessSettings
-from motet.data.recording import Recording
-from motet.errors import InputError
+from motet.data.preprocess import READS_ANYONE, Preprocess, PreprocessSettings
+from motet.errors import InputError, did_you_mean
+from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
+from motet.models.layers import IndividualTable
 from motet.trained import Population, TrainedEstimator
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
-from motet.training.predictions import known_predictions, stack_trials
+from motet.training.predictions import known_predictions, most_probable, stack_trials
 from motet.training.run import Run, from_plain
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
@@ -74,6 +76,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
         X: Population | ArrayLike,
         y: ArrayLike | None = None,
         *,
+        individual_ids: Sequence[str] | None = None,
         run: Run | Path | str | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> Self:
@@ -82,7 +85,11 @@ class _EIT(TransformerMixin, TrainedEstimator):
         Args:
             X: recordings with the target; or trials (trial, individual, time[, feature]), NaN where not observed,
                 or a list of ragged trials (individual, time[, feature]).
-            y: with arrays, the target: (trial,) or, for regression, (trial, dimension).
+            y: with arrays, the target: per trial (trial,) or per bin (trial, time), or a list of one (time,) per
+                trial; for regression also (trial, dimension) and (trial, time, dimension). What is missing (None, NaN)
+                is unknown: it is not learned from, and the rest is.
+            individual_ids: with arrays, names of the individuals, by which they are found again in other arrays;
+                without, these must have the same individuals in the same order.
             run: a folder where the state of training is kept, so that a fit that was interrupted continues.
             on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
 
@@ -90,7 +97,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
             InputError: for data or targets that cannot be used.
         """
         self._begin_fit()
-        dataset = self._dataset(X, y)
+        dataset = self._to_learn(X, y, individual_ids)
         name = self._target_name(dataset)
         train_part, validation = self._validation_split(dataset, name)
         self.targets_ = [
@@ -148,39 +155,71 @@ class _EIT(TransformerMixin, TrainedEstimator):
             raise InputError(f"the recordings have the targets {names}; say which with target=….")
         return str(names[0])
 
-    def _dataset(self, X: Population | ArrayLike, y: ArrayLike | None = None) -> PopulationDataset:
-        """Recordings as they are; arrays as one recording named "array"."""
-        is_recordings = isinstance(X, Sequence) and len(X) > 0 and all(isinstance(part, Recording) for part in X)
-        if isinstance(X, PopulationDataset | Recording) or is_recordings:
-            if y is not None:
-                raise InputError(
-                    "y was given beside recordings, which carry their own targets; name one with target=…."
-                )
-            return X if isinstance(X, PopulationDataset) else PopulationDataset(X)  # type: ignore[arg-type]
-        if not hasattr(X, "__len__"):
-            raise InputError(f"X is a {type(X).__name__}; give recordings, an array of trials, or a list of trials.")
-        targets = {} if y is None else {self.target or _ARRAY_TARGET: self._array_target(y)}
-        n_trials = len(X)  # type: ignore[arg-type]
-        if y is not None and len(next(iter(targets.values()))) != n_trials:
-            raise InputError(
-                f"X has {n_trials} trials and y has {len(next(iter(targets.values())))}; give one y per trial."
-            )
-        return PopulationDataset(
-            Recording.from_trials(X, targets=targets, target_levels=dict.fromkeys(targets, "trial"))  # type: ignore[arg-type]
-        )
+    def _to_learn(
+        self, X: Population | ArrayLike, y: ArrayLike | None, individual_ids: Sequence[str] | None
+    ) -> PopulationDataset:
+        name = self.target or _ARRAY_TARGET
+        return read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
 
-    def _array_target(self, y: ArrayLike) -> NDArray[Any]:
-        return np.asarray(y)
+    def _to_read(
+        self, X: Population | ArrayLike, y: ArrayLike | None = None, individual_ids: Sequence[str] | None = None
+    ) -> PopulationDataset:
+        """Recordings or arrays, of individuals that the model can read."""
+        check_is_fitted(self)
+        t = self.targets_[0]
+        dataset = read_population(X, y, individual_ids=individual_ids, target=t.name, kind=self._kind, level=t.level)
+        if not are_recordings(X) and are_nameless(dataset.recordings[0]):
+            self._check_nameless(dataset.individual_ids)
+        return dataset
+
+    def _check_nameless(self, ids: tuple[str, ...]) -> None:
+        """Refuse an array whose individuals, which have no names, are not those that were trained on."""
+        tables = [module for module in self.learner_.modules() if isinstance(module, IndividualTable)]
+        known = {*self.individual_ids_, *self.preprocess_.silent_ids}
+        if (tables or self.preprocess_.individual_ids) and known != set(ids):
+            raise InputError(
+                f"X has {len(ids)} individuals without names, and the model knows {len(known)}, such as "
+                f"{self.individual_ids_[0]!r}; give the same individuals in the same order, name them with "
+                f"individual_ids=… (in fit and here), {READS_ANYONE}."
+            )
 
     # ------------------------------------------------------------------ using
 
-    @torch.no_grad()
-    def _predict(self, X: Population | ArrayLike) -> dict[str, NDArray[Any]]:
-        """Predictions by target, trials of all recordings in order; time padded with NaN."""
+    def predict(
+        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[Any]:
+        """The target, per trial (trial, …) or per bin (trial, time, …): a quantity, or the most probable class.
+
+        Where nothing is observed nothing is predicted: quantities are NaN, classes unknown ("" among strings, the least
+        64-bit integer among integers; booleans are 0 and 1 then).
+
+        Args:
+            X: as in `fit`.
+            target: which one, the auxiliary targets among them; by default the one of interest.
+            individual_ids: as in `fit`.
+
+        Raises:
+            InputError: if the model does not know the target, or cannot read the individuals.
+        """
+        of = self._learned_target(target)
+        predicted = self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
+        return most_probable(np.asarray(of.classes), predicted) if of.classes else predicted
+
+    def _learned_target(self, name: str | None) -> Target:
         check_is_fitted(self)
-        dataset = self.preprocess_(self._dataset(X))
+        by_name = {target.name: target for target in self.targets_}
+        if name is not None and name not in by_name:
+            raise did_you_mean(str(name), by_name, what="target")
+        return self.targets_[0] if name is None else by_name[name]
+
+    @torch.no_grad()
+    def _predict(self, dataset: PopulationDataset) -> dict[str, NDArray[Any]]:
+        """Quantities, and probabilities of classes, by target; trials of all recordings in order.
+
+        NaN where nothing is observed.
+        """
         parts: dict[str, list[NDArray[Any]]] = {target.name: [] for target in self.targets_}
-        for batch in self._batches(dataset):
+        for batch in self._batches(self.preprocess_(dataset)):
             predictions = self.learner_.objective.predict(self.learner_.model(batch), batch)
             for target in self.targets_:
                 is_observed = batch.bin_is_observed if target.level == "bin" else batch.bin_is_observed.any(dim=1)
@@ -190,18 +229,26 @@ class _EIT(TransformerMixin, TrainedEstimator):
         return {name: stack_trials(arrays) for name, arrays in parts.items()}
 
     def _scored(
-        self, X: Population | ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        individual_ids: Sequence[str] | None,
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-        """Truth, prediction and weight of all trials (or bins) whose target is known."""
-        dataset = self._dataset(X, y)
-        name = self._target_name(dataset)
-        truth, prediction = known_predictions(dataset, name, self.predict(dataset))
+        """Truth, prediction and weight of all trials (or bins) with a known target and anything observed."""
+        dataset = self._to_read(X, y, individual_ids)
+        target = self.targets_[0]
+        dataset.target_values(target.name)
+        predicted = self._predict(dataset)[target.name]
+        if target.classes:
+            predicted = most_probable(np.asarray(target.classes), predicted)
+        truth, prediction = known_predictions(dataset, target.name, predicted)
         if sample_weight is None:
             return truth, prediction, None
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        weight = given.numbers(sample_weight, what="sample_weight")
         if weight.shape != (len(dataset),):
             raise InputError(f"sample_weight has shape {weight.shape}; give one number per trial, ({len(dataset)},).")
-        known = [known_rows(recording, name) for recording in dataset.recordings]
+        known = [known_rows(recording, target.name) for recording in dataset.recordings]
         n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
         return truth, prediction, np.repeat(weight, n_known)
 
@@ -212,16 +259,21 @@ class _EIT(TransformerMixin, TrainedEstimator):
             yield dataset.batch(np.arange(start, min(start + self.batch_trials, len(dataset))))
 
     @torch.no_grad()
-    def encode(self, X: Population | ArrayLike) -> list[dict[str, NDArray[np.float32]]]:
+    def encode(
+        self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
+    ) -> list[dict[str, NDArray[Any]]]:
         """Embeddings of every individual at every time.
+
+        Args:
+            X: as in `fit`.
+            individual_ids: as in `fit`.
 
         Returns:
             For each recording "individual" and "population", both (trial, individual, time, width), NaN where not
             observed, and the "individual_ids" of their axis.
         """
-        check_is_fitted(self)
         encodings = []
-        for recording in self.preprocess_(self._dataset(X)).recordings:
+        for recording in self.preprocess_(self._to_read(X, individual_ids=individual_ids)).recordings:
             batches = list(self._batches(PopulationDataset(recording)))
             encoded = [(self.learner_.model(batch), batch) for batch in batches]
             stages = {}
@@ -234,12 +286,17 @@ class _EIT(TransformerMixin, TrainedEstimator):
             encodings.append({**stages, "individual_ids": np.asarray(recording.individual_ids)})
         return encodings
 
-    def transform(self, X: Population | ArrayLike) -> NDArray[np.float32]:
+    def transform(
+        self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
         """One embedding per trial, (trial, width): the population embedding averaged over individuals and time.
 
-        For the embedding of each individual at each time see `encode`.
+        NaN for a trial in which nothing is observed. For the embedding of each individual at each time see `encode`.
         """
-        return np.concatenate([np.nanmean(e["population"], axis=(1, 2)) for e in self.encode(X)]).astype(np.float32)
+        embeddings = [encoding["population"] for encoding in self.encode(X, individual_ids=individual_ids)]
+        with np.errstate(invalid="ignore"):
+            means = [np.nansum(e, axis=(1, 2)) / (~np.isnan(e)).sum(axis=(1, 2)) for e in embeddings]
+        return np.concatenate(means).astype(np.float32)
 
     # ------------------------------------------------------------------ saving
 
@@ -328,20 +385,33 @@ class EITClassifier(ClassifierMixin, _EIT):
         check_is_fitted(self, "targets_")
         return np.asarray(self.targets_[0].classes)
 
-    def predict_proba(self, X: Population | ArrayLike) -> NDArray[np.float32]:
-        """(trial, class), or (trial, time, class) for a target per bin; NaN where nothing is observed."""
-        return self._predict(X)[self.targets_[0].name]
+    def predict_proba(
+        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """(trial, class), or (trial, time, class) for a target per bin; NaN where nothing is observed.
 
-    def predict(self, X: Population | ArrayLike) -> NDArray[Any]:
-        """The most probable class, (trial,) or (trial, time); the first where nothing is observed."""
-        return self.classes_[np.nan_to_num(self.predict_proba(X)).argmax(axis=-1)]
+        Arguments and errors as `predict`; classes are those of `classes_`, or of an auxiliary target, sorted.
+        """
+        of = self._learned_target(target)
+        if not of.classes:
+            raise InputError(f"target {of.name!r} is a quantity, which has no probabilities; use predict.")
+        return self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
 
     def score(
-        self, X: Population | ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        individual_ids: Sequence[str] | None = None,
     ) -> float:
-        """Accuracy."""
-        truth, prediction, weight = self._scored(X, y, sample_weight)
-        return float(np.average(truth == prediction, weights=weight))
+        """Accuracy, over trials (or bins) with a known target and anything observed.
+
+        Raises:
+            InputError: if there are none; and as `predict`.
+        """
+        truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
+        return accuracy(prediction=prediction, target=truth, weight=weight)
 
 
 class EITRegressor(RegressorMixin, _EIT):
@@ -361,17 +431,22 @@ class EITRegressor(RegressorMixin, _EIT):
 
     _kind: TargetKind = "quantity"
 
-    def _array_target(self, y: ArrayLike) -> NDArray[Any]:
-        return np.asarray(y, dtype=np.float64)
-
-    def predict(self, X: Population | ArrayLike) -> NDArray[np.float32]:
-        """(trial, …), or (trial, time, …) for a target per bin; NaN where nothing is observed."""
-        return self._predict(X)[self.targets_[0].name]
-
     def score(
-        self, X: Population | ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        individual_ids: Sequence[str] | None = None,
     ) -> float:
-        """R², dimensions weighted by their variance."""
-        truth, prediction, weight = self._scored(X, y, sample_weight)
-        flat = (array.reshape(len(truth), -1) for array in (truth, prediction))
-        return float(r2_score(*flat, sample_weight=weight, multioutput="variance_weighted"))
+        """R², with the variances of all dimensions added up, over trials (or bins) known and observed.
+
+        NaN, since it is not defined, where the target does not vary among them.
+
+        Raises:
+            InputError: if there are less than two; and as `predict`.
+        """
+        truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
+        if (truth == truth[0]).all():
+            return math.nan
+        return r2(prediction=prediction, target=truth, observed=np.ones(len(truth), dtype=bool), weight=weight)

@@ -14,6 +14,10 @@ from motet.errors import InputError
 from motet.settings_checks import check_choices
 
 Statistic = Literal["individual", "shared", "none"]
+READS_ANYONE = (
+    "train on trials of them too, or read any individuals: model.identity='none', objective.readout='pooled', and "
+    "preprocess.centre and preprocess.scale 'shared' or 'none'"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +124,8 @@ class Preprocess:
             first = int(np.flatnonzero(is_stranger if is_stranger.any() else ~is_known)[0])
             raise InputError(
                 f"the model never saw individual {recording.individual_ids[first]!r} of recording "
-                f"{recording.name!r}; it knows {len(row)}, the first {self.individual_ids[0]!r}. "
-                "Give the recording it was trained on, or train on trials of this one too."
+                f"{recording.name!r}; it knows {len(row)}, the first {self.individual_ids[0]!r}: give recordings of "
+                f"these, {READS_ANYONE}."
             )
         recording = recording.select(individuals=is_known)
         return recording, [row[individual] for individual in recording.individual_ids]

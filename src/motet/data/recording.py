@@ -83,7 +83,7 @@ class Recording:
         set_field("observed", np.ma.filled(self.observed, False))
         _check_values(self.values, self.observed, self.individual_ids, self.name)
         set_field("bin_seconds", _seconds(self.bin_seconds))
-        set_field("targets", {key: _target(target, self.name, key)[0] for key, target in self.targets.items()})
+        set_field("targets", {key: target_array(target, self.name, key)[0] for key, target in self.targets.items()})
         levels = {
             name: _target_level(self, name, target, self.target_levels.get(name))
             for name, target in self.targets.items()
@@ -136,7 +136,7 @@ class Recording:
             fields.setdefault("trial_ids", coordinates["trial"])
         made, levels = {}, dict(fields.pop("target_levels", {}))
         for key, target in (targets or {}).items():
-            made[key], level = _target(target, name, key, n_bins=n_bins)
+            made[key], level = target_array(target, name, key, n_bins=n_bins)
             if level is not None:
                 levels.setdefault(key, level)
         return cls(
@@ -439,7 +439,9 @@ def _lacking(values: Any, axes: Sequence[str]) -> str | None:
     return None if found is None else next((axis for axis in axes if axis not in found), None)
 
 
-def _target(target: Any, recording: str, key: str, *, n_bins: int | None = None) -> tuple[NDArray[Any], Level | None]:
+def target_array(
+    target: Any, recording: str, key: str, *, n_bins: int | None = None
+) -> tuple[NDArray[Any], Level | None]:
     """A target as `Recording` has it, padded to `n_bins` if trials differ in length; its level, if its axes say so."""
     what = f"target {key!r} of recording {recording!r}"
     found = given.dimensions(target)
@@ -465,7 +467,7 @@ def _target(target: Any, recording: str, key: str, *, n_bins: int | None = None)
     if len({array.shape[1:] for array in arrays}) > 1:
         raise InputError(f"{what} has trials of different shapes; give (time, …) per trial, alike but for the time.")
     fill = False if arrays[0].dtype.kind == "b" else given.unknown(arrays[0])
-    return np.stack([_pad_axis(array, n_bins, axis=0, fill=fill) for array in arrays]), None
+    return np.stack([_pad_axis(array, n_bins, axis=0, fill=fill) for array in arrays]), "bin"
 
 
 def _is_nested(row: Any) -> bool:

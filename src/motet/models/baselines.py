@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
+from motet import given
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.models.readings import Reading
@@ -82,7 +83,7 @@ class Baseline:
     def fit(self, train: Recording, target: str) -> FittedBaseline:
         """Fit to one target of a recording of spike counts.
 
-        Trials or bins whose quantity is NaN (unknown) are left out.
+        Trials or bins whose target is unknown are left out.
 
         Raises:
             InputError: if the target is unknown, or of another kind or level than the baseline decodes;
@@ -93,10 +94,10 @@ class Baseline:
         reading = Reading.of(train, level, lags=self.lags, reads_time=self.reads_time, pools_bins=self.pools_bins)
         inputs, rows = reading.inputs(train)
         answers = goal[rows]
+        known = given.is_known(answers).reshape(len(answers), -1).all(axis=1)
+        inputs, answers = inputs[known], answers[known]
         if self.decodes == "quantities":
             answers = answers.reshape(len(answers), -1)
-            known = ~np.isnan(answers).any(1)
-            inputs, answers = inputs[known], answers[known]
         elif len(np.unique(answers)) < 2:
             raise InputError(f"target {target!r} of recording {train.name!r} has one class only; give two.")
         try:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
+from motet.data.preprocess import READS_ANYONE
 from motet.errors import InputError
 from motet.models.randomness import Dropout
 
@@ -181,6 +182,5 @@ class IndividualTable(nn.Module):
         if len(strangers):
             raise InputError(
                 f"the model never saw individual {batch.individual_ids[recording][int(strangers[0])]!r}; "
-                f"it knows {len(self._row)}. Train with trials of it, or use a model with identity='none' and a "
-                "pooled readout."
+                f"it knows {len(self._row)}: give recordings of these, {READS_ANYONE}."
             )

@@ -16,6 +16,7 @@ from motet.errors import InputError
 from motet.estimators import EITClassifier, EITRegressor
 from motet.files import write_text
 from motet.tasks.find import cut_trials, find_recording
+from motet.training.predictions import most_probable
 from motet.training.run import Run
 
 
@@ -92,7 +93,7 @@ def _columns(estimator: EITClassifier | EITRegressor, recording: Recording) -> t
     target = estimator.targets_[0]
     if isinstance(estimator, EITClassifier):
         probability = estimator.predict_proba(recording)
-        label = estimator.classes_[np.nan_to_num(probability).argmax(axis=-1)]
+        label = most_probable(estimator.classes_, probability)
         names = [target.name, *(f"p({label})" for label in estimator.classes_)]
         return names, np.concatenate([label[..., None].astype(object), probability], axis=-1)
     quantity = estimator.predict(recording)

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from motet import given
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Level, Recording
@@ -120,7 +121,9 @@ class Target:
             raise InputError(f"target {name!r} is per {level}; a decoder reads targets per trial or per bin.")
         known = np.concatenate([r.targets[name][known_rows(r, name)] for r in having])
         if len(known) == 0:
-            raise InputError(f"target {name!r} is not known in any training trial; give trials where it is.")
+            raise InputError(
+                f"target {name!r} is not known in any training trial that was observed; give trials where it is."
+            )
         if (kind or ("quantity" if known.dtype.kind == "f" else "class")) == "quantity":
             if known.dtype.kind not in "biuf":
                 raise InputError(f"target {name!r} holds {known.dtype} values; a regression needs numbers.")
@@ -374,20 +377,16 @@ def make_objective(
 
 
 def known_rows(recording: Recording, target: str) -> NDArray[np.bool_]:
-    """(trial,) or (trial, time): where a target per trial or per bin is known, and its bin observed.
+    """(trial,) or (trial, time): where a target per trial or per bin is known, and anything is observed.
 
     Nowhere, (trial,), if the recording has no such target.
     """
     if target not in recording.targets:
         return np.zeros(recording.n_trials, dtype=bool)
-    values = recording.targets[target]
-    if recording.target_levels[target] == "bin":
-        known = recording.bin_is_observed
-    else:
-        known = np.ones(recording.n_trials, dtype=bool)
-    if values.dtype.kind != "f":
-        return known
-    return known & np.isfinite(values.reshape(*known.shape, -1)).all(axis=-1)
+    is_per_bin = recording.target_levels[target] == "bin"
+    observed = recording.bin_is_observed if is_per_bin else np.asarray(recording.bin_is_observed.any(axis=1))
+    known = given.is_known(recording.targets[target])
+    return np.asarray(observed & known.reshape(*observed.shape, -1).all(axis=-1))
 
 
 def _with_target(

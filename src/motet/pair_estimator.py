@@ -81,6 +81,22 @@ class PairEstimator(TrainedEstimator):
         """The training trials with what is to be borne."""
         return dataset
 
+    @property
+    def method(self) -> str:
+        """What pairs are read with, as the row of a table.
+
+        >>> from motet.interactions import EITInteractions
+        >>> EITInteractions(pairs=PairSettings(geometry=False)).method
+        'eit + force fit'
+        """
+        has_space = self.motion.features != "none"
+        parts = {
+            "eit": self.pairs.embeddings,
+            "force fit": has_space and self.pairs.laws > 0,
+            "pair geometry": has_space and self.pairs.geometry,
+        }
+        return " + ".join(name for name, is_read in parts.items() if is_read)
+
     # ------------------------------------------------------------------ fitting
 
     def _fit(

@@ -26,6 +26,8 @@ KINDS = {
     "no fit": ("position", 2, PairSettings(width=8, laws=0, messages=4)),
     "no geometry": ("position", 2, PairSettings(width=8, geometry=False)),
     "nothing is known": ("none", 2, PairSettings(width=8, messages=4)),
+    "no embeddings": ("position", 2, PairSettings(width=8, embeddings=False)),
+    "a fit alone": ("phase", 3, PairSettings(width=8, geometry=False, embeddings=False)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -141,8 +143,8 @@ def test_a_pair_hears_of_others_only_by_messages_and_by_what_they_explain(kind):
     """Without messages, fit and interaction module a pair is read alone."""
     pairs = KINDS[kind][2]
     _, geometry = a_model(kind)
-    lone = dataclasses.replace(pairs, laws=0, messages=0)
-    hearing = dataclasses.replace(pairs, laws=0, messages=4)
+    lone = dataclasses.replace(pairs, laws=0, messages=0, embeddings=True)
+    hearing = dataclasses.replace(lone, messages=4)
     batch = batch_of(geometry, moving(kind, missing=0))
     moved = batch.replace(values=torch.cat((batch.values[:, :4], 1.5 * batch.values[:, 4:]), dim=1))
     for settings_of_pairs, is_alone in ((lone, True), (hearing, False)):
@@ -208,6 +210,16 @@ def test_laws_are_those_of_the_space():
         assert (model.fit is None) == (n_laws == 0)
 
 
+@pytest.mark.parametrize("kind", ["no embeddings", "a fit alone", "no geometry"])
+def test_without_embeddings_no_weight_of_the_transformer_reaches_a_pair(kind):
+    model, geometry = a_model(kind)
+    batch = batch_of(geometry, moving(kind))
+    before = encode(model, batch).pair
+    for parameter in model.eit.parameters():
+        parameter.data += 1
+    assert torch.equal(encode(model, batch).pair, before) == (not model.settings.embeddings)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -218,6 +230,10 @@ def test_laws_are_those_of_the_space():
         (
             lambda: PairEIT(EITSettings(identity="learned"), PairSettings(), Geometry(MotionSettings(), 2, 6)),
             "identity",
+        ),
+        (
+            lambda: PairEIT(EIT, PairSettings(embeddings=False), Geometry(MotionSettings(features="none"), 2, 2)),
+            "pairs see neither embeddings nor geometry nor a fit",
         ),
     ],
 )

@@ -24,13 +24,14 @@ from motet.systems import simulate
 from motet.systems.gravity import gravity_energy
 from motet.tasks import forecast_figures
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
-from motet.tasks.forecast_evaluate import MODEL, EvaluateForecastSettings, evaluate_forecast
+from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_predict import PredictForecastSettings, predict_forecast
 from motet.tasks.forecast_scores import Truth, forecast_table, internal_energy, marked_bins, quartiles, score_forecast
 from motet.training.forecast import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
+WHOLE = "eit + force fit + pair geometry"
 OBJECTIVE = ForecastSettings(context_bins=8, horizon_bins=4, n_substeps=(1, 4), shoot=False)
 QUICK = {
     "model": EITSettings(width=8, identity="none", token_bins=1),
@@ -110,14 +111,14 @@ def test_every_rival_is_measured_on_the_same_trials(run, data, without_figures):
     about = found.results["recordings"]
     assert set(about) == {"gravity/2x2", "gravity/2x3"}
     for one in about.values():
-        assert set(one["methods"]) == {MODEL, *FORECAST_RULES, ORACLE.name}
+        assert set(one["methods"]) == {WHOLE, *FORECAST_RULES, ORACLE.name}
         assert one["left_out"] == {}
         errors = {name: method["error"]["median"] for name, method in one["methods"].items()}
         assert all(len(error) == 4 for error in errors.values())
         assert errors[ORACLE.name][-1] < errors["constant velocity"][-1]
         assert one["n_windows"] == 16
     assert one["methods"]["force fit"]["option"] in ("gravity", "springs", "charged")
-    assert "energy_error" in one["methods"][MODEL]
+    assert "energy_error" in one["methods"][WHOLE]
     assert one["methods"]["force fit"]["auroc"] > 0.5
     assert "## gravity/2x3" in found.table
 
@@ -126,7 +127,7 @@ def test_an_evaluation_is_read_not_repeated(run, data, without_figures, monkeypa
     evaluation(run, data, "test-2x2", name="once", rivals=False)
     monkeypatch.setattr(EITForecaster, "predict_motion", None)
     again = evaluation(run, data, "test-2x2", name="once", rivals=False)
-    assert list(again.results["recordings"]["gravity/2x2"]["methods"]) == [MODEL]
+    assert list(again.results["recordings"]["gravity/2x2"]["methods"]) == [WHOLE]
     with pytest.raises(InputError, match="other settings"):
         evaluation(run, data, "test-2x2", name="once", rivals=False, windows=3)
 
@@ -200,7 +201,7 @@ def test_the_verbs_work_together(data, tmp_path, capsys):
     assert main(["forecast", "train", str(data / "train-2x2.npz"), "--output", folder, *quick]) == 0
     test = str(data / "test-2x2.npz")
     assert main(["forecast", "evaluate", folder, test, "--rivals", "false"]) == 0
-    assert "| eit |" in capsys.readouterr().out
+    assert "| eit + force fit + pair geometry |" in capsys.readouterr().out
     assert main(["forecast", "predict", folder, test, "--output", str(tmp_path / "out")]) == 0
     assert "forecast.csv" in capsys.readouterr().out
     assert main(["interactions", "recover", folder, test]) == 2
@@ -337,4 +338,4 @@ def test_tables_tell_medians_and_quartiles(orbits):
 def test_results_can_be_read_as_json(run, data, without_figures):
     evaluation(run, data, "test-2x2", name="json", rivals=False)
     text = (run / "evaluations" / "json" / "results.json").read_text()
-    assert json.loads(text)["recordings"]["gravity/2x2"]["methods"][MODEL]["error"]["median"]
+    assert json.loads(text)["recordings"]["gravity/2x2"]["methods"][WHOLE]["error"]["median"]

@@ -29,6 +29,7 @@ from motet.training.interactions import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
+WHOLE = "eit + force fit + pair geometry"
 TRAINING = TrainingSettings(max_steps=2, batch_trials=16, validation=0.25)
 QUICK = {
     "model": EITSettings(width=8, identity="none", token_bins=1),
@@ -91,9 +92,9 @@ def test_training_leaves_a_model_a_table_of_the_validation_part_and_figures(run)
     assert {name: found["n_trials"] for name, found in results["recordings"].items()} == {
         "gravity/2x2": 6, "gravity/2x3": 6,
     }  # fmt: skip
-    scores = results["recordings"]["gravity/2x3"]["methods"]["eit"]["scores"]
+    scores = results["recordings"]["gravity/2x3"]["methods"][WHOLE]["scores"]
     assert {"auroc", "average_precision", "log_loss", "adjusted_rand"} <= scores.keys()
-    assert set(results["recordings"]["gravity/2x2"]["states"]["mass"]) == {"eit", "mean of the training trials"}
+    assert set(results["recordings"]["gravity/2x2"]["states"]["mass"]) == {WHOLE, "mean of the training trials"}
     assert "which chose the epoch" in (run / "table.md").read_text()
     for file in ("settings.yaml", "weights.safetensors", "history.csv", "figures/learning_curve.png"):
         assert (run / file).exists()
@@ -259,15 +260,15 @@ def evaluated(data, run):
 def test_an_evaluation_has_the_model_rules_and_chance_in_one_table(evaluated):
     evaluated, _ = evaluated
     found = evaluated.results["recordings"]["gravity/3x2"]
-    assert next(iter(found["methods"])) == "eit"
-    assert set(found["methods"]) == {"eit", *RULES, BASE_RATE, CONTROL}
+    assert next(iter(found["methods"])) == WHOLE
+    assert set(found["methods"]) == {WHOLE, *RULES, BASE_RATE, WHOLE + CONTROL}
     assert found["methods"][BASE_RATE]["scores"]["auroc"]["value"] == 0.5
     assert found["methods"][BASE_RATE]["scores"]["edge_accuracy"]["value"] == pytest.approx(0.8)  # all without an edge
     assert found["methods"][BASE_RATE]["scores"]["average_precision"]["value"] == pytest.approx(0.2)
     assert found["best_rival"] in found["methods"]
     assert found["methods"]["force-fit-gravity"]["scores"]["auroc"]["value"] > 0.7
-    assert set(found["states"]["mass"]["eit"]) == {"r2", "median_error"}
-    assert "| eit |" in evaluated.table
+    assert set(found["states"]["mass"][WHOLE]) == {"r2", "median_error"}
+    assert f"| {WHOLE} |" in evaluated.table
     assert "24 of gravity/2x2; 24 of gravity/2x3" in evaluated.table
     assert evaluated.table.count("## gravity/") == 3
 
@@ -285,12 +286,12 @@ def test_an_evaluation_draws_graphs_curves_calibration_embeddings_and_states(dat
 
 def test_scores_at_three_sizes_are_drawn_against_size(evaluated):
     _, results = evaluated
-    figures = interactions_figures.draw_sizes(results)
+    figures = interactions_figures.draw_sizes(results, WHOLE)
     assert set(figures) == {"size_average_precision", "size_adjusted_rand"}
     (axes,) = figures["size_average_precision"].axes
     assert axes.lines[0].get_xdata().tolist() == [4, 6, 8]
     of_two = {name: results["recordings"][name] for name in ("gravity/2x2", "gravity/3x2")}
-    assert interactions_figures.draw_sizes({**results, "recordings": of_two}) == {}
+    assert interactions_figures.draw_sizes({**results, "recordings": of_two}, WHOLE) == {}
 
 
 def test_a_finished_evaluation_is_read_not_repeated(data, run, evaluated):
@@ -450,7 +451,7 @@ def test_absent_individuals_are_in_no_table(run, tmp_path, save, without_figures
 def test_edge_types_are_all_told_and_random_graphs_have_no_groups(tmp_path, save, without_figures):
     files = (save(moving(16), targets={"interacts": graphs(16, n_types=3)}),)
     found = train_interactions(TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK))
-    scores = found.results["recordings"]["own"]["methods"]["eit"]["scores"]
+    scores = found.results["recordings"]["own"]["methods"][WHOLE]["scores"]
     assert {"edge_accuracy", "log_loss"} <= scores.keys()
     assert "adjusted_rand" not in scores
     test = save(moving(8, 5, seed=3), name="test", targets={"interacts": graphs(8, 5, n_types=3, seed=3)})

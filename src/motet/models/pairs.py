@@ -32,6 +32,7 @@ class PairSettings:
             help where pairs constrain each other, as those of charges do; without them a model learned on few
             individuals holds among many.
         geometry: whether a pair sees where its two individuals are and how they move, at every time.
+        embeddings: whether a pair sees what the EIT makes of its two individuals; without, nothing of it reaches pairs.
     """
 
     width: int = 32
@@ -39,6 +40,7 @@ class PairSettings:
     laws: int = 2
     messages: int = 0
     geometry: bool = True
+    embeddings: bool = True
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -72,9 +74,16 @@ class PairEIT(nn.Module):
         self.settings = pairs
         self.geometry = geometry
         self.eit = EIT(eit, n_features=geometry.n_features)
+        if not pairs.embeddings:
+            self.eit.requires_grad_(False)
         has_geometry = pairs.geometry and geometry.space != "none"
         n_laws = pairs.laws if geometry.space != "none" else 0
-        self.meeting = Meeting(eit.width, geometry.n_pair_features if has_geometry else 0, pairs.width)
+        if not (pairs.embeddings or has_geometry or n_laws):
+            raise InputError(
+                f"pairs see neither embeddings nor geometry nor a fit of couplings ({pairs}, motion.features="
+                f"{geometry.motion.features!r}); give them one of the three."
+            )
+        self.meeting = Meeting(eit.width if pairs.embeddings else 0, geometry.n_pair_features if has_geometry else 0, pairs.width)
         self.fit = CouplingFit(geometry, n_laws) if n_laws else None
         self.blocks = nn.ModuleList(
             PairBlock(pairs.width, N_EVIDENCE * n_laws, pairs.messages) for _ in range(pairs.depth)
@@ -90,7 +99,7 @@ class PairEIT(nn.Module):
 
         # 2. Meet
         seen = pair_features(batch.values, self.geometry) if self.meeting.n_features else None
-        x = self.meeting(encoding.population, batch.observed, seen)
+        x = self.meeting(encoding.population if self.settings.embeddings else None, batch.observed, seen)
 
         # 3. Weigh
         is_here = batch.observed.any(dim=-1)
@@ -111,7 +120,7 @@ class Meeting(nn.Module):
     """Sums up over time what two individuals are to each other at each time.
 
     Args:
-        embedding_width: of an individual's embedding.
+        embedding_width: of an individual's embedding; 0 for none.
         n_features: of a pair at one time (see `pair_features`); 0 for none.
         width: of the embedding of a pair.
     """
@@ -119,23 +128,26 @@ class Meeting(nn.Module):
     def __init__(self, embedding_width: int, n_features: int, width: int) -> None:
         super().__init__()
         self.n_features = n_features
-        self.own = nn.Linear(embedding_width, width)
-        self.other = nn.Linear(embedding_width, width, bias=False)
+        self.start = nn.Parameter(torch.linspace(-1, 1, width))
+        self.own = nn.Linear(embedding_width, width, bias=False) if embedding_width else None
+        self.other = nn.Linear(embedding_width, width, bias=False) if embedding_width else None
         self.features = nn.Linear(n_features, width, bias=False) if n_features else None
         self.hidden = nn.Linear(width, width)
         self.out = nn.Linear(2 * width, width)
 
     def forward(
         self,
-        embedding: Float[Tensor, "trial individual time width"],
+        embedding: Float[Tensor, "trial individual time width"] | None,
         observed: Bool[Tensor, "trial individual time"],
         seen: Float[Tensor, "trial individual individual time feature"] | None,
     ) -> Float[Tensor, "trial individual individual pair_width"]:
-        x = self.own(embedding)[:, :, None] + self.other(embedding)[:, None]
+        both = (observed[:, :, None] & observed[:, None])[..., None]
+        x = self.start
+        if self.own is not None and self.other is not None and embedding is not None:
+            x = x + self.own(embedding)[:, :, None] + self.other(embedding)[:, None]
         if self.features is not None and seen is not None:
             x = x + self.features(seen)
-        x = F.gelu(self.hidden(F.gelu(x)))
-        both = (observed[:, :, None] & observed[:, None])[..., None]
+        x = F.gelu(self.hidden(F.gelu(x.expand(*both.shape[:-1], -1))))
         mean = (x * both).sum(3) / both.sum(3).clamp(min=1)
         highest = torch.where(both.any(3), x.masked_fill(~both, -torch.inf).amax(3), 0.0)
         return self.out(torch.cat((mean, highest), dim=-1))

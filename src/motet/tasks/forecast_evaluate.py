@@ -25,8 +25,6 @@ from motet.tasks.interactions import check_features, check_names, file_name, rea
 from motet.tasks.outcome import Outcome
 from motet.training.run import Run
 
-MODEL = "eit"
-
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateForecastSettings:
@@ -214,13 +212,14 @@ def _forecast_all(
     found: dict[str, Forecasted] = {}
     seconds: dict[str, float] = {}
     refused: dict[str, str] = {}
-    for name in (MODEL, *rules):
+    model = forecaster.method
+    for name in (model, *rules):
         advance(0, f"{windows.name}: {name}")
         started = time.monotonic()
         try:
-            found[name] = forecaster.predict_motion(context) if name == MODEL else rules[name].forecast(context, task)
+            found[name] = forecaster.predict_motion(context) if name == model else rules[name].forecast(context, task)
         except InputError as error:
-            if name == MODEL:
+            if name == model:
                 raise
             refused[name] = str(error)
             continue
@@ -243,7 +242,7 @@ def _about(
     return {
         "n_windows": windows.n_trials,
         "n_individuals": windows.n_individuals,
-        "horizon_seconds": windows.bin_seconds * np.arange(1, scored[MODEL].error.shape[1] + 1),
+        "horizon_seconds": windows.bin_seconds * np.arange(1, next(iter(scored.values())).error.shape[1] + 1),
         "methods": methods,
         "left_out": dict(left_out),
     }
@@ -255,5 +254,5 @@ def _section(
     chosen = [f"{name}: {rules[name].option}" for name in scored if name in rules and rules[name].option is not None]
     notes = [f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []
     notes += [f"{name} is left out: {' '.join(why.split())}" for name, why in left_out.items()]
-    table = forecast_table(scored, bin_seconds=windows.bin_seconds, reference=MODEL)
+    table = forecast_table(scored, bin_seconds=windows.bin_seconds, reference=next(iter(scored)))
     return [f"## {windows.name} ({words(windows)})", "", table, *([""] if notes else []), *notes]

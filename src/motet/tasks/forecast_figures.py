@@ -23,7 +23,7 @@ from motet.tasks.interactions import file_name
 
 Array = NDArray[np.float64]
 
-SHOWN = ("eit", "force fit", "constant acceleration", "true couplings")  # whose paths are drawn
+RIVALS_SHOWN = ("force fit", "constant acceleration", "true couplings")  # whose paths are drawn beside the model's
 MOST_PANELS = 6
 
 
@@ -44,7 +44,7 @@ def draw_evaluation(
         folder: of the figures.
         given: windows, as methods read them.
         true: windows, as they were measured.
-        forecasts: by method.
+        forecasts: by method, the model first.
         scored: by method.
         geometry: units.
         n_context: bins of context.
@@ -70,7 +70,7 @@ def draw_evaluation(
         drawn["paths"] = draw_forecast_trajectories(
             np.where(given.observed[..., None], places_of(given, geometry), np.nan)[:, :, :n_context],
             known[:, :, n_context:],
-            {method: forecasts[method].places for method in SHOWN if method in forecasts},
+            {method: forecasts[method].places for method in (next(iter(forecasts)), *RIVALS_SHOWN) if method in forecasts},
             system=_system(given),
             title=name,
         )

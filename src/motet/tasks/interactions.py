@@ -34,7 +34,6 @@ from motet.training.settings import TrainingSettings
 
 Floats = NDArray[np.floating[Any]]
 
-MODEL = "eit"
 # Points as near to the unit circle are phases; with half of them as far from it, they are none.
 ON_CIRCLE, OFF_CIRCLE = 1e-3, 0.15
 
@@ -186,7 +185,7 @@ def score_model(recovery: EITInteractions, recording: Recording, log_probability
         "n_individuals": recording.n_individuals,
         "edge_fraction": float((truth.types[truth.counted] > 0).mean()),
         "is_grouped": truth.groups is not None,
-        "methods": {MODEL: {"scores": scores, **about}},
+        "methods": {recovery.method: {"scores": scores, **about}},
         "states": score_states(recovery, recording, truth),
     }
 
@@ -199,7 +198,7 @@ def score_states(recovery: EITInteractions, recording: Recording, truth: Truth) 
     for target in told:
         known = recording.targets[target.name].astype(np.float64)
         mean = np.full(known.shape, target.mean[0])
-        methods = {MODEL: predicted[target.name].astype(np.float64), "mean of the training trials": mean}
+        methods = {recovery.method: predicted[target.name].astype(np.float64), "mean of the training trials": mean}
         scores[target.name] = {name: score_state(values, known, truth.blocks) for name, values in methods.items()}
     return scores
 

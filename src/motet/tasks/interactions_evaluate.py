@@ -19,7 +19,6 @@ from motet.progress import Advance, progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.find import digest
 from motet.tasks.interactions import (
-    MODEL,
     check_features,
     check_names,
     file_name,
@@ -45,7 +44,7 @@ from motet.training.run import Run
 
 Floats = NDArray[np.floating[Any]]
 
-CONTROL = "eit, shuffled truth"
+CONTROL = ", shuffled truth"  # after the name of the model
 MOST_SHOWN = 3  # rules in a figure
 
 
@@ -171,13 +170,14 @@ def _evaluate(
     advance: Advance,
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
     """The scores of every method on one recording, and the log-probabilities of the model and the best rules."""
-    advance(0, f"{recording.name}: {MODEL}")
+    model = recovery.method
+    advance(0, f"{recording.name}: {model}")
     started = time.monotonic()
-    predictions: dict[str, Floats] = {MODEL: recovery.predict_log_proba(recording)}
+    predictions: dict[str, Floats] = {model: recovery.predict_log_proba(recording)}
     seconds = time.monotonic() - started
-    found = score_model(recovery, recording, predictions[MODEL])
+    found = score_model(recovery, recording, predictions[model])
     methods, left_out = found["methods"], {}
-    methods[MODEL]["read_seconds"] = seconds
+    methods[model]["read_seconds"] = seconds
     for name, rival in rivals.items():
         advance(0, f"{recording.name}: {name}")
         started = time.monotonic()
@@ -189,14 +189,14 @@ def _evaluate(
         about = {"n_parameters": rival.n_parameters, "fit_seconds": rival.fit_seconds}
         about["read_seconds"] = time.monotonic() - started
         methods[name] = {"scores": score_graph(predictions[name], truth), **about}
-        shown = ranked({name: methods[name] for name in predictions if name != MODEL})[:MOST_SHOWN]
-        predictions = {name: predictions[name] for name in (MODEL, *shown)}
-    rules = ranked({name: about for name, about in methods.items() if name != MODEL})
+        shown = ranked({name: methods[name] for name in predictions if name != model})[:MOST_SHOWN]
+        predictions = {name: predictions[name] for name in (model, *shown)}
+    rules = ranked({name: about for name, about in methods.items() if name != model})
     best = rules[0] if rules else None
-    methods = {name: methods[name] for name in dict.fromkeys((MODEL, *rules, *methods))}
+    methods = {name: methods[name] for name in dict.fromkeys((model, *rules, *methods))}
     if settings.control:
         other = with_other_truth(truth, np.random.default_rng(0))
-        methods[CONTROL] = {"scores": score_graph(predictions[MODEL], other)}
+        methods[model + CONTROL] = {"scores": score_graph(predictions[model], other)}
     return {**found, "methods": methods, "left_out": left_out, "best_rival": best}, predictions
 
 

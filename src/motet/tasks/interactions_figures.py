@@ -25,7 +25,6 @@ from motet.training.state import as_columns
 
 Floats = NDArray[np.floating[Any]]
 
-MODEL = "eit"
 MOST_EMBEDDED = 200  # trials whose embeddings are compared; the wide ones of pairs are made along with them
 FEWEST_SIZES = 3  # of which there is a curve
 
@@ -60,7 +59,7 @@ def draw_evaluation(
     """
     drawn: dict[str, Figure] = {}
     truths = {recording.name: truth_of(recording, recovery) for recording in recordings}
-    probability = {r.name: edge_probability(log_probability[r.name][MODEL]) for r in recordings}
+    probability = {r.name: edge_probability(log_probability[r.name][recovery.method]) for r in recordings}
     drawn["calibration"] = _calibration(recovery, recordings, probability, truths, "of an edge")
     for recording in recordings:
         truth, name = truths[recording.name], recording.name
@@ -79,15 +78,15 @@ def draw_evaluation(
         )
         drawn[f"embeddings{end}"] = _embeddings(recovery, recording, truth)
         for state, predicted in _told_states(recovery, recording).items():
-            drawn[f"{state}{end}"] = draw_states({MODEL: predicted}, recording.targets[state], state, title=name)
-    drawn |= draw_sizes(results)
+            drawn[f"{state}{end}"] = draw_states({recovery.method: predicted}, recording.targets[state], state, title=name)
+    drawn |= draw_sizes(results, recovery.method)
     _save(folder, drawn)
 
 
-def draw_sizes(results: Mapping[str, Any]) -> dict[str, Figure]:
+def draw_sizes(results: Mapping[str, Any], model: str) -> dict[str, Figure]:
     """Scores of the model and of the best rules against the number of individuals, where there are enough sizes."""
     found, drawn = results["recordings"], {}
-    shown = {MODEL, *(about["best_rival"] for about in found.values())}
+    shown = {model, *(about["best_rival"] for about in found.values())}
     for metric, words in (("average_precision", "average precision"), ("adjusted_rand", "adjusted Rand index")):
         if curves := _size_curves(found, metric, shown):
             trained = results["trained_on"].get("n_individuals", ())

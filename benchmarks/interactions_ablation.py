@@ -82,9 +82,7 @@ def model_of(task: Task, variant: str, cut: Cut, seed: int) -> EITInteractions:
     """The estimator of a task, with what the variant leaves out left out."""
     of_eit, of_pairs = VARIANTS[variant]
     kind = OtherFirstLaws if variant == "whole, other first laws" else EITInteractions
-    training = dataclasses.replace(
-        task.settings["training"], max_steps=cut.n_steps, batch_trials=cut.batch_trials
-    )
+    training = dataclasses.replace(task.settings["training"], max_steps=cut.n_steps, batch_trials=cut.batch_trials)
     return kind(
         seed=seed,
         **{

@@ -83,7 +83,9 @@ class PairEIT(nn.Module):
                 f"pairs see neither embeddings nor geometry nor a fit of couplings ({pairs}, motion.features="
                 f"{geometry.motion.features!r}); give them one of the three."
             )
-        self.meeting = Meeting(eit.width if pairs.embeddings else 0, geometry.n_pair_features if has_geometry else 0, pairs.width)
+        self.meeting = Meeting(
+            eit.width if pairs.embeddings else 0, geometry.n_pair_features if has_geometry else 0, pairs.width
+        )
         self.fit = CouplingFit(geometry, n_laws) if n_laws else None
         self.blocks = nn.ModuleList(
             PairBlock(pairs.width, N_EVIDENCE * n_laws, pairs.messages) for _ in range(pairs.depth)
@@ -128,9 +130,9 @@ class Meeting(nn.Module):
     def __init__(self, embedding_width: int, n_features: int, width: int) -> None:
         super().__init__()
         self.n_features = n_features
-        self.start = nn.Parameter(torch.linspace(-1, 1, width))
-        self.own = nn.Linear(embedding_width, width, bias=False) if embedding_width else None
+        self.own = nn.Linear(embedding_width, width) if embedding_width else None
         self.other = nn.Linear(embedding_width, width, bias=False) if embedding_width else None
+        self.start = None if embedding_width else nn.Parameter(torch.linspace(-1, 1, width))
         self.features = nn.Linear(n_features, width, bias=False) if n_features else None
         self.hidden = nn.Linear(width, width)
         self.out = nn.Linear(2 * width, width)
@@ -142,9 +144,12 @@ class Meeting(nn.Module):
         seen: Float[Tensor, "trial individual individual time feature"] | None,
     ) -> Float[Tensor, "trial individual individual pair_width"]:
         both = (observed[:, :, None] & observed[:, None])[..., None]
-        x = self.start
-        if self.own is not None and self.other is not None and embedding is not None:
-            x = x + self.own(embedding)[:, :, None] + self.other(embedding)[:, None]
+        if self.start is not None:
+            x: Tensor = self.start
+        else:
+            assert self.own is not None
+            assert self.other is not None
+            x = self.own(embedding)[:, :, None] + self.other(embedding)[:, None]
         if self.features is not None and seen is not None:
             x = x + self.features(seen)
         x = F.gelu(self.hidden(F.gelu(x.expand(*both.shape[:-1], -1))))

@@ -70,7 +70,11 @@ def draw_evaluation(
         drawn["paths"] = draw_forecast_trajectories(
             np.where(given.observed[..., None], places_of(given, geometry), np.nan)[:, :, :n_context],
             known[:, :, n_context:],
-            {method: forecasts[method].places for method in (next(iter(forecasts)), *RIVALS_SHOWN) if method in forecasts},
+            {
+                method: forecasts[method].places
+                for method in (next(iter(forecasts)), *RIVALS_SHOWN)
+                if method in forecasts
+            },
             system=_system(given),
             title=name,
         )

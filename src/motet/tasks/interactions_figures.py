@@ -78,7 +78,9 @@ def draw_evaluation(
         )
         drawn[f"embeddings{end}"] = _embeddings(recovery, recording, truth)
         for state, predicted in _told_states(recovery, recording).items():
-            drawn[f"{state}{end}"] = draw_states({recovery.method: predicted}, recording.targets[state], state, title=name)
+            drawn[f"{state}{end}"] = draw_states(
+                {recovery.method: predicted}, recording.targets[state], state, title=name
+            )
     drawn |= draw_sizes(results, recovery.method)
     _save(folder, drawn)
 

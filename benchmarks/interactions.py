@@ -211,10 +211,16 @@ def fit(name: str, seed: int, runs: Path) -> EITInteractions:
     return model
 
 
+def counted(recording: Recording) -> NDArray[np.bool_]:
+    """(trial, individual, individual) the known pairs, each once, unless their two orders may differ."""
+    truth = recording.targets["interacts"]
+    return is_pair(recording) & metrics.known_pairs(truth, are_directed=metrics.differs_by_order(truth))
+
+
 def score_graph(log_odds: NDArray[np.float64], recording: Recording) -> dict[str, float]:
     """How well log-odds (or any score whose zero is the threshold) tell the graph."""
     truth = recording.targets["interacts"]
-    once = is_pair(recording) & (truth >= 0) & np.triu(np.ones(truth.shape[1:], dtype=bool), 1)
+    once = counted(recording)
     told, known = log_odds[once], truth[once]
     scores = {
         "auroc": metrics.auroc(prediction=told, target=known),
@@ -245,7 +251,7 @@ def score(model: EITInteractions, recording: Recording) -> dict[str, float]:
     log_odds = log_p[..., 1] - log_p[..., 0]
     scores = score_graph(log_odds, recording)
     truth = recording.targets["interacts"]
-    once = is_pair(recording) & (truth >= 0) & np.triu(np.ones(truth.shape[1:], dtype=bool), 1)
+    once = counted(recording)
     uncalibrated = (raw[..., 1] - raw[..., 0])[once]
     scores["edge_accuracy_uncalibrated"] = float(((uncalibrated > 0) == truth[once]).mean())
     scores["log_loss"] = float(-np.take_along_axis(log_p[once], truth[once][:, None], 1).mean())

@@ -1,6 +1,6 @@
 """What the interaction model is made of: each of its parts left out, on the tasks of benchmarks/interactions.py.
 
-    python benchmarks/interactions_ablation.py                  # rows A to K, one seed: an hour or two of one core
+    python benchmarks/interactions_ablation.py                  # rows A to K, one seed: half an hour of one core
     python benchmarks/interactions_ablation.py --tasks A C --variants "EIT alone"
 
 A pair is read with three things: the embeddings of the EIT, a closed-form fit of forces, and the pair's geometry over time.
@@ -53,14 +53,14 @@ class Cut:
 
 
 CUTS = {
-    "A": Cut(600, 400, 2000, 64),
-    "B": Cut(300, 400, 500),
-    "C": Cut(600, 4000, 500),
-    "F": Cut(400, 4000, 500),
-    "J": Cut(300, 8000, 500),
-    "K": Cut(400, 4000, 100),
-    **{f"{letter}5": Cut(250, 10_000, 500) for letter in "GHI"},
-    **{f"{letter}10": Cut(120, 4000, 500, 16) for letter in "GHI"},
+    "C": Cut(400, 2000, 200),
+    "A": Cut(300, 400, 500),
+    "J": Cut(200, 4000, 300),
+    "F": Cut(300, 2000, 200),
+    **{f"{letter}5": Cut(150, 4000, 200) for letter in "GHI"},
+    "K": Cut(300, 2000, 20, 16),
+    "B": Cut(150, 400, 200, 16),
+    **{f"{letter}10": Cut(80, 2000, 200, 16) for letter in "GHI"},
 }
 
 
@@ -127,8 +127,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for seed in options.seeds:
-        for variant in options.variants:
-            for name in options.tasks:
+        for name in options.tasks:
+            for variant in options.variants:
                 compute(name, variant, seed, options.runs)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/interactions_rivals.py              # after, or beside, benchmarks/interactions.py
 
-Of K, two rules. Rules learn nothing but the window of their derivatives, a ridge and a threshold, all from training trials. Every score is a
-file under --runs: run it again to go on after an interruption.
+Of K, two rules. Rules are fitted as `motet interactions evaluate` fits them, to training trials of every size: window of derivatives,
+ridge, lags, units, which scores speak for an edge, and what makes probabilities of them. Every score is a file under --runs: run it
+again to go on after an interruption.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
 from motet.models.force_fit import FORCES, fit_forces
-from motet.models.pair_rules import PAIR_RULES, PairRule, fit_threshold
+from motet.models.pair_rules import PAIR_RULES
 from motet.models.reference_bodies import train_reference_bodies
+from motet.tasks.interactions_rivals import Rival, fit_rival
+from motet.tasks.interactions_scores import Truth
 
 # Epochs of the released EIT, about two minutes of one core each; an epoch is one order of every training trial.
 REFERENCE_EPOCHS = {"A": 230, "B": 15}
 REFERENCE_RATES = (1e-4, 2e-3)  # as published, and retuned
-# Trials that a rule's window, ridge and threshold are chosen on.
+# Trials of each size that a rule learns from.
 N_TUNING = 500
 # Of the size curve, whose tests are many and large, those that are drawn.
 RULES = {"K": ("force-fit-gravity", "antiparallel-swing")}
@@ -42,47 +45,36 @@ MOST_INDIVIDUALS = {"straight-centre-3": 20}
 
 def score_rules(name: str, label: str, runs: Path) -> dict[str, Any]:
     """Every rule that reads the recordings of a task, on one of its tests."""
-    task = TASKS[name]
-    features: Features = task.settings.get("motion", MotionSettings()).features
-    test = task.tests[label].load(runs / "data", TEST_SEED)
+    test = TASKS[name].tests[label].load(runs / "data", TEST_SEED)
     scores = {}
-    for rule, threshold in tuned_rules(name, task.tests[label].n_bins, runs):
-        if test.n_individuals > MOST_INDIVIDUALS.get(rule.name, test.n_individuals):
+    for rule, rival in fitted_rivals(name, TASKS[name].tests[label].n_bins, runs).items():
+        if test.n_individuals > MOST_INDIVIDUALS.get(rule, test.n_individuals):
             continue
         started = time.perf_counter()
-        told = rule.score(test, features=features)
+        log_p = rival(test)
         seconds = time.perf_counter() - started
-        scores[rule.name] = score_graph(told - min(threshold, 1e9), recording=test) | {"seconds": seconds}
-        print(label, rule.name, {key: round(value, 4) for key, value in scores[rule.name].items()}, flush=True)
+        scores[rule] = score_graph(log_p[..., 1] - log_p[..., 0], recording=test) | {"seconds": seconds}
+        print(label, rule, {key: round(value, 4) for key, value in scores[rule].items()}, flush=True)
     return scores
 
 
 @functools.cache
-def tuned_rules(name: str, n_bins: int | None, runs: Path) -> list[tuple[PairRule, float]]:
-    """The rules that read such recordings, with what they learn from training trials, and their thresholds."""
+def fitted_rivals(name: str, n_bins: int | None, runs: Path) -> dict[str, Rival]:
+    """The rules that read such recordings, fitted to training trials as long as the test's."""
     task = TASKS[name]
     features: Features = task.settings.get("motion", MotionSettings()).features
     train = [data.load(runs / "data", TRAIN_SEED) for data in task.train]
     train = [recording.select(trials=slice(0, N_TUNING), bins=slice(0, n_bins)) for recording in train]
-    truth = _flat([recording.targets["interacts"] for recording in train])
-    found = []
-    for rule in (PAIR_RULES[rule] for rule in RULES.get(name, tuple(PAIR_RULES))):
+    truths = [Truth.of(recording, "interacts", (0, 1), is_directed=False) for recording in train]
+    found = {}
+    for rule in RULES.get(name, tuple(PAIR_RULES)):
         try:
-            # On the largest of the training systems, which is nearest to what is tested.
-            tuned = rule.tuned(train[-1], train[-1].targets["interacts"], features=features)
-            told = _flat([tuned.score(recording, features=features) for recording in train])
-        except InputError:  # a rule for other features, or longer trials
+            found[rule] = fit_rival(PAIR_RULES[rule], train, truths, features=features)
+        except InputError as error:  # a rule for other features, or longer trials
+            print(name, error, flush=True)
             continue
-        found.append((tuned, fit_threshold(told, truth)))
+        print(name, found[rule].rule, f"{found[rule].fit_seconds:.1f} s", flush=True)
     return found
-
-
-def _flat(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Pairs of systems of several sizes as trials of one pair."""
-    once = [part[:, *np.triu_indices(part.shape[1], 1)].ravel() for part in parts]
-    flat = np.full((sum(map(len, once)), 2, 2), -1, dtype=once[0].dtype)
-    flat[:, 0, 1] = flat[:, 1, 0] = np.concatenate(once)
-    return flat
 
 
 def score_masses(label: str, name: str, runs: Path) -> dict[str, float]:

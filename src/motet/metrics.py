@@ -118,6 +118,17 @@ def known_pairs(target: ArrayLike, *, are_directed: bool = False) -> NDArray[np.
     return (true >= 0) & (each_once if are_directed else np.triu(each_once))
 
 
+def differs_by_order(target: ArrayLike) -> bool:
+    """Whether any pair of (trial, individual, individual) is known to be one thing one way and another the other way.
+
+    >>> differs_by_order([[[-1, 1], [0, -1]]]), differs_by_order([[[-1, 1], [-1, -1]]])
+    (True, False)
+    """
+    true = given.labels(target, what="target")
+    other_way = true.swapaxes(1, 2)
+    return bool(((true != other_way) & (true >= 0) & (other_way >= 0)).any())
+
+
 def auroc(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None) -> float:
     """Area under the ROC curve: how often an entry of class 1 is scored above one of class 0 (ties count half).
 

@@ -12,8 +12,10 @@ from sklearn.covariance import ledoit_wolf
 from motet.data.motion import Motion, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.metrics import accuracy, auroc, known_pairs
-from motet.models.pair_rules import PAIR_RULES, WINDOWS, fit_threshold
+from motet.metrics import auroc, known_pairs
+from motet.models.force_fit import FORCES, fit_forces
+from motet.models.pair_rules import PAIR_RULES, VALUES, WINDOWS
+from motet.systems import simulate
 
 BIN_SECONDS = 0.2
 PAIR_OF = np.array([0, 0, 1, 1, 2, 2])
@@ -73,13 +75,16 @@ def assert_same(scores, expected):
 
 
 @RULES
-def test_scores_are_symmetric_finite_and_none_on_the_diagonal(rule, recording_for):
-    scores = scored(rule, recording_for(rule))
+def test_scores_are_finite_none_on_the_diagonal_and_symmetric_where_that_is_asked(rule, recording_for):
+    recording = recording_for(rule)
+    scores = rule.score(recording, features=features_of(rule), is_directed=False)
     off_diagonal = ~np.eye(6, dtype=bool)
     assert scores.shape == (6, 6, 6)
     assert np.isfinite(scores[:, off_diagonal]).all()
     assert np.isnan(scores[:, ~off_diagonal]).all()
     assert np.array_equal(scores, scores.swapaxes(1, 2), equal_nan=True)
+    if rule.both_ways is None:
+        assert np.array_equal(scores, scored(rule, recording), equal_nan=True)
 
 
 @RULES
@@ -137,24 +142,25 @@ def test_only_rules_about_the_origin_know_where_it_is_and_none_knows_directions(
 
 
 @RULES
-def test_a_rule_reads_only_what_it_says_and_finds_its_best_window_in_training(rule, recording_for):
-    recording = recording_for(rule)
-    unread = next(f for f in ("none", "phase", "position") if f not in rule.reads)
-    with pytest.raises(InputError, match=f"features are '{unread}'"):
-        rule.score(recording, features=unread)
+def test_a_rule_reads_only_what_it_says_and_tuning_makes_it_no_worse_in_training(rule, recording_for, monkeypatch):
+    recording, features = recording_for(rule), features_of(rule)
+    for unread in {"none", "phase", "position"} - set(rule.reads):
+        with pytest.raises(InputError, match=f"features are '{unread}'"):
+            rule.score(recording, features=unread)
+    for name, few in (("WINDOWS", WINDOWS[1:4]), ("RIDGE_FACTORS", (0.1, 1.0)), ("LAGS", (1, 2))):
+        monkeypatch.setattr(f"motet.models.pair_rules.{name}", few)
     recording, truth = recording.select(trials=[0, 1]), np.broadcast_to(TRUTH, (2, 6, 6))
-    tuned = rule.tuned(recording, truth, features=features_of(rule))
-    if rule.window is None and rule.ridge is None:
-        assert tuned is rule
-        return
+    tuned = rule.tuned([recording], [truth], features=features)
 
     def found(candidate):
-        return auroc(prediction=scored(candidate, recording), target=truth, observed=known_pairs(truth))
+        scores = candidate.score(recording, features=features, is_directed=False)
+        return auroc(prediction=scores, target=truth, observed=known_pairs(truth))
 
-    windows = WINDOWS if rule.window else (None,)
-    assert tuned.window in windows
-    best = max(found(dataclasses.replace(tuned, window=window)) for window in windows)
-    assert found(tuned) == best >= found(rule)
+    assert found(tuned) >= max(found(rule), 0.5)
+    assert tuned.window in (rule.window, *((VALUES, *WINDOWS) if rule.window else ()))
+    for window in WINDOWS[1:4] if rule.window else ():
+        alike = [dataclasses.replace(tuned, window=window, evidence=evidence) for evidence in ("high", "low", "large")]
+        assert found(tuned) >= max(map(found, alike))
 
 
 def test_blocks_of_trials_make_no_difference(recording_for, monkeypatch):
@@ -253,58 +259,144 @@ def test_granger_is_the_log_ratio_of_what_is_left_without_and_with_the_other(rng
         weights = np.linalg.solve(past.T @ past + np.diag(ridge), past.T @ now)
         return (now**2).sum() - (now * (past @ weights)).sum()
 
-    both_ways = [math.log(left(one, one) / left(one, one, other)) for one, other in ((1, 4), (4, 1))]
-    expected = np.mean(both_ways)
-    assert PAIR_RULES["granger"].score(recording)[3, 1, 4] == pytest.approx(expected, rel=1e-4)
+    one_way, other_way = (math.log(left(one, one) / left(one, one, other)) for one, other in ((1, 4), (4, 1)))
+    assert PAIR_RULES["granger"].score(recording)[3, 1, 4] == pytest.approx(one_way, rel=1e-4)
+    expected = (one_way + other_way) / 2
+    assert PAIR_RULES["granger"].score(recording, is_directed=False)[3, 1, 4] == pytest.approx(expected, rel=1e-4)
 
 
-def test_granger_finds_who_follows_whom(rng):
-    leader = np.cumsum(rng.normal(size=(60, 3, 40, 1)), axis=2)
-    follower = np.roll(leader, 1, axis=2) + 0.3 * rng.normal(size=leader.shape)
-    values = np.cumsum(np.stack([leader, follower], axis=2).reshape(60, 6, 40, 1), axis=2)
-    truth = np.broadcast_to(TRUTH, (60, 6, 6))
-    scores = dataclasses.replace(PAIR_RULES["granger"], window=(1, 2)).score(Recording.from_trials(values))
-    assert auroc(prediction=scores, target=truth, observed=known_pairs(truth)) > 0.9
+def test_granger_given_all_is_what_leaving_one_out_of_a_joint_regression_costs(rng):
+    recording = Recording.from_trials(circling(rng, n_bins=40, noise=0.1), bin_seconds=BIN_SECONDS)
+    rule = dataclasses.replace(PAIR_RULES["granger-given-all"], window=VALUES, lags=1, ridge=1e-6)
+    values = recording.values[3].astype(np.float64)
+
+    def left(inputs):
+        past = np.concatenate([values[i, :-1] for i in inputs], axis=1)
+        past, now = past - past.mean(0), values[1, 1:] - values[1, 1:].mean(0)
+        return ((now - past @ np.linalg.lstsq(past, now)[0]) ** 2).sum()
+
+    expected = math.log(left([0, 1, 2, 3, 5]) / left(range(6)))
+    assert rule.score(recording)[3, 1, 4] == pytest.approx(expected, rel=0.01)
 
 
-# ---------------------------------------------------------------------- thresholds
+# ---------------------------------------------------------------------- directed truth
 
 
-def test_no_threshold_is_right_more_often_than_the_fitted_one(rng):
-    truth = np.triu(rng.integers(0, 2, (20, 5, 5)), k=1)
-    truth = np.where(np.triu(np.ones((5, 5), dtype=bool), k=1), truth, -1)
-    score = np.round(rng.normal(size=truth.shape) + truth, 1)  # with ties
-    known = known_pairs(truth)
-
-    def right(threshold):
-        return accuracy(prediction=(score >= threshold).astype(int), target=truth, observed=known)
-
-    best = max(right(level) for level in [*np.unique(score[known]), np.inf])
-    assert right(fit_threshold(score, truth)) == best
+def directed_graphs(rng, n_trials, n=5, share=0.3):
+    """(trial, individual, individual) whether the first is acted on by the second; -1 on the diagonal."""
+    return np.where(np.eye(n, dtype=bool), -1, rng.random((n_trials, n, n)) < share)
 
 
-def test_a_threshold_is_infinite_where_an_edge_is_never_the_better_guess():
-    truth = np.array([[[-1, 0, 1], [-1, -1, 0], [-1, -1, -1]]])
-    assert fit_threshold(np.zeros((1, 3, 3)), truth) == math.inf
-    assert fit_threshold(np.zeros((1, 3, 3)), np.where(truth >= 0, 1, -1)) == 0.0
+def directed_oscillators(rng, n_trials=30, n_bins=30):
+    """Phases that are pulled one way."""
+    truth = directed_graphs(rng, n_trials)
+    own, phase = rng.uniform(1, 6, truth.shape[:2]), rng.uniform(0, 2 * np.pi, truth.shape[:2])
+    waves = []
+    for _ in range(n_bins):
+        waves.append(np.stack([np.cos(phase), np.sin(phase)], axis=-1))
+        for _ in range(20):
+            pull = ((truth > 0) * np.sin(phase[:, None] - phase[:, :, None])).sum(axis=2)
+            phase = phase + 0.005 * (own + 1.5 * pull)
+    return Recording.from_trials(np.stack(waves, axis=2), bin_seconds=0.1), truth
 
 
-@pytest.mark.parametrize(
-    ("score", "truth", "message"),
-    [
-        (np.full((1, 2, 2), np.nan), [[[-1, 1], [1, -1]]], "NaN"),
-        (np.zeros((2, 2, 2)), [[[-1, 1], [1, -1]]], "of shape"),
-        (np.zeros((1, 2, 2)), [[[-1, -1], [-1, -1]]], "there are 0"),
-    ],
-)
-def test_a_threshold_needs_scores_of_known_pairs(score, truth, message):
-    with pytest.raises(InputError, match=message):
-        fit_threshold(score, truth)
+def lagged_network(rng, n_trials=30, n_bins=80):
+    """Signals of which each follows some others, one bin later."""
+    truth = directed_graphs(rng, n_trials)
+    x, signals = rng.normal(size=truth.shape[:2]), []
+    for _ in range(n_bins):
+        x = 0.3 * x + 0.4 * np.einsum("bij,bj->bi", truth > 0, x) + rng.normal(size=x.shape)
+        signals.append(x)
+    return Recording.from_trials(np.stack(signals, axis=2)[..., None], bin_seconds=0.1), truth
+
+
+def found(rule, recording, truth, features, *, is_directed=True):
+    scores = rule.score(recording, features=features, is_directed=is_directed)
+    return auroc(prediction=scores, target=truth, observed=known_pairs(truth, are_directed=True))
+
+
+def test_a_directed_rule_is_as_strong_as_the_fit_that_it_rests_on(rng):
+    recording, truth = directed_oscillators(rng)
+    fit = fit_forces(recording, FORCES["kuramoto"], features="phase")
+    of_fit = auroc(prediction=fit, target=truth, observed=known_pairs(truth, are_directed=True))
+    rule = PAIR_RULES["force-fit-kuramoto"]
+    assert found(rule, recording, truth, "phase") > of_fit - 0.01
+    assert found(rule, recording, truth, "phase", is_directed=False) < of_fit - 0.05
+    tuned = rule.tuned([recording], [truth], features="phase")
+    assert found(tuned, recording, truth, "phase") >= of_fit - 0.01
+
+
+@pytest.mark.parametrize("name", ["granger", "granger-given-all"])
+def test_granger_finds_who_follows_whom_in_signals_without_geometry(name, rng):
+    recording, truth = lagged_network(rng)
+    tuned = PAIR_RULES[name].tuned([recording], [truth], features="none")
+    test, truth_of_test = lagged_network(rng)
+    directed, symmetric = (found(tuned, test, truth_of_test, "none", is_directed=d) for d in (True, False))
+    assert directed > 0.9
+    assert directed > symmetric + 0.05
+
+
+def test_velocities_are_not_forced_on_signals_that_act_with_a_lag(rng):
+    recording, truth = lagged_network(rng)
+    rule = PAIR_RULES["granger-given-all"]
+    tuned = rule.tuned([recording], [truth], features="position")
+    assert tuned.window == VALUES
+    assert found(tuned, recording, truth, "position") > found(rule, recording, truth, "position") + 0.05
+
+
+def test_a_symmetric_rule_scores_both_orders_of_directed_truth_alike(rng):
+    recording, truth = lagged_network(rng)
+    tuned = PAIR_RULES["partial-correlation"].tuned([recording], [truth], features="none")
+    scores = tuned.score(recording, features="none")
+    assert np.array_equal(scores, scores.swapaxes(1, 2), equal_nan=True)
+    assert found(tuned, recording, truth, "none") > 0.6
+
+
+def test_who_acts_and_what_speaks_for_it_is_learned_from_training_truth(rng):
+    recording, truth = lagged_network(rng)
+    rule = PAIR_RULES["granger-given-all"]
+    target = truth.swapaxes(1, 2)  # the first of a pair acts on the second
+    tuned = rule.tuned([recording], [target], features="none")
+    assert tuned.is_reversed
+    assert found(tuned, recording, target, "none") > 0.9
+    absent = np.where(truth < 0, -1, 1 - truth)
+    tuned = rule.tuned([recording], [absent], features="none")
+    assert tuned.evidence == "low"
+    assert found(tuned, recording, absent, "none") > 0.9
+
+
+@pytest.mark.parametrize("name", ["force-fit-gravity", "acceleration-fit-gravity"])
+def test_laws_of_force_do_not_depend_on_the_units_of_a_recording(name):
+    recording = simulate("gravity", groups=("3x2",), n_trials=30, noise=0.01)[0]
+    truth = recording.targets["interacts"]
+    scores = []
+    for length, seconds in ((1, 1), (1000, 60)):
+        other = dataclasses.replace(
+            recording, values=recording.values * np.float32(length), bin_seconds=recording.bin_seconds * seconds
+        )
+        tuned = PAIR_RULES[name].tuned([other], [truth])
+        scores.append(
+            auroc(prediction=tuned.score(other, is_directed=False), target=truth, observed=known_pairs(truth))
+        )
+    assert scores[1] > scores[0] - 0.01
+
+
+def test_options_are_chosen_on_recordings_of_all_sizes(rng):
+    small, large = (simulate("gravity", groups=(g,), n_trials=20, noise=0.01)[0] for g in ("2x2", "3x2"))
+    seen = []
+    rule = dataclasses.replace(
+        PAIR_RULES["together"],
+        compute=lambda cut, _: (
+            seen.append(cut.n_individuals) or np.zeros((len(cut.values),) + (cut.n_individuals,) * 2)
+        ),
+    )
+    rule.tuned([small, large], [r.targets["interacts"] for r in (small, large)])
+    assert set(seen) == {4, 6}
 
 
 def test_short_trials_are_an_input_error(rng):
     recording = Recording.from_trials(circling(rng, n_bins=5), bin_seconds=BIN_SECONDS)
-    with pytest.raises(InputError, match="Granger causality needs 6"):
+    with pytest.raises(InputError, match="Granger causality at 2 lags needs 6"):
         PAIR_RULES["granger"].score(recording)
     with pytest.raises(InputError, match="three are needed"):
         PAIR_RULES["antiparallel-swing"].score(recording.select(bins=slice(0, 2)))

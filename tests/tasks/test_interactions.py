@@ -22,7 +22,7 @@ from motet.tasks import interactions_figures, interactions_rivals
 from motet.tasks.interactions import TrainInteractionsSettings, check_features, train_interactions
 from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions
 from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
-from motet.tasks.interactions_rivals import BASE_RATE, _isotonic, fit_rivals
+from motet.tasks.interactions_rivals import BASE_RATE, _isotonic, fit_rival, fit_rivals
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, with_other_truth
 from motet.training import loop
 from motet.training.interactions import InteractionSettings
@@ -616,3 +616,35 @@ def test_rules_that_score_infinities_still_give_probabilities():
     assert np.isfinite(log_odds(score)).all()
     with pytest.raises(InputError, match="scores no pair"):
         _isotonic(np.full(3, np.nan), np.array([0, 1, 1]))
+
+
+def lagged(seed, n=5, n_trials=20, n_bins=60):
+    """Signals of which each follows some others, one bin later, and who follows whom."""
+    rng = np.random.default_rng(seed)
+    graph = np.where(np.eye(n, dtype=bool), -1, rng.random((n_trials, n, n)) < 0.3)
+    x, signals = rng.normal(size=(n_trials, n)), []
+    for _ in range(n_bins):
+        x = 0.3 * x + 0.4 * np.einsum("bij,bj->bi", graph > 0, x) + rng.normal(size=x.shape)
+        signals.append(x)
+    return Recording.from_trials(np.stack(signals, axis=2)[..., None], targets={"interacts": graph})
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_rivals_of_a_directed_truth_are_scored_as_directed(is_reversed):
+    recordings = [lagged(seed) for seed in (0, 1)]
+    if is_reversed:
+        graphs = [r.targets["interacts"].swapaxes(1, 2) for r in recordings]
+        recordings = [dataclasses.replace(r, targets={"interacts": g}) for r, g in zip(recordings, graphs, strict=True)]
+    train, test = (Truth.of(r, "interacts", (0, 1), is_directed=True) for r in recordings)
+    rival = fit_rival(PAIR_RULES["granger-given-all"], [recordings[0]], [train], features="none")
+    assert rival.is_directed
+    assert score_graph(rival(recordings[1]), test)["auroc"].value > 0.9
+
+
+def test_two_sizes_tell_rivals_no_trend_of_the_prior_and_three_do():
+    sizes = [simulate("gravity", groups=(f"{k}x2",), n_trials=12, n_bins=8)[0] for k in (2, 3, 4)]
+    truths = [Truth.of(r, "interacts", (0, 1), is_directed=False) for r in sizes]
+    rule = PAIR_RULES["third-law"]
+    two, three = (fit_rival(rule, sizes[:n], truths[:n], features="position") for n in (2, 3))
+    assert two.calibration.prior_by_size == (0.0, 0.0)
+    assert three.calibration.prior_by_size[1] != 0

@@ -1,10 +1,10 @@
 """The closed-form rivals of learning who interacts with whom: rules that look at each trial alone.
 
-A rule scores every pair of individuals, (trial, individual, individual), symmetric, higher the likelier they are to
-interact; NaN on the diagonal and for absent individuals. `PAIR_RULES` names them all. Only what a rule says of itself
-is known to it: a law of force, a size of groups. Where a rule needs derivatives or a ridge, they may be chosen on
-training trials (`PairRule.tuned`), and so is the score from which on a pair counts as interacting
-(`fit_threshold`).
+A rule scores every pair of individuals, (trial, individual, individual), higher the likelier the first is acted on by
+the second; NaN on the diagonal and for absent individuals. `PAIR_RULES` names them all. Some are symmetric by nature;
+others are directed, and give both orders of a pair one score where the truth has no direction. Only what a rule says of
+itself is known to it: a law of force, a size of groups. How derivatives are taken, a ridge, lags, units, and which
+scores speak for an interaction are chosen on training trials (`PairRule.tuned`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from motet.data.dataset import PopulationDataset
 from motet.data.motion import Features, Motion, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.metrics import auroc, known_pairs
+from motet.metrics import auroc, differs_by_order, known_pairs
 from motet.models.force_fit import (
     FORCES,
     bridged,
@@ -32,17 +34,19 @@ from motet.models.force_fit import (
     fit_forces,
     only_pairs,
 )
+from motet.models.geometry import Geometry
 from motet.models.straight_centres import departures, straight_centres
 
 Array = NDArray[np.float64]
 Score = Callable[..., Array]
 IN_SPACE: tuple[Features, ...] = ("position", "position-velocity")
-ANYWHERE: tuple[Features, ...] = (*IN_SPACE, "phase")
+ANYTHING: tuple[Features, ...] = (*IN_SPACE, "phase", "none")
+VALUES = (0, 0)  # in place of a window: no derivative, the values themselves
 WINDOWS = ((1, 2), (2, 2), (3, 2), (4, 2), (6, 2), (3, 3), (4, 3), (6, 3), (8, 3))  # half width and degree to try
 RIDGE_FACTORS = (1e-3, 1e-1, 1.0, 10.0, 100.0)  # to try, relative to the rule's own
+LAGS = (1, 2, 4, 8)  # to try
 MOST_MASS_RATIO = 2.0
 BLOCK_SIZE = 2**21  # numbers held at once, 16 MB of float64
-GRANGER_LAGS, GRANGER_RIDGE = 2, 1e-3
 SMALLEST, ROUNDING = 1e-150, 1e-12
 
 
@@ -54,10 +58,16 @@ class PairRule:
         name: the row of a table.
         description: what it looks at, in a few words.
         compute: scores (trial, individual, individual) of trials of one length, from a recording, how derivatives are
-            taken, and the ridge if there is one; the diagonal and absent individuals may hold anything.
+            taken, and the options that the rule has; the diagonal and absent individuals may hold anything.
         reads: the kinds of features that it can read.
-        window: half width in bins and degree of the local polynomials, or None if it needs no derivatives.
+        both_ways: of a directed rule, what makes one score of those of both orders of a pair; None of a symmetric one.
+        window: half width in bins and degree of the local polynomials, or `VALUES`; None if it needs no derivatives.
         ridge: of a regression, or None if it is none.
+        lags: how many bins of the past it reads, or None if it reads no past.
+        is_nonnegative: whether couplings must not be negative; None if that is no question.
+        unit: the length and the seconds that are 1 to a law of force, in units of the recording; or None.
+        evidence: which scores speak for an interaction: high ones, low ones, or those far from zero.
+        is_reversed: whether it is the first of a pair that acts on the second.
 
     Example:
         >>> ahead = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 3.0]])
@@ -72,19 +82,36 @@ class PairRule:
     description: str
     compute: Score
     reads: tuple[Features, ...] = IN_SPACE
+    both_ways: Callable[[Array], Array] | None = None
     window: tuple[int, int] | None = None
     ridge: float | None = None
+    lags: int | None = None
+    is_nonnegative: bool | None = None
+    unit: tuple[float, float] | None = None
+    evidence: Literal["high", "low", "large"] = "high"
+    is_reversed: bool = False
 
-    def score(self, recording: Recording, *, features: Features = "position") -> Array:
-        """(trial, individual, individual) symmetric scores; each trial is looked at alone.
+    def score(self, recording: Recording, *, features: Features = "position", is_directed: bool = True) -> Array:
+        """(trial, individual, individual) scores; each trial is looked at alone.
+
+        Args:
+            recording: to be scored.
+            features: what its features are.
+            is_directed: whether a directed rule scores the two orders of a pair apart.
 
         Raises:
             InputError: if the rule cannot read such features, or trials are too short for it.
         """
         check_reads(self.reads, features)
         half_width, degree = self.window or (MotionSettings.half_width, MotionSettings.degree)
-        settings = MotionSettings(features=features, half_width=half_width, degree=degree)
-        ridge = {} if self.ridge is None else {"ridge": self.ridge}
+        settings = MotionSettings("none")
+        if features != "none" and self.window != VALUES:
+            settings = MotionSettings(features=features, half_width=half_width, degree=degree)
+        if self.unit is not None:
+            recording = _in_units(recording, features, *self.unit)
+        options = {
+            name: value for name in ("ridge", "lags", "is_nonnegative") if (value := getattr(self, name)) is not None
+        }
         scores = np.full((recording.n_trials, recording.n_individuals, recording.n_individuals), np.nan)
         n_together = max(1, BLOCK_SIZE // (recording.n_individuals**2 * recording.values[0, 0].size))
         for length in np.unique(recording.trial_lengths[recording.trial_lengths > 0]):
@@ -92,61 +119,107 @@ class PairRule:
             for start in range(0, len(same), n_together):
                 trials = same[start : start + n_together]
                 cut = recording.select(trials=trials, bins=slice(0, int(length)))
-                scores[trials] = self.compute(cut, settings, **ridge)
-        return only_pairs((scores + scores.swapaxes(1, 2)) / 2, recording.observed)
+                scores[trials] = self.compute(cut, settings, **options)
+        if self.both_ways is None:
+            scores = _mean_of_both(scores)
+        elif not is_directed:
+            scores = self.both_ways(scores)
+        return self._read(only_pairs(scores, recording.observed))
 
-    def tuned(self, train: Recording, truth: ArrayLike, *, features: Features = "position") -> PairRule:
-        """The rule with the window of derivatives, and the ridge, that have the largest AUROC on training trials.
+    def _read(self, scores: Array) -> Array:
+        if self.is_reversed:
+            scores = scores.swapaxes(1, 2)
+        return {"high": scores, "low": -scores, "large": np.abs(scores)}[self.evidence]
+
+    def tuned(
+        self, train: Sequence[Recording], truth: Sequence[ArrayLike], *, features: Features = "position"
+    ) -> PairRule:
+        """The rule with the options that have the largest AUROC over all pairs of training trials.
+
+        One option after the other, the others as they are, until none gains.
 
         Args:
-            train: a recording.
-            truth: (trial, individual, individual) 0 and 1, -1 where unknown.
-            features: what its features are.
+            train: recordings, of any sizes.
+            truth: of each, (trial, individual, individual) 0 and 1, -1 where unknown.
+            features: what their features are.
+
+        Raises:
+            InputError: if the rule cannot read these trials, or all known pairs are alike.
         """
-        windows = WINDOWS if self.window else (None,)
-        ridges = [factor * self.ridge for factor in RIDGE_FACTORS] if self.ridge else [None]
-        options = [
-            dataclasses.replace(self, window=window, ridge=ridge)
-            for window, ridge in itertools.product(windows, ridges)
-        ]
-        if len(options) == 1:
-            return self
-        truth = np.asarray(truth)
-        observed = known_pairs(truth)
-        scores = (option.score(train, features=features) for option in options)
-        return options[int(np.argmax([auroc(prediction=s, target=truth, observed=observed) for s in scores]))]
+        truths = [np.asarray(one) for one in truth]
+        is_directed = any(differs_by_order(one) for one in truths)
+        known = [known_pairs(one, are_directed=is_directed) for one in truths]
+        is_edge = np.concatenate([one[pairs] for one, pairs in zip(truths, known, strict=True)])
+
+        def tried(rule: PairRule) -> tuple[float, PairRule]:
+            plain = dataclasses.replace(rule, evidence="high", is_reversed=False)
+            scores = [plain.score(one, features=features, is_directed=is_directed) for one in train]
+            found = []
+            for is_reversed in (False, True)[: 1 + (is_directed and self.both_ways is not None)]:
+                for evidence in ("high", "low", "large"):
+                    read = dataclasses.replace(rule, evidence=evidence, is_reversed=is_reversed)
+                    told = np.concatenate([read._read(s)[pairs] for s, pairs in zip(scores, known, strict=True)])
+                    rank = np.unique(
+                        np.nan_to_num(told, nan=-np.inf, posinf=np.inf, neginf=-np.inf), return_inverse=True
+                    )
+                    found.append((auroc(prediction=rank[1], target=is_edge), read))
+            return max(found, key=lambda one: one[0])
+
+        most, best = tried(self)
+        seen = {self}
+        while True:
+            before = most
+            for name, options in self._options(train, features).items():
+                for option in options:
+                    candidate = dataclasses.replace(best, **{name: option}, evidence="high", is_reversed=False)
+                    if candidate in seen:
+                        continue
+                    seen.add(candidate)
+                    try:
+                        value, read = tried(candidate)
+                    except InputError:  # trials are too short for this option
+                        continue
+                    if value > most:
+                        most, best = value, read
+            if most == before:
+                return best
+
+    def _options(self, train: Sequence[Recording], features: Features) -> dict[str, tuple[Any, ...]]:
+        """What may be chosen, by name."""
+        options: dict[str, tuple[Any, ...]] = {}
+        if self.window is not None and features != "none":
+            options["window"] = (VALUES, *WINDOWS) if "none" in self.reads else WINDOWS
+        if self.lags is not None:
+            options["lags"] = LAGS
+        if self.ridge is not None:
+            options["ridge"] = tuple(factor * self.ridge for factor in RIDGE_FACTORS)
+        if self.is_nonnegative is not None:
+            options["is_nonnegative"] = (True, False)
+        if self.unit is not None:
+            options["unit"] = (self.unit, _typical_unit(train, features))
+        return options
 
 
-def fit_threshold(score: ArrayLike, truth: ArrayLike) -> float:
-    """The score from which on calling a pair interacting is right most often; infinite if that is never.
+def _typical_unit(train: Sequence[Recording], features: Features) -> tuple[float, float]:
+    """How far individuals get from their own mean, and the seconds in which their acceleration takes them as far."""
+    g = Geometry.learn(PopulationDataset(list(train)), MotionSettings(features))
+    return (1.0, 1 / g.velocity) if g.space == "phase" else (g.length, math.sqrt(g.length / g.acceleration))
 
-    Args:
-        score: (trial, individual, individual), of training trials.
-        truth: (trial, individual, individual) 0 and 1, -1 where unknown.
 
-    Raises:
-        InputError: if shapes disagree, no pair is known, or a known pair's score is not a number.
+def _in_units(recording: Recording, features: Features, length: float, seconds: float) -> Recording:
+    """The recording with other units of length and time."""
+    n = recording.n_features
+    scale = {
+        "position": [1 / length] * n,
+        "position-velocity": [1 / length] * (n // 2) + [seconds / length] * (n // 2),
+        "phase": [1.0] * 2 + [seconds] * (n - 2),
+    }[features]
+    values = (recording.values * np.asarray(scale)).astype(recording.values.dtype)
+    return dataclasses.replace(recording, values=values, bin_seconds=recording.bin_seconds / seconds)
 
-    Example:
-        >>> score = np.array([[[0, 3, 2], [0, 0, 5], [0, 0, 0]]])
-        >>> truth = np.array([[[-1, 1, 0], [1, -1, 1], [0, 1, -1]]])
-        >>> fit_threshold(score, truth)
-        2.5
-    """
-    score, truth = np.asarray(score, dtype=np.float64), np.asarray(truth)
-    known = known_pairs(truth)
-    if score.shape != truth.shape or not known.any() or np.isnan(score[known]).any():
-        raise InputError(
-            f"a threshold needs scores of all known pairs; there are {known.sum()} in a truth of shape {truth.shape}, "
-            f"and scores of shape {score.shape}, {np.isnan(score).sum()} of them NaN."
-        )
-    levels, level_of = np.unique(score[known], return_inverse=True)
-    gain = np.bincount(level_of, np.where(truth[known] > 0, 1, -1), len(levels))  # of calling this level interacting
-    gains = np.append(np.cumsum(gain[::-1])[::-1], 0)
-    best = int(gains.argmax())
-    if best == len(levels):
-        return math.inf
-    return float(levels[0] if best == 0 else (levels[best - 1] + levels[best]) / 2)
+
+def _mean_of_both(scores: Array) -> Array:
+    return np.asarray((scores + scores.swapaxes(1, 2)) / 2)
 
 
 # ---------------------------------------------------------------------- kinematics
@@ -205,7 +278,7 @@ def _straight_centre(recording: Recording, settings: MotionSettings, *, size: in
 
 
 def _correlation(recording: Recording, settings: MotionSettings) -> Array:
-    """|Pearson correlation| of velocities, coordinates being so many more samples."""
+    """|Pearson correlation| of what moves, coordinates being so many more samples."""
     return np.abs(_products(_standardised(recording, settings)))
 
 
@@ -225,21 +298,13 @@ def _partial_correlation(recording: Recording, settings: MotionSettings) -> Arra
     return np.abs(precision) / (size[:, :, None] * size[:, None])
 
 
-def _granger(recording: Recording, settings: MotionSettings) -> Array:
-    """How much the other's past two velocities lower the log-variance left by one's own (ridge), both ways added."""
-    velocity = _velocity(recording, settings)
-    n_bins = velocity.shape[2]
-    if n_bins < 2 * GRANGER_LAGS + 2:
-        raise InputError(f"trials last {n_bins} bins; Granger causality needs {2 * GRANGER_LAGS + 2}.")
-    past = np.concatenate([velocity[:, :, GRANGER_LAGS - lag : n_bins - lag] for lag in (1, 2)], axis=-1)
-    past, now = (array - array.mean(axis=2, keepdims=True) for array in (past, velocity[:, :, GRANGER_LAGS:]))
-    n_inputs = past.shape[-1]
+def _granger(recording: Recording, settings: MotionSettings, *, lags: int, ridge: float) -> Array:
+    """How much the past of the other lowers the log-variance that is left by one's own (ridge)."""
+    past, now, ridges = _lagged(recording, settings, lags, ridge)
     pasts = np.einsum("bitk,bjtl->bijkl", past, past)
     toward = np.einsum("bitk,bjtl->bijkl", past, now)  # how i's past goes with what j does
     power = (now**2).sum((2, 3))
-    scale = np.einsum("biikk->bi", pasts) / n_inputs
-    ridge = (GRANGER_RIDGE * scale + SMALLEST)[..., None, None] * np.eye(n_inputs)
-    own, own_toward = np.einsum("biikl->bikl", pasts) + ridge, np.einsum("biikl->bikl", toward)
+    own, own_toward = np.einsum("biikl->bikl", pasts) + ridges, np.einsum("biikl->bikl", toward)
     alone = power - (own_toward * np.linalg.solve(own, own_toward)).sum((2, 3))
     # What is left for i with the past of j too: a system of two blocks.
     beside = np.broadcast_to(own[:, :, None], pasts.shape), np.broadcast_to(own[:, None], pasts.shape)
@@ -247,21 +312,57 @@ def _granger(recording: Recording, settings: MotionSettings) -> Array:
     both = np.concatenate([np.broadcast_to(own_toward[:, :, None], toward.shape), toward.swapaxes(1, 2)], axis=-2)
     together = power[:, :, None] - (both * np.linalg.solve(gram, both)).sum((3, 4))
     floor = SMALLEST + ROUNDING * power[:, :, None]
-    return np.log(np.maximum(alone[:, :, None], floor)) - np.log(np.maximum(together, floor))
+    return np.asarray(np.log(np.maximum(alone[:, :, None], floor)) - np.log(np.maximum(together, floor)))
+
+
+def _granger_given_all(recording: Recording, settings: MotionSettings, *, lags: int, ridge: float) -> Array:
+    """How much the past of the other lowers the log-variance left by that of all the rest (ridge)."""
+    past, now, ridges = _lagged(recording, settings, lags, ridge)
+    n_trials, n, n_bins, k = past.shape
+    flat = past.swapaxes(1, 2).reshape(n_trials, n_bins, n * k)
+    gram = (flat.swapaxes(1, 2) @ flat).reshape(n_trials, n, k, n, k)
+    gram[:, np.arange(n), :, np.arange(n)] += ridges.swapaxes(0, 1)
+    inverse = np.linalg.inv(gram.reshape(n_trials, n * k, n * k))
+    toward = flat.swapaxes(1, 2)[:, None] @ now  # (trial, individual, past of all, coordinate)
+    weights = inverse[:, None] @ toward
+    power = (now**2).sum((2, 3))
+    left = power - (toward * weights).sum((2, 3))
+    own = inverse.reshape(n_trials, n, k, n, k)[:, np.arange(n), :, np.arange(n)].swapaxes(0, 1)
+    weights = weights.reshape(n_trials, n, n, k, -1)
+    without = (weights * np.linalg.solve(own[:, None], weights)).sum((3, 4))  # what leaving one out adds
+    floor = SMALLEST + ROUNDING * power
+    left = np.maximum(left, floor)[:, :, None]
+    return np.asarray(np.log(left + without) - np.log(left))
+
+
+def _lagged(recording: Recording, settings: MotionSettings, lags: int, ridge: float) -> tuple[Array, Array, Array]:
+    """The past (trial, individual, time, lag and coordinate), what follows, and each individual's ridge."""
+    signal = _signal(recording, settings)
+    n_bins = signal.shape[2]
+    if n_bins < 2 * lags + 2:
+        raise InputError(f"trials last {n_bins} bins; Granger causality at {lags} lags needs {2 * lags + 2}.")
+    past = np.concatenate([signal[:, :, lags - lag : n_bins - lag] for lag in range(1, lags + 1)], axis=-1)
+    past, now = (array - array.mean(axis=2, keepdims=True) for array in (past, signal[:, :, lags:]))
+    n_inputs = past.shape[-1]
+    scale = (past**2).sum((2, 3)) / n_inputs
+    ridges = np.where(scale > 0, ridge * scale, 1.0)[..., None, None] * np.eye(n_inputs)
+    return past, now, ridges
 
 
 # ---------------------------------------------------------------------- forces
 
 
-def _force_fit(recording: Recording, settings: MotionSettings, *, law: str, ridge: float) -> Array:
-    return _both_ways(fit_forces(recording, FORCES[law], features=settings.features, ridge=ridge), law)
+def _force_fit(
+    recording: Recording, settings: MotionSettings, *, law: str, ridge: float, is_nonnegative: bool | None = None
+) -> Array:
+    return fit_forces(recording, FORCES[law], features=settings.features, is_nonnegative=is_nonnegative, ridge=ridge)
 
 
 def _acceleration_fit(
-    recording: Recording, settings: MotionSettings, *, law: str, is_nonnegative: bool | None, ridge: float
+    recording: Recording, settings: MotionSettings, *, law: str, ridge: float, is_nonnegative: bool | None = None
 ) -> Array:
     motion = Motion.of(recording, settings)
-    return _both_ways(fit_accelerations(motion, FORCES[law], is_nonnegative=is_nonnegative, ridge=ridge), law)
+    return fit_accelerations(motion, FORCES[law], is_nonnegative=is_nonnegative, ridge=ridge)
 
 
 def _charges(recording: Recording, settings: MotionSettings, *, ridge: float) -> Array:
@@ -269,7 +370,7 @@ def _charges(recording: Recording, settings: MotionSettings, *, ridge: float) ->
     return -charges[:, :, None] * charges[:, None]
 
 
-def _both_ways(couplings: Array, law: str) -> Array:
+def _both_ways(couplings: Array, *, law: str) -> Array:
     """How strong a pair's coupling is: above the typical one, more is no more evidence.
 
     The mean of both ways, and for attraction that and the geometric mean, for it takes two to interact.
@@ -290,8 +391,10 @@ def _position(recording: Recording, settings: MotionSettings) -> tuple[Array, ND
     return motion.position, motion.observed
 
 
-def _velocity(recording: Recording, settings: MotionSettings) -> Array:
-    """Velocities, gaps bridged: measured or derived."""
+def _signal(recording: Recording, settings: MotionSettings) -> Array:
+    """Velocities, measured or derived, or the values themselves; gaps are bridged."""
+    if settings.features == "none":
+        return bridged(np.asarray(recording.values, dtype=np.float64), recording.observed)
     motion = Motion.of(recording, settings)
     return bridged(motion.velocity, motion.observed)
 
@@ -305,9 +408,9 @@ def _swing(recording: Recording, settings: MotionSettings) -> Array:
 
 
 def _standardised(recording: Recording, settings: MotionSettings) -> Array:
-    """(trial, individual, sample) velocities, centred by coordinate, the sum of squares 1 per individual."""
-    velocity = _velocity(recording, settings)
-    flat = (velocity - velocity.mean(axis=2, keepdims=True)).reshape(*velocity.shape[:2], -1)
+    """(trial, individual, sample) what moves, centred by coordinate, the sum of squares 1 per individual."""
+    signal = _signal(recording, settings)
+    flat = (signal - signal.mean(axis=2, keepdims=True)).reshape(*signal.shape[:2], -1)
     return flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), SMALLEST)
 
 
@@ -329,7 +432,7 @@ PAIR_RULES: Mapping[str, PairRule] = _by_name(
     PairRule(
         "antiparallel-velocity",
         "opposite velocities",
-        lambda recording, settings: _cosine(_velocity(recording, settings)),
+        lambda recording, settings: _cosine(_signal(recording, settings)),
         window=(2, 2),
     ),
     PairRule(
@@ -359,28 +462,36 @@ PAIR_RULES: Mapping[str, PairRule] = _by_name(
     PairRule("straight-centre-3", "the centre of a triplet goes straight", _partial(_straight_centre, size=3)),
     *(
         PairRule(
-            f"acceleration-fit-{law}{'' if is_nonnegative is None else '-ridge'}",
-            f"accelerations regressed on {law}" + (", ridge" if is_nonnegative is False else ""),
-            _partial(_acceleration_fit, law=law, is_nonnegative=is_nonnegative),
-            reads=FORCES[law].reads,
-            window=(2, 2),
-            ridge=1e-3,
+            f"{kind}-{law}",
+            words.format(law),
+            _partial(fit, law=law),
+            reads=force.reads,
+            both_ways=_partial(_both_ways, law=law),
+            window=window,
+            ridge=ridge,
+            is_nonnegative=True if force.is_attractive else None,
+            unit=(1.0, 1.0),
         )
-        for law in FORCES
-        for is_nonnegative in ((None, False) if FORCES[law].is_attractive else (None,))
+        for kind, words, fit, window, ridge in (
+            ("acceleration-fit", "accelerations regressed on {}", _acceleration_fit, (2, 2), 1e-3),
+            ("force-fit", "{} fitted in integrated form, bins of encounters found", _force_fit, None, 1.0),
+        )
+        for law, force in FORCES.items()
+    ),
+    PairRule("force-fit-charges", "as force-fit-charged, one charge for each", _charges, ridge=1.0, unit=(1.0, 1.0)),
+    PairRule("correlation", "velocities or values correlate", _correlation, ANYTHING, window=(2, 2)),
+    PairRule(
+        "partial-correlation",
+        "velocities or values correlate, given all others",
+        _partial_correlation,
+        ANYTHING,
+        window=(2, 2),
     ),
     *(
-        PairRule(
-            f"force-fit-{law}",
-            f"{law} fitted in integrated form, bins of encounters found",
-            _partial(_force_fit, law=law),
-            reads=FORCES[law].reads,
-            ridge=1.0,
+        PairRule(name, words, compute, ANYTHING, both_ways=_mean_of_both, window=(2, 2), ridge=1e-3, lags=2)
+        for name, words, compute in (
+            ("granger", "one's past tells of the other", _granger),
+            ("granger-given-all", "one's past tells of the other, given that of all others", _granger_given_all),
         )
-        for law in FORCES
     ),
-    PairRule("force-fit-charges", "as force-fit-charged, one charge for each", _charges, ridge=1.0),
-    PairRule("correlation", "velocities correlate", _correlation, reads=ANYWHERE, window=(2, 2)),
-    PairRule("partial-correlation", "velocities correlate, given all others", _partial_correlation, ANYWHERE, (2, 2)),
-    PairRule("granger", "one's past tells of the other's velocity", _granger, reads=ANYWHERE, window=(2, 2)),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.recording import Recording
-from motet.metrics import auroc, known_pairs
+from motet.metrics import auroc, differs_by_order, known_pairs
 from motet.models.continuation import Forecasted, distance, what_follows
 from motet.models.geometry import Geometry
 from motet.tasks.interactions_scores import markdown
@@ -47,7 +47,7 @@ class Truth:
         if interacts is not None and (windows.target_levels["interacts"] != "pair" or interacts.dtype.kind not in "iu"):
             interacts = None
         if interacts is not None:
-            known = known_pairs(interacts)
+            known = known_pairs(interacts, are_directed=differs_by_order(interacts))
             if len(np.unique(interacts[known] > 0)) < 2:
                 interacts = None
         return cls(ahead, geometry, diverged_beyond, _true_energy(windows, n_context), interacts)
@@ -85,9 +85,10 @@ def score_forecast(found: Forecasted, truth: Truth) -> Scored:
     graph = None
     if found.couplings is not None and truth.interacts is not None:
         strength = np.nan_to_num(np.abs(found.couplings))
-        known = known_pairs(truth.interacts)
-        both = strength + strength.swapaxes(1, 2)
-        graph = auroc(prediction=both, target=(truth.interacts > 0).astype(np.int64), observed=known)
+        is_directed = differs_by_order(truth.interacts)
+        known = known_pairs(truth.interacts, are_directed=is_directed)
+        told = strength if is_directed else strength + strength.swapaxes(1, 2)
+        graph = auroc(prediction=told, target=(truth.interacts > 0).astype(np.int64), observed=known)
     return Scored(error, np.where(off.any(axis=1), when, np.inf), energy_error, graph)
 
 

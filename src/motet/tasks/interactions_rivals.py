@@ -17,6 +17,7 @@ from motet.data.motion import Features
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.interactions import EITInteractions
+from motet.metrics import differs_by_order
 from motet.models.pair_rules import PAIR_RULES, PairRule
 from motet.pair_estimator import is_pair, n_observed
 from motet.tasks.interactions_scores import Truth, truth_of
@@ -25,6 +26,8 @@ from motet.training.calibration import Calibration
 Floats = NDArray[np.floating[Any]]
 
 BASE_RATE = "base rate"
+# Sizes of system from which on a prior may shift with the size: two tell no trend.
+FEWEST_SIZES = 3
 # Isotonic regression ties scores; a slope this small keeps their order.
 LEAST_SLOPE = 1e-3
 
@@ -33,9 +36,11 @@ LEAST_SLOPE = 1e-3
 class Rival:
     """A rule that gives every pair a score, and what makes a probability of it.
 
-    1. Score: the rule, with the window for its derivatives that did best in training.
+    1. Score: the rule, with the options that did best in training; of both orders of a pair apart, if its truth was
+       not always the same both ways there.
     2. Log-odds: by isotonic regression, whose crossing of 1/2 is the threshold that errs least.
-    3. Calibration: as the model's, a temperature and a prior that may shift with the number of individuals.
+    3. Calibration: as the model's, a temperature and a prior; that shifts with the number of individuals only if
+       training trials are of at least three sizes.
     4. Types: those of an edge as often as in training.
 
     Called with a recording, it gives log-probabilities (trial, individual, individual, type); NaN where there is no
@@ -44,6 +49,7 @@ class Rival:
     Attributes:
         rule: of `PAIR_RULES`; None scores all pairs alike.
         features: what those of recordings are.
+        is_directed: whether the two orders of a pair are scored apart.
         log_odds: from scores to log-odds of an edge.
         calibration: of these.
         types: share of each edge type among training pairs that have an edge, from the second type on.
@@ -53,6 +59,7 @@ class Rival:
 
     rule: PairRule | None
     features: Features
+    is_directed: bool
     log_odds: Callable[[Floats], Floats]
     calibration: Calibration
     types: Floats
@@ -60,7 +67,7 @@ class Rival:
     fit_seconds: float
 
     def __call__(self, recording: Recording) -> Floats:
-        log_odds = self.log_odds(_score(self.rule, recording, self.features))
+        log_odds = self.log_odds(_score(self.rule, recording, self.features, self.is_directed))
         log_p = self.calibration(np.stack((np.zeros_like(log_odds), log_odds), axis=-1), n_observed(recording))
         by_type = np.concatenate((log_p[..., :1], log_p[..., 1:] + np.log(self.types)), axis=-1)
         return np.where(is_pair(recording)[..., None], by_type, np.nan)
@@ -83,40 +90,59 @@ def fit_rivals(
         InputError: if the truth is not known of any training pair, or all are alike.
     """
     truths = [truth_of(recording, recovery) for recording in train]
+    features, n_types = recovery.motion.features, len(recovery.types_)
     types = np.concatenate([truth.types[truth.counted] for truth in truths])
-    counts = np.bincount(types, minlength=len(recovery.types_)).astype(np.float64)
-    if not counts[0] or not counts[1:].sum():
+    if not (types == 0).any() or not (types > 0).any():
         raise InputError("rules learn from pairs with an edge and pairs without; give rival_recordings that have both.")
     rivals, left_out = {}, {}
     for name, rule in {BASE_RATE: None, **PAIR_RULES}.items():
-        if rule is None or recovery.motion.features in rule.reads:
+        if rule is None or features in rule.reads:
             say(name)
             try:
-                rivals[name] = _fit(rule, train, truths, (counts[1:] + 1) / (counts[1:] + 1).sum(), recovery)
+                rivals[name] = fit_rival(rule, train, truths, features=features, n_types=n_types)
             except InputError as error:
                 left_out[name] = str(error)
     return rivals, left_out
 
 
-def _fit(
+def fit_rival(
     rule: PairRule | None,
     train: Sequence[Recording],
     truths: Sequence[Truth],
-    types: Floats,
-    recovery: EITInteractions,
+    *,
+    features: Features,
+    n_types: int = 2,
 ) -> Rival:
-    started, features = time.monotonic(), recovery.motion.features
-    is_edge = np.concatenate([np.minimum(t.types[t.counted], 1) for t in truths])
+    """Tune a rule, and learn what makes probabilities of its scores.
+
+    Args:
+        rule: None scores all pairs alike.
+        train: trials of training.
+        truths: theirs.
+        features: what those of recordings are.
+        n_types: edge types, the first of them none.
+
+    Raises:
+        InputError: if the rule cannot read these trials.
+    """
+    started = time.monotonic()
+    of_pairs = [truth.types[truth.counted] for truth in truths]
+    is_edge = np.minimum(np.concatenate(of_pairs), 1)
+    counts = np.bincount(np.concatenate(of_pairs), minlength=n_types).astype(np.float64)
+    types = (counts[1:] + 1) / (counts[1:] + 1).sum()
     size = np.concatenate([n_observed(r)[np.nonzero(t.counted)[0]] for r, t in zip(train, truths, strict=True)])
+    if len(np.unique(size)) < FEWEST_SIZES:
+        size = np.ones_like(size)
+    is_directed = any(differs_by_order(truth.types) for truth in truths)
     if rule is not None:
-        largest = max(range(len(train)), key=lambda place: train[place].n_individuals)
-        rule = rule.tuned(train[largest], truths[largest].is_edge, features=features)
-    score = np.concatenate([_score(rule, r, features)[t.counted] for r, t in zip(train, truths, strict=True)])
-    log_odds, n_steps = _isotonic(score, is_edge)
-    found = log_odds(score)
+        rule = rule.tuned(train, [truth.is_edge for truth in truths], features=features)
+    scores = [_score(rule, r, features, is_directed)[t.counted] for r, t in zip(train, truths, strict=True)]
+    log_odds, n_steps = _isotonic(np.concatenate(scores), is_edge)
+    found = log_odds(np.concatenate(scores))
     calibration = Calibration.fit(np.stack((np.zeros_like(found), found), axis=1), truth=is_edge, n_individuals=size)
-    n_parameters = (1 if rule is None else n_steps + 2) + (calibration.prior_by_size[1] != 0) + len(types) - 1
-    return Rival(rule, features, log_odds, calibration, types, n_parameters, time.monotonic() - started)
+    n_parameters = (1 if rule is None else n_steps + 2) + (calibration.prior_by_size[1] != 0) + n_types - 2
+    seconds = time.monotonic() - started
+    return Rival(rule, features, is_directed, log_odds, calibration, types, n_parameters, seconds)
 
 
 def _isotonic(score: Floats, is_edge: NDArray[np.int64]) -> tuple[Callable[[Floats], Floats], int]:
@@ -142,8 +168,8 @@ def _interpolated(given: Floats, *, score: Floats, log_odds: Floats, unknown: fl
     return np.where(np.isnan(given), unknown, np.interp(within, score, log_odds) + LEAST_SLOPE * order)
 
 
-def _score(rule: PairRule | None, recording: Recording, features: Features) -> Floats:
+def _score(rule: PairRule | None, recording: Recording, features: Features, is_directed: bool) -> Floats:
     """(trial, individual, individual), the higher the likelier an edge."""
     if rule is None:
         return np.zeros((recording.n_trials, recording.n_individuals, recording.n_individuals))
-    return rule.score(recording, features=features)
+    return rule.score(recording, features=features, is_directed=is_directed)

@@ -117,6 +117,38 @@ def test_the_better_told_a_rule_is_the_better_it_forecasts(orbits):
     assert error["oracle"] < 1e-3
 
 
+def damped(rng, features="position", n_trials=40, n_bins=N_CONTEXT + N_AHEAD):
+    """Individuals that are drawn to their common mean, and slow down: linear, of order two."""
+    x, v = rng.normal(size=(2, n_trials, 3, 2))
+    places = []
+    for _ in range(n_bins):
+        places.append(np.concatenate([x, v / 0.5], axis=-1) if features == "position-velocity" else x)
+        v = 0.9 * v + 0.2 * (x.mean(axis=1, keepdims=True) - x)
+        x = x + v
+    return Recording.from_trials(np.stack(places, axis=2), bin_seconds=0.5)
+
+
+@pytest.mark.parametrize("features", ["position", "position-velocity"])
+def test_an_autoregression_learns_linear_motion_from_training_trials(features):
+    rng = np.random.default_rng(0)
+    train, test = damped(rng, features), damped(rng, features)
+    task = task_of(train, features)
+    tuned = FORECAST_RULES["linear autoregression"].tuned([train], task, n_context=N_CONTEXT)
+    context, ahead = halves(test)
+    found = tuned.forecast(context, task)
+    assert distance(found.places, ahead, task.geometry).max() < 0.02
+    assert np.allclose(np.diff(found.places, axis=2) / 0.5, found.velocities[:, :, 1:], atol=1e-6)
+    line = FORECAST_RULES["constant velocity"].tuned([train], task, n_context=N_CONTEXT)
+    assert np.median(distance(line.forecast(context, task).places, ahead, task.geometry)[:, :, -1]) > 0.2
+
+
+def test_an_autoregression_needs_the_bins_that_it_reads(orbits):
+    rule = FORECAST_RULES["linear autoregression"]
+    short = orbits.select(bins=slice(0, 9))
+    with pytest.raises(InputError, match=r"bins|longer"):
+        rule.tuned([short], task_of(orbits), n_context=1)
+
+
 def test_the_law_is_chosen_on_training_trials(orbits):
     springs = simulate("springs", n_particles=(3,), n_trials=12, n_bins=N_CONTEXT + N_AHEAD, engine="numpy")[0]
     for recording, features, law in ((orbits, "position", "gravity"), (springs, "position-velocity", "springs")):
@@ -151,6 +183,10 @@ def test_absent_individuals_change_nothing_and_are_not_forecast(name, orbits):
     more = Recording(values, observed, tuple("abcde"), {}, bin_seconds=context.bin_seconds)
     task = task_of(orbits)
     rule = FORECAST_RULES[name]
+    if rule.learn is not None:
+        with pytest.raises(InputError, match="call tuned first"):
+            rule.forecast(context, task)
+        rule = rule.tuned([orbits], task, n_context=N_CONTEXT)
     found, alone = rule.forecast(more, task), rule.forecast(context, task)
     assert np.isnan(found.places[:, 4]).all()
     assert np.isnan(found.velocities[:, 4]).all()

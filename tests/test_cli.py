@@ -47,6 +47,11 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
     rows = list(csv.DictReader((folder / "predictions.csv").open()))
     assert len(rows) == 48
     assert {row["direction"] for row in rows} <= set("0123")
+    assert [row["true direction"] for row in rows] == [str(k % 4) for k in range(48)]
+    assert {row["recording"] for row in rows} == {"small"}
+    capsys.readouterr()
+    assert run("predict", folder, small, "--output", "-") == 0
+    assert capsys.readouterr().out == (folder / "predictions.csv").read_text()
     np.testing.assert_allclose([sum(float(row[f"p({k})"]) for k in range(4)) for row in rows], 1, rtol=1e-4)
 
 
@@ -69,7 +74,11 @@ def test_decode_of_a_quantity_draws_trajectories_and_predicts_every_bin(small, t
     assert run("predict", folder, small, "--output", tmp_path / "velocity.csv") == 0
     rows = list(csv.DictReader((tmp_path / "velocity.csv").open()))
     assert len(rows) == small_recording.bin_is_observed.sum()
-    assert list(rows[0]) == ["trial", "bin", "velocity[0]", "velocity[1]"]
+    truth = ["true velocity[0]", "true velocity[1]"]
+    assert list(rows[0]) == ["recording", "trial", "bin", "velocity[0]", "velocity[1]", *truth]
+    trial, time = np.nonzero(small_recording.bin_is_observed)
+    found = [[float(row[name]) for name in truth] for row in rows]
+    np.testing.assert_allclose(found, small_recording.targets["velocity"][trial, time], rtol=1e-6)
 
 
 def test_windows_are_decoded_and_windows_of_a_trial_stay_together(small, tmp_path):

@@ -17,8 +17,8 @@ from motet.statistics import (
     estimate_mean,
     holm,
     markdown_table,
-    standard_error,
 )
+from motet.trial_sums import TrialSums, sums_by_trial
 
 
 @pytest.fixture
@@ -29,7 +29,6 @@ def rng():
 def test_independent_scores_have_students_interval(rng):
     scores = rng.normal(0.8, 0.1, 12)
     estimate = estimate_mean(scores, test_fraction=None, confidence=0.9)
-    assert standard_error(scores) == pytest.approx(stats.sem(scores))
     expected = stats.t.interval(0.9, 11, scores.mean(), stats.sem(scores))
     assert estimate.mean == pytest.approx(scores.mean())
     assert estimate.interval == pytest.approx(expected)
@@ -66,10 +65,104 @@ def test_exchanging_two_methods_changes_the_sign_only(rng):
     assert forth.interval == pytest.approx((-back.interval[1], -back.interval[0]))
 
 
-def test_methods_that_agree_or_differ_alike_in_every_fold_leave_no_doubt():
-    same = compare(scores=[0.5, 0.75], against=[0.5, 0.75], test_fraction=0.5)
-    assert (same.mean, same.interval, same.p) == (0.0, (0.0, 0.0), 1.0)
-    assert compare(scores=[0.75, 1.0], against=[0.5, 0.75], test_fraction=0.5).p == 0.0
+# ------------------------------------------------------------------ what few or equal folds tell
+
+
+@pytest.mark.parametrize("n_folds", [1, 2, 4])
+def test_fewer_than_five_folds_tell_no_interval(n_folds, rng):
+    found = estimate_mean(rng.normal(size=n_folds), test_fraction=0.5)
+    assert (found.interval, found.p) == (None, None)
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.25])
+def test_no_spread_is_no_certainty(difference):
+    found = compare(scores=np.full(6, 0.5 + difference), against=np.full(6, 0.5), test_fraction=0.2)
+    assert (found.mean, found.interval, found.p) == (difference, None, None)
+    assert "nan" not in markdown_table([Row("a", 0.5, None, difference, None, None)], against="b")
+
+
+@pytest.mark.parametrize(("bounds", "scores"), [((0, 1), [0.9, 1, 1, 1, 1]), ((0, 1), [0, 0.3, 0, 0, 0])])
+def test_intervals_stay_inside_the_bounds_of_the_score(bounds, scores):
+    low, high = estimate_mean(scores, test_fraction=0.2, bounds=bounds).interval
+    assert bounds[0] <= low <= np.mean(scores) <= high <= bounds[1]
+    assert (low, high) != estimate_mean(scores, test_fraction=0.2).interval
+
+
+def of_accuracy(*folds, names=None):
+    """The sums of an accuracy of so many right and wrong trials in each fold."""
+    right = [np.arange(n) < n_right for n_right, n in folds]
+    names = names or [[f"{fold}/{i}" for i in range(len(r))] for fold, r in enumerate(right)]
+    return TrialSums("accuracy", names, [np.stack([r, np.ones(len(r))], axis=1) for r in right])
+
+
+def test_an_accuracy_of_few_folds_has_wilsons_interval_over_trials():
+    found = estimate_mean([0.75, 0.85], test_fraction=0.5, trials=of_accuracy((15, 20), (17, 20)))
+    expected = stats.binomtest(32, 40).proportion_ci(0.95, method="wilson")
+    assert found.interval == pytest.approx((expected.low, expected.high))
+    low, high = estimate_mean([1.0, 1.0], test_fraction=0.5, trials=of_accuracy((20, 20), (20, 20))).interval
+    assert low < 0.95
+    assert high == pytest.approx(1)
+
+
+def test_windows_and_repeats_of_a_trial_are_not_more_trials():
+    names = [["a", "b", "c"], ["a", "b", "c"]]
+    assert of_accuracy((1, 3), (2, 3), names=names).n_trials == 3
+
+
+def test_wilsons_interval_of_folds_without_spread_holds_the_truth_as_often_as_it_says(rng):
+    covered = []
+    for _ in range(400):
+        right = rng.binomial(1, 0.9, (3, 40)).sum(axis=1)
+        trials = of_accuracy(*[(int(n), 40) for n in right])
+        low, high = estimate_mean(right / 40, test_fraction=None, trials=trials).interval
+        covered.append(low <= 0.9 <= high)
+    assert 0.92 < np.mean(covered) < 0.98
+
+
+def quantities(rng, slope, *, n_folds=3, n=60):
+    """Test trials of a quantity of two dimensions that a prediction tells with so much slope."""
+    trials, sums, scores = [], [], []
+    for fold in range(n_folds):
+        truth = rng.normal(size=(n, 2)) + 100
+        names = np.array([f"{fold}/{i // 3}" for i in range(n)])
+        found = sums_by_trial("r2", trial=names, truth=truth, prediction=100 + slope * (truth - 100))
+        trials.append(found[0])
+        sums.append(found[1])
+        scores.append(1 - ((1 - slope) ** 2 * ((truth - 100) ** 2).sum()) / ((truth - truth.mean(0)) ** 2).sum())
+    return TrialSums("r2", trials, sums), np.array(scores)
+
+
+def test_a_bootstrap_over_trials_is_around_the_score(rng):
+    trials, scores = quantities(rng, 0.7)
+    found = estimate_mean(scores, test_fraction=0.3, bounds=(-np.inf, 1), trials=trials)
+    low, high = found.interval
+    assert scores.mean() - 0.05 < low < scores.mean() < high < scores.mean() + 0.05
+    assert found.mean == pytest.approx(scores.mean())
+
+
+def test_a_paired_bootstrap_sees_what_is_the_same_in_every_trial():
+    (better, a), (worse, b) = (quantities(np.random.default_rng(3), slope) for slope in (0.8, 0.7))
+    found = compare(scores=a, against=b, test_fraction=0.3, trials=(better, worse))
+    assert 0 < found.interval[0] < found.mean < found.interval[1]
+    assert found.p < 0.01
+    assert compare(scores=a, against=a, test_fraction=0.3, trials=(better, better)).p is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "r2"])
+def test_sums_over_all_trials_give_the_score(metric, rng):
+    from motet import metrics
+    from motet.trial_sums import SCORES
+
+    trial = rng.integers(0, 7, 50).astype(str)
+    if metric == "r2":
+        truth, prediction = rng.normal(size=(2, 50, 2)) + 1e6
+        expected = metrics.r2(prediction=prediction, target=truth, observed=np.ones(50, dtype=bool))
+    else:
+        truth, prediction = rng.choice(list("abc"), (2, 50))
+        expected = getattr(metrics, metric)(prediction=prediction, target=truth)
+    names, sums = sums_by_trial(metric, trial=trial, truth=truth, prediction=prediction)
+    assert names == sorted(set(trial))
+    assert SCORES[metric](sums.sum(axis=0)) == pytest.approx(expected)
 
 
 def _false_positives(splits, *, n_trials: int, test_fraction: float | None, n_simulations: int = 1500) -> float:
@@ -149,9 +242,9 @@ def test_a_table_compares_every_other_row_with_the_reference_on_the_same_folds(r
 
 def test_a_markdown_table_has_a_line_per_row_and_four_cells_per_line():
     rows = [Row("lda", 0.8, (0.7, 0.9)), Row("a|b", 0.7, (0.6, 0.8), -0.1, (-0.2, 0.0), 1e-5)]
-    lines = markdown_table(rows, digits=2).splitlines()
+    lines = markdown_table(rows, against="lda", digits=2).splitlines()
     assert lines == [
-        "| method | mean [95 %] | difference [95 %] | p (Holm) |",
+        "| method | mean [95 %] | − lda [95 %] | p (Holm) |",
         "|---|---|---|---|",
         "| lda | 0.80 [0.70, 0.90] | | |",
         r"| a\|b | 0.70 [0.60, 0.80] | -0.10 [-0.20, 0.00] | <0.001 |",
@@ -161,8 +254,8 @@ def test_a_markdown_table_has_a_line_per_row_and_four_cells_per_line():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: estimate_mean([1.0], test_fraction=None), "two folds"),
-        (lambda: estimate_mean([[1.0, 2.0]], test_fraction=None), "two folds"),
+        (lambda: estimate_mean([], test_fraction=None), "one fold or more"),
+        (lambda: estimate_mean([[1.0, 2.0]], test_fraction=None), "one fold or more"),
         (lambda: estimate_mean([1.0, np.nan], test_fraction=None), "NaN"),
         (lambda: estimate_mean([1.0, 2.0], test_fraction=1.0), "between 0 and 1"),
         (lambda: estimate_mean([1.0, 2.0], test_fraction=None, confidence=95), "between 0 and 1"),

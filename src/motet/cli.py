@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet import __version__
 from motet.errors import InputError, did_you_mean
+from motet.names import visible
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -154,12 +155,8 @@ def _say(text: Any) -> None:
     """Write to standard output; on a terminal, what would steer it is shown as an escape."""
     shown = str(text).removesuffix("\n")
     if sys.stdout.isatty():
-        shown = "\n".join(map(_visible, shown.split("\n")))
+        shown = "\n".join(map(visible, shown.split("\n")))
     sys.stdout.write(shown + "\n")
-
-
-def _visible(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _data_list(words: list[str]) -> int:

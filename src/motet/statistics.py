@@ -4,6 +4,9 @@ Scores of cross-validation folds are not independent, for their training sets ov
 were, twice two folds make any difference "significant". Nadeau and Bengio (Machine Learning 52, 2003)
 correct the variance of their mean from s²/n to s² (1/n + n_test/n_train), which Bouckaert and Frank (PAKDD
 2004) recommend for repeated K-fold too. It keeps to its level for random splits and is cautious for K-fold.
+
+Fewer than five folds, or folds that all score the same, say nothing of what other trials would give. Then an interval
+comes from the test trials: Wilson's for an accuracy, a bootstrap over trials for other scores and for differences.
 """
 
 from __future__ import annotations
@@ -15,24 +18,29 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from motet.errors import InputError, did_you_mean
+from motet.trial_sums import TrialSums
+
+FEWEST_FOLDS = 5  # that tell how much a score scatters
+Interval = tuple[float, float]
+UNBOUNDED: Interval = (-math.inf, math.inf)
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over folds, its interval, and the p of a t-test that it is zero.
+    """A mean over folds, its interval, and the p of a test that it is zero.
 
     Attributes:
         mean: over folds.
-        interval: (low, high).
-        p: two-sided.
+        interval: (low, high); None where neither folds nor trials tell it.
+        p: two-sided; None as the interval.
     """
 
     mean: float
-    interval: tuple[float, float]
-    p: float
+    interval: Interval | None
+    p: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Row:
     Attributes:
         method: its name.
         mean: score over folds.
-        interval: 95 % interval of the mean.
+        interval: 95 % interval of the mean; None where nothing tells it.
         difference: mean paired difference, this method minus the reference; None for the reference itself.
         difference_interval: 95 % interval of the difference.
         p_holm: that the difference is zero, two-sided, corrected for the number of rows.
@@ -50,63 +58,73 @@ class Row:
 
     method: str
     mean: float
-    interval: tuple[float, float]
+    interval: Interval | None
     difference: float | None = None
-    difference_interval: tuple[float, float] | None = None
+    difference_interval: Interval | None = None
     p_holm: float | None = None
 
 
-def standard_error(scores: ArrayLike) -> float:
-    """Standard error of the mean of independent scores (fold,): s / √n, with n - 1 in s.
+def estimate_mean(
+    scores: ArrayLike,
+    *,
+    test_fraction: float | None,
+    confidence: float = 0.95,
+    bounds: Interval = UNBOUNDED,
+    trials: TrialSums | None = None,
+) -> Estimate:
+    """Mean of scores over folds, with an interval that stays inside the bounds of the score.
 
-    >>> round(standard_error([1.0, 2.0, 3.0, 4.0]), 3)
-    0.645
-    """
-    folds = _folds(scores)
-    return float(folds.std(ddof=1) / math.sqrt(len(folds)))
-
-
-def estimate_mean(scores: ArrayLike, *, test_fraction: float | None, confidence: float = 0.95) -> Estimate:
-    """Mean of scores over folds with Student's t interval.
+    Student's t over folds; of fewer than `FEWEST_FOLDS`, or of folds that do not differ, over trials if they are given,
+    and none otherwise.
 
     Args:
-        scores: (fold,) one score, or one paired difference, per fold.
+        scores: (fold,) one score per fold.
         test_fraction: of the trials, how many are in a test fold: .2 for 5-fold cross-validation,
             repeated or not. The variance is then corrected for overlapping training sets. None for
             independent scores, such as those of different animals.
         confidence: that the interval holds the mean.
+        bounds: of the score, such as (0, 1).
+        trials: what the score is of other test trials.
 
     Raises:
-        InputError: if there are fewer than two folds, a score is not finite, or a fraction is not in
-            between 0 and 1.
+        InputError: if there is no fold, a score is not finite, or a fraction is not in between 0 and 1.
 
     >>> low, high = estimate_mean([0.70, 0.75, 0.72, 0.79, 0.74], test_fraction=0.2).interval
     >>> round(low, 3), round(high, 3)
     (0.677, 0.803)
+    >>> print(estimate_mean([0.7, 0.8], test_fraction=0.5).interval)
+    None
     """
     folds = _folds(scores)
-    for name, fraction in (("test_fraction", test_fraction), ("confidence", confidence)):
-        if fraction is not None and not 0 < fraction < 1:
-            raise InputError(f"{name} is {fraction}; give a fraction between 0 and 1.")
-    n_folds, mean = len(folds), float(folds.mean())
-    overlap = 0.0 if test_fraction is None else test_fraction / (1 - test_fraction)
-    error = math.sqrt(folds.var(ddof=1) * (1 / n_folds + overlap))
-    half = float(stdtrit(n_folds - 1, (1 + confidence) / 2)) * error
-    # Equal scores in every fold leave no doubt.
-    t = abs(mean) / error if error > 0 else (0.0 if mean == 0 else math.inf)
-    return Estimate(mean, (mean - half, mean + half), 2 * float(stdtr(n_folds - 1, -t)))
+    _check_fractions(test_fraction, confidence)
+    mean = float(folds.mean())
+    interval, p = _over_folds(folds, test_fraction, confidence) or (None, None)
+    if interval is None and trials is not None:
+        if trials.is_share:
+            interval = _wilson(mean, trials.n_trials, confidence)
+        else:
+            interval, p = _percentiles(trials.resampled(), confidence) or (None, None)
+    return Estimate(mean, None if interval is None else _inside(interval, bounds, mean), p)
 
 
 def compare(
-    *, scores: ArrayLike, against: ArrayLike, test_fraction: float | None, confidence: float = 0.95
+    *,
+    scores: ArrayLike,
+    against: ArrayLike,
+    test_fraction: float | None,
+    confidence: float = 0.95,
+    trials: tuple[TrialSums, TrialSums] | None = None,
 ) -> Estimate:
     """Paired comparison of two methods on the same folds: the corrected resampled t-test.
+
+    Of fewer than `FEWEST_FOLDS`, or of differences all alike, a paired bootstrap over trials if they are given.
 
     Args:
         scores: (fold,) of the method.
         against: (fold,) of the other, on the same folds in the same order.
         test_fraction: as in `estimate_mean`.
         confidence: as in `estimate_mean`.
+        trials: of the method and of the other.
 
     Returns:
         The difference, method minus other, its interval, and p that it is zero.
@@ -114,13 +132,60 @@ def compare(
     Raises:
         InputError: as `estimate_mean`, and if the two have different numbers of folds.
 
-    >>> round(compare(scores=[0.8, 0.9, 0.7], against=[0.7, 0.7, 0.6], test_fraction=None).p, 3)
-    0.057
+    >>> ours, theirs = [0.8, 0.9, 0.7, 0.8, 0.9], [0.7, 0.7, 0.6, 0.8, 0.8]
+    >>> round(compare(scores=ours, against=theirs, test_fraction=None).p, 3)
+    0.034
     """
     ours, theirs = _folds(scores), _folds(against)
     if len(ours) != len(theirs):
         raise InputError(f"one method has {len(ours)} folds and the other {len(theirs)}; score both on the same.")
-    return estimate_mean(ours - theirs, test_fraction=test_fraction, confidence=confidence)
+    _check_fractions(test_fraction, confidence)
+    found = _over_folds(ours - theirs, test_fraction, confidence)
+    if found is None and trials is not None:
+        found = _percentiles(trials[0].resampled() - trials[1].resampled(), confidence)
+    return Estimate(float((ours - theirs).mean()), *(found or (None, None)))
+
+
+def _over_folds(
+    folds: NDArray[np.float64], test_fraction: float | None, confidence: float
+) -> tuple[Interval, float] | None:
+    """Student's interval and p; None of too few folds, and of folds without spread, which is no certainty."""
+    n_folds, mean = len(folds), float(folds.mean())
+    if n_folds < FEWEST_FOLDS or np.ptp(folds) <= 1e-12 * max(1.0, float(np.abs(folds).max())):
+        return None
+    overlap = 0.0 if test_fraction is None else test_fraction / (1 - test_fraction)
+    error = math.sqrt(folds.var(ddof=1) * (1 / n_folds + overlap))
+    half = float(stdtrit(n_folds - 1, (1 + confidence) / 2)) * error
+    return (mean - half, mean + half), 2 * float(stdtr(n_folds - 1, -abs(mean) / error))
+
+
+def _wilson(share: float, n_trials: int, confidence: float) -> Interval:
+    """Wilson's interval of a share of so many trials (JASA 1927)."""
+    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    centre = (share + z2 / (2 * n_trials)) / (1 + z2 / n_trials)
+    half = math.sqrt(z2 * (share * (1 - share) / n_trials + z2 / (4 * n_trials**2))) / (1 + z2 / n_trials)
+    return centre - half, centre + half
+
+
+def _percentiles(resampled: NDArray[np.float64], confidence: float) -> tuple[Interval, float] | None:
+    """The interval of a bootstrap, and p that its value is zero; None if nothing varies or is known."""
+    known = resampled[np.isfinite(resampled)]
+    if len(known) < len(resampled) / 2 or np.ptp(known) <= 1e-12 * max(1.0, float(np.abs(known).max())):
+        return None
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return (float(low), float(high)), min(1.0, 2 * (beyond + 1) / (len(known) + 1))
+
+
+def _inside(interval: Interval, bounds: Interval, mean: float) -> Interval:
+    low, high = interval
+    return min(max(low, bounds[0]), mean), max(min(high, bounds[1]), mean)
+
+
+def _check_fractions(test_fraction: float | None, confidence: float) -> None:
+    for name, fraction in (("test_fraction", test_fraction), ("confidence", confidence)):
+        if fraction is not None and not 0 < fraction < 1:
+            raise InputError(f"{name} is {fraction}; give a fraction between 0 and 1.")
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -141,79 +206,117 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def compare_table(scores: Mapping[str, ArrayLike], *, against: str, test_fraction: float | None) -> list[Row]:
+def compare_table(
+    scores: Mapping[str, ArrayLike],
+    *,
+    against: str,
+    test_fraction: float | None,
+    bounds: Interval = UNBOUNDED,
+    trials: Mapping[str, TrialSums] = MappingProxyType({}),
+) -> list[Row]:
     """A row per method, in the order given, compared with the method `against` on the same folds.
 
     Args:
         scores: (fold,) by method.
-        against: the reference, usually the best baseline.
+        against: the reference, usually the best rival.
         test_fraction: as in `estimate_mean`.
+        bounds: as in `estimate_mean`.
+        trials: of the methods of which they are known.
 
     Raises:
         InputError: as `compare`, and if `against` is not one of the methods.
 
-    >>> folds = {"lda": [0.80, 0.81, 0.79, 0.82], "eit": [0.85, 0.87, 0.84, 0.86]}
-    >>> reference, eit = compare_table(folds, against="lda", test_fraction=0.25)
+    >>> folds = {"lda": [0.80, 0.81, 0.79, 0.82, 0.8], "eit": [0.85, 0.87, 0.84, 0.86, 0.86]}
+    >>> reference, eit = compare_table(folds, against="lda", test_fraction=0.2)
     >>> round(eit.difference, 3), round(eit.p_holm, 3)
-    (0.05, 0.004)
+    (0.052, 0.001)
     """
     if against not in scores:
         raise did_you_mean(against, scores, what="method")
-    means = {method: estimate_mean(folds, test_fraction=test_fraction) for method, folds in scores.items()}
+    means = {
+        method: estimate_mean(folds, test_fraction=test_fraction, bounds=bounds, trials=trials.get(method))
+        for method, folds in scores.items()
+    }
     differences = {
-        method: compare(scores=folds, against=scores[against], test_fraction=test_fraction)
+        method: compare(
+            scores=folds,
+            against=scores[against],
+            test_fraction=test_fraction,
+            trials=(trials[method], trials[against]) if {method, against} <= trials.keys() else None,
+        )
         for method, folds in scores.items()
         if method != against
     }
-    corrected = dict(zip(differences, holm([found.p for found in differences.values()]), strict=True))
+    tested = {method: found.p for method, found in differences.items() if found.p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     rows = []
     for method, mean in means.items():
         row = Row(method, mean.mean, mean.interval)
         if method != against:
-            found = differences[method]
-            row = Row(method, mean.mean, mean.interval, found.mean, found.interval, float(corrected[method]))
+            found, p = differences[method], corrected.get(method)
+            row = dataclasses.replace(
+                row, difference=found.mean, difference_interval=found.interval, p_holm=None if p is None else float(p)
+            )
         rows.append(row)
     return rows
 
 
 def markdown_table(
-    rows: Sequence[Row], *, digits: int = 3, more: Mapping[str, Sequence[str]] = MappingProxyType({})
+    rows: Sequence[Row], *, against: str, digits: int = 3, more: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> str:
     """The rows as a Markdown table.
 
     Args:
         rows: see `compare_table`.
+        against: what differences are from.
         digits: after the point.
         more: further columns, a text for each row.
 
     >>> rows = compare_table({"a": [1.0, 2.0], "b": [2.0, 3.5]}, against="a", test_fraction=None)
-    >>> print(markdown_table(rows))
-    | method | mean [95 %] | difference [95 %] | p (Holm) |
+    >>> print(markdown_table(rows, against="a"))
+    | method | mean [95 %] | − a [95 %] | p (Holm) |
     |---|---|---|---|
-    | a | 1.500 [-4.853, 7.853] | | |
-    | b | 2.750 [-6.780, 12.280] | +1.250 [-1.927, 4.427] | 0.126 |
+    | a | 1.500 | | |
+    | b | 2.750 | +1.250 | |
     """
 
     def cells(row: Row) -> tuple[str, ...]:
-        name, (low, high) = row.method.replace("|", "\\|"), row.interval
-        mean = f"{row.mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-        if row.difference is None or row.difference_interval is None or row.p_holm is None:
+        name = row.method.replace("|", "\\|")
+        mean = f"{row.mean:.{digits}f}" + interval_text(row.interval, digits)
+        if row.difference is None:
             return name, mean, "", ""
-        low, high = row.difference_interval
-        difference = f"{row.difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-        return name, mean, difference, "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+        difference = f"{row.difference:+.{digits}f}" + interval_text(row.difference_interval, digits)
+        return name, mean, difference, p_text(row.p_holm)
 
-    head = ("method", "mean [95 %]", "difference [95 %]", "p (Holm)", *more)
+    head = ("method", "mean [95 %]", f"− {against} [95 %]", "p (Holm)", *more)
     table = [head, *((*cells(row), *extra) for row, *extra in zip(rows, *more.values(), strict=True))]
     lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in table]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
+def interval_text(interval: Interval | None, digits: int) -> str:
+    """An interval as it stands behind its mean; nothing if it is not known.
+
+    >>> interval_text((0.25, 0.5), 2)
+    ' [0.25, 0.50]'
+    """
+    return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+
+
+def p_text(p: float | None) -> str:
+    """A p as a table has it; nothing if it is not known.
+
+    >>> p_text(0.0004), p_text(0.04)
+    ('<0.001', '0.040')
+    """
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _folds(scores: ArrayLike) -> NDArray[np.float64]:
     """(fold,) checked scores."""
     folds = np.asarray(scores, dtype=np.float64)
-    if folds.ndim != 1 or len(folds) < 2:
-        raise InputError(f"scores have shape {folds.shape}; give one score per fold, two folds or more.")
+    if folds.ndim != 1 or len(folds) < 1:
+        raise InputError(f"scores have shape {folds.shape}; give one score per fold, one fold or more.")
     if not np.isfinite(folds).all():
         raise InputError("a score is NaN or infinite; score every method on every fold.")
     return folds

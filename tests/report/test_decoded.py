@@ -22,7 +22,7 @@ def test_confusion_cells_hold_counts_and_colours_hold_shares_of_the_true_class()
     assert cells == {(0, 0): "2", (0, 1): "1", (1, 1): "2"}
     shares: Any = np.ma.filled(np.ma.asarray(axes.images[0].get_array(), dtype=float), np.nan)
     np.testing.assert_allclose(shares, [[2 / 3, 1 / 3, 0.0], [0.0, 1.0, 0.0], [np.nan] * 3])
-    assert figure.get_suptitle() == "sleep\naccuracy 0.800 (chance 0.600), n = 5"
+    assert figure.get_suptitle() == "sleep\naccuracy 0.800 (largest class 0.600), n = 5"
 
 
 def test_confusion_of_one_class_is_one_cell() -> None:

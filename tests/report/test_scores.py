@@ -7,11 +7,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from scipy import stats
 
 from motet.errors import InputError
 from motet.report.scores import learning_curve, score_comparison
-from motet.statistics import estimate_mean
 
 HISTORY: dict[str, Any] = {
     "epoch": [1, 2, 3, 4],
@@ -30,34 +28,29 @@ def line(axes: Axes, label: str) -> np.ndarray:
 # Score comparison
 
 
-def test_a_row_shows_the_mean_and_students_interval_of_the_finite_folds() -> None:
+def test_a_row_shows_the_mean_and_the_interval_of_the_table() -> None:
     folds = np.array([0.8, 0.9, 0.85, 0.7])
-    axes = score_comparison({"EIT": [*folds, np.nan], "one": [0.5]}, "accuracy").axes[0]
-    low, high = stats.t.interval(0.95, 3, folds.mean(), folds.std(ddof=1) / 2)
+    axes = score_comparison(
+        {"EIT": [*folds, np.nan], "one": [0.5]}, "accuracy", intervals={"EIT": (0.7, 0.95), "one": None}
+    ).axes[0]
     dots, interval = cast(Any, axes.collections[:2])
     np.testing.assert_allclose(dots.get_offsets()[:, 0], folds)
-    np.testing.assert_allclose(interval.get_segments()[0][:, 0], [low, high])
-    assert [text.get_text() for text in axes.texts[:2]] == [f"0.812 ± {(high - low) / 2:.3f}", "0.500"]
+    np.testing.assert_allclose(interval.get_segments()[0][:, 0], [0.7, 0.95])
+    assert [text.get_text() for text in axes.texts[:2]] == ["0.812 [0.700, 0.950]", "0.500"]
 
 
-def test_the_interval_is_the_one_in_the_tables() -> None:
-    folds = [0.8, 0.9, 0.85, 0.7]
-    axes = score_comparison({"EIT": folds}, "accuracy", test_fraction=0.2).axes[0]
-    expected = estimate_mean(folds, test_fraction=0.2)
-    np.testing.assert_allclose(cast(Any, axes.collections[1]).get_segments()[0][:, 0], expected.interval)
-
-
-def test_the_best_baseline_and_near_chance_are_lines() -> None:
+def test_the_best_rival_and_near_chance_are_lines() -> None:
     scores = {"EIT": [0.6], "LDA": [0.4], "NDT": [0.5], "shuffled": [0.3]}
-    axes = score_comparison(scores, "R²", baselines=["LDA", "NDT"], chance=["shuffled"]).axes[0]
-    assert line(axes, "best baseline")[0].tolist() == [0.5, 0.5]
+    axes = score_comparison(scores, "R²", rivals=["LDA", "NDT"], chance=["shuffled"]).axes[0]
+    assert line(axes, "best rival")[0].tolist() == [0.5, 0.5]
     assert line(axes, "chance")[0].tolist() == [0.3, 0.3]
 
 
 @pytest.mark.parametrize(("level", "arrow"), [(0.1, "<"), (1.7, ">")])
 def test_distant_chance_is_an_arrow_and_leaves_the_methods_their_room(level: float, arrow: str) -> None:
     scores = {"EIT": [0.90, 0.92, 0.93], "LDA": [0.89, 0.90, 0.91], "shuffled": [level]}
-    axes = score_comparison(scores, "accuracy", chance=["shuffled"]).axes[0]
+    intervals = {"EIT": (0.89, 0.94), "LDA": (0.88, 0.92)}
+    axes = score_comparison(scores, "accuracy", chance=["shuffled"], intervals=intervals).axes[0]
     assert axes.lines[-1].get_marker() == arrow
     low, high = axes.get_xlim()
     assert 0.8 < low < 0.88
@@ -73,7 +66,8 @@ def test_the_line_at_chance_is_the_best_of_those_that_know_nothing() -> None:
 
 
 def test_a_wide_interval_leaves_the_folds_their_room_and_goes_on_as_an_arrow() -> None:
-    axes = score_comparison({"EIT": [0.5, 0.7], "LDA": [0.6, 0.61]}, "accuracy").axes[0]
+    intervals = {"EIT": (-0.5, 1.5), "LDA": (0.5, 0.7)}
+    axes = score_comparison({"EIT": [0.5, 0.7], "LDA": [0.6, 0.61]}, "accuracy", intervals=intervals).axes[0]
     left, right = cast(Any, axes.collections[1]).get_segments()[0][:, 0]
     low, high = axes.get_xlim()
     assert left < low < 0.5
@@ -99,7 +93,7 @@ def test_numbers_have_a_minus_and_no_negative_zero() -> None:
     [
         ({}, {}, "there are no finite scores"),
         ({"EIT": [1.0], "LDA": [np.nan]}, {}, "'LDA' has no finite scores"),
-        ({"EIT": [1.0]}, {"baselines": ["EIF"]}, "did you mean 'EIT'"),
+        ({"EIT": [1.0]}, {"rivals": ["EIF"]}, "did you mean 'EIT'"),
         ({"EIT": [1.0]}, {"chance": ["shuffled"]}, "unknown method 'shuffled'"),
     ],
 )

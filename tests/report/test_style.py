@@ -81,7 +81,7 @@ SMALL: dict[str, Callable[[], Figure]] = {
     "score_comparison": lambda: score_comparison(
         {"EIT": [0.9, 0.8], "LDA": [0.7, 0.8], "shuffled": [0.1, 0.2]},
         "velocity R²",
-        baselines=["LDA"],
+        rivals=["LDA"],
         chance=["shuffled"],
     ),
     "size_curve": lambda: draw_size_curve({"EIT": {4: (0.9, 0.8, 1.0)}}, "average precision", trained_sizes=[4]),

@@ -166,7 +166,7 @@ def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, fil
     assert set(decoded.results["left_out"]) == BASELINES_CLASSIFY.keys()
     table, notes = decoded.table.split("\n\n")
     assert "lda" not in table
-    assert [line.partition(":")[0] for line in notes.splitlines()][2] == "lda is left out"
+    assert "lda is left out" in [line.partition(":")[0] for line in notes.splitlines()]
     assert "observed bins" in notes
     assert (decoded.run.folder / "table.md").read_text() == decoded.table + "\n"
     assert decode(gap).table == decoded.table
@@ -269,7 +269,7 @@ def test_the_progress_bar_ends_full(settings, monkeypatch):
     monkeypatch.setattr(decode_module, "progress_bar", bar)
     decode(dataclasses.replace(settings, repeats=2, control=True, rivals=False, final=True))
     assert steps[0] == -(4 + 2 + 1)
-    assert sum(steps) == 0
+    assert sum(steps) == pytest.approx(0)
 
 
 def test_all_but_the_first_of_several_processes_train_and_write_nothing(settings, monkeypatch):

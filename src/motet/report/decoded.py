@@ -22,6 +22,7 @@ from motet.report.style import (
     class_colours,
     class_legend,
     in_our_style,
+    shown,
     titled,
 )
 
@@ -45,16 +46,17 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
     Example:
         >>> figure = confusion_matrix([0, 0, 1], [0, 1, 1], classes=[0, 1])
         >>> figure.get_suptitle()
-        'accuracy 0.667 (chance 0.667), n = 3'
+        'accuracy 0.667 (largest class 0.667), n = 3'
     """
     true, predicted = np.asarray(target), np.asarray(prediction)
     counts = _count_pairs(true, predicted, list(classes))
     n_items = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, n_items, out=np.full(counts.shape, np.nan), where=n_items > 0)
-    names = [str(label) for label in classes]
+    names = [shown(label) for label in classes]
 
     side = float(np.clip(0.9 + 0.2 * len(names), 1.9, 5.8))
-    figure = Figure(figsize=(side + 1.6, side + 0.9))
+    room = 0.07 * max(0, max(map(len, names)) - 6)  # inches that long names take
+    figure = Figure(figsize=(side + 1.6 + room, side + 0.9 + room))
     axes = figure.subplots()
     axes.set_facecolor(PALE)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -70,8 +72,8 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
     axes.set(xlabel="predicted class", ylabel="true class")
     bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1], shrink=0.7, label="share of the true class")
     bar.outline.set_visible(False)
-    accuracy, chance = np.trace(counts) / true.size, n_items.max() / true.size
-    return titled(figure, title, f"accuracy {accuracy:.3f} (chance {chance:.3f}), n = {true.size}")
+    accuracy, most = np.trace(counts) / true.size, n_items.max() / true.size
+    return titled(figure, title, f"accuracy {accuracy:.3f} (largest class {most:.3f}), n = {true.size}")
 
 
 def _count_pairs(true: NDArray[Any], predicted: NDArray[Any], classes: list[Any]) -> NDArray[np.int64]:

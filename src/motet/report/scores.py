@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from motet.errors import InputError, did_you_mean
 from motet.report.style import ACCENT, BEST, GREY, ONE_COLUMN_INCHES, Floats, in_our_style, titled
-from motet.statistics import estimate_mean
+from motet.statistics import interval_text
 
 
 @in_our_style
@@ -21,48 +22,46 @@ def score_comparison(
     scores: Mapping[str, ArrayLike],
     metric: str,
     *,
-    baselines: Collection[str] = (),
+    rivals: Collection[str] = (),
     chance: Collection[str] = (),
-    test_fraction: float | None = None,
+    intervals: Mapping[str, tuple[float, float] | None] = MappingProxyType({}),
     title: str = "",
 ) -> Figure:
-    """Draw every method's score: a dot per fold, the mean, and its 95 % interval.
+    """Draw every method's score: a dot per fold, the mean, and its 95 % interval where it is known.
 
-    The interval is that of `motet.statistics.estimate_mean`; a single fold has none. So that differences
-    between methods can be seen, what lies far from all their folds, the end of a wide interval or a
-    method at chance, is an arrow at the edge.
+    So that differences between methods can be seen, what lies far from all their folds, the end of a wide interval or
+    a method at chance, is an arrow at the edge.
 
     Args:
         scores: method → (fold,), drawn from top to bottom; NaN for a fold that was not run.
         metric: what the score is, with its unit; more is better.
-        baselines: which methods are rivals, drawn in grey; a line marks the best one's mean.
+        rivals: which methods are drawn in grey; a line marks the best one's mean.
         chance: which methods know nothing, such as a control on shuffled labels; a line marks the best
             one's mean.
-        test_fraction: of the trials, how many are in a test fold, to widen the interval for folds that
-            share training trials; None for independent folds or seeds.
+        intervals: (low, high) of the mean by method (see `motet.statistics.estimate_mean`).
         title: what is shown.
 
     Raises:
-        InputError: if a method has no finite score, or one in `baselines` or `chance` is not among `scores`.
+        InputError: if a method has no finite score, or one in `rivals` or `chance` is not among `scores`.
 
     Example:
         >>> scores = {"EIT": [0.9, 0.92], "LDA": [0.85, 0.88], "shuffled": [0.1, 0.14]}
-        >>> figure = score_comparison(scores, "accuracy", baselines=["LDA"], chance=["shuffled"])
+        >>> figure = score_comparison(scores, "accuracy", rivals=["LDA"], chance=["shuffled"])
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['EIT', 'LDA', 'shuffled (chance)']
     """
-    folds = _finite_folds(scores, named=(*baselines, *chance))
-    intervals = {name: _interval(values, test_fraction) for name, values in folds.items()}
+    folds = _finite_folds(scores, named=(*rivals, *chance))
+    ends = {name: intervals.get(name) or (float(values.mean()),) * 2 for name, values in folds.items()}
     figure = Figure(figsize=(3.0 + 0.07 * max(map(len, folds)), 1.0 + 0.3 * len(folds)))
     axes = figure.subplots()
-    _limit_axis(axes, folds, intervals, chance)
+    _limit_axis(axes, folds, ends, chance)
     for row, (name, values) in enumerate(folds.items()):
-        _draw_scores(axes, row, values, intervals[name], is_rival=name in baselines or name in chance)
-    axes.text(1.03, -0.9, "mean ± 95 %", transform=axes.get_yaxis_transform(), va="center", color=GREY)
-    if baselines:
-        best = max(folds[name].mean() for name in baselines)
-        axes.plot([], [], "o", color=GREY, markersize=4.5, markerfacecolor="white", label="baseline")
-        axes.axvline(best, color=GREY, linewidth=0.8, linestyle="--", zorder=0, label="best baseline")
+        _draw_scores(axes, row, values, ends[name], is_rival=name in rivals or name in chance)
+    axes.text(1.03, -0.9, "mean [95 %]", transform=axes.get_yaxis_transform(), va="center", color=GREY)
+    if rivals:
+        best = max(folds[name].mean() for name in rivals)
+        axes.plot([], [], "o", color=GREY, markersize=4.5, markerfacecolor="white", label="rival")
+        axes.axvline(best, color=GREY, linewidth=0.8, linestyle="--", zorder=0, label="best rival")
     axes.set_yticks(range(len(folds)), [f"{name} (chance)" if name in chance else name for name in folds])
     axes.set_ylim(len(folds) - 0.45, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -94,7 +93,7 @@ def _finite_folds(scores: Mapping[str, ArrayLike], *, named: Sequence[str]) -> d
 def _draw_scores(axes: Axes, row: int, values: Floats, interval: tuple[float, float], *, is_rival: bool) -> None:
     """One row: folds as dots under the mean and its interval, and the numbers at the right."""
     colour = GREY if is_rival else ACCENT
-    mean, half = values.mean(), (interval[1] - interval[0]) / 2
+    mean = values.mean()
     axes.scatter(values, row + np.linspace(0.1, 0.3, len(values)), s=5, color=colour, alpha=0.5, linewidths=0)
     axes.hlines(row - 0.1, *interval, color=colour, linewidth=1.6)
     face = "white" if is_rival else colour
@@ -104,15 +103,8 @@ def _draw_scores(axes: Axes, row: int, values: Floats, interval: tuple[float, fl
         if is_beyond:
             place = axes.get_yaxis_transform()
             axes.plot(edge, row - 0.1, arrow, transform=place, color=colour, markersize=4, clip_on=False)
-    text = f"{mean:z.3f}" + (f" ± {half:.3f}" if half > 0 else "")
+    text = f"{mean:z.3f}" + (interval_text(interval, 3) if interval[1] > interval[0] else "")
     axes.text(1.03, row, text.replace("-", "−"), transform=axes.get_yaxis_transform(), va="center")
-
-
-def _interval(values: Floats, test_fraction: float | None) -> tuple[float, float]:
-    """Ends of the 95 % interval of a mean; for one value, itself."""
-    if len(values) < 2:
-        return float(values[0]), float(values[0])
-    return estimate_mean(values, test_fraction=test_fraction).interval
 
 
 def _limit_axis(

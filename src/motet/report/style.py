@@ -5,8 +5,11 @@ No pyplot, no window, no lasting global state.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import textwrap
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,12 @@ import numpy as np
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from motet.errors import InputError
 from motet.files import atomic_path
+from motet.names import shortened, visible
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -31,6 +36,7 @@ INK, GREY, PALE, ACCENT, BEST = "#333333", "#8A8A8A", "#EEEEEE", "#0B6FA4", "#CC
 # for a line on white. They run around the hues: neighbouring reach directions get neighbouring colours.
 CLASS_COLOURS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#CC6677", "#882255", "#AA4499")
 MARKERS = "os^DvPX*"  # of methods or groups, in turn
+MOST_SHOWN = 32  # letters of a name
 MOST_POINTS = 2000  # of a curve or a cloud: more are not seen and make a slow file
 
 _STYLE: dict[str, Any] = {
@@ -54,6 +60,7 @@ _STYLE: dict[str, Any] = {
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.3,
     "svg.hashsalt": "motet",
+    "text.parse_math": False,  # a name is no formula
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 in_our_style = matplotlib.style.context(["default", _STYLE])
@@ -112,10 +119,32 @@ def titled(figure: Figure, title: str, summary: str = "") -> Figure:
         'sleep'
     """
     figure.suptitle("\n".join(line for line in (title, summary) if line), x=0.01, horizontalalignment="left")
+    for text in figure.findobj(Text):
+        lines = text.get_text().split("\n")
+        text.set_text("\n".join(shortened(visible(line)) for line in lines))
     # Matplotlib solves the layout anew from the last one at every drawing, each time a little differently.
-    figure.draw_without_rendering()
+    with _any_letters():
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
+
+
+def shown(name: Any) -> str:
+    """A name as figures show it: on one line, and short.
+
+    Example:
+        >>> shown("a" * 99)
+        'aaaaaaaaaaaaaaaa…aaaaaaaaaaaaaaa'
+    """
+    return shortened(visible(str(name)), MOST_SHOWN)
+
+
+@contextlib.contextmanager
+def _any_letters() -> Iterator[None]:
+    """Letters that the font lacks are drawn as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def wrapped(text: str, figure: Figure) -> str:
@@ -138,7 +167,7 @@ def class_legend(figure: Figure | SubFigure, classes: NDArray[Any], *, title: st
         ['left', 'right']
     """
     handles = [Line2D([], [], color=colour, linewidth=2) for colour in class_colours(len(classes))]
-    legend = figure.legend(handles, [str(label) for label in classes], loc="outside right upper", title=title)
+    legend = figure.legend(handles, [shown(label) for label in classes], loc="outside right upper", title=shown(title))
     legend.set_alignment("left")
 
 
@@ -161,7 +190,7 @@ def save_figure(figure: Figure, folder: str | os.PathLike[str], name: str) -> tu
     if not name or Path(name).name != name:
         raise InputError(f"the figure's name is {name!r}; give a file name without folder, such as 'psths'.")
     png, svg = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
-    with atomic_path(png) as whole_png, atomic_path(svg) as whole_svg:
+    with atomic_path(png) as whole_png, atomic_path(svg) as whole_svg, _any_letters():
         figure.savefig(whole_png, dpi=150, metadata={"Software": None})
         figure.savefig(whole_svg, metadata={"Date": None, "Creator": None})
     return png, svg

@@ -18,9 +18,10 @@ from motet.errors import InputError
 from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
+from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar, within_step
 from motet.settings_checks import check_choices, check_seed
-from motet.statistics import Row, compare_table, estimate_mean, markdown_table
+from motet.statistics import FEWEST_FOLDS, Row, compare_table, estimate_mean, markdown_table
 from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
 from motet.tasks.find import class_target, cut_trials, digest, find_recordings
 from motet.tasks.outcome import Outcome, is_first_process
@@ -28,6 +29,7 @@ from motet.training.objectives import ObjectiveSettings, Target
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, history_of, write_history
+from motet.trial_sums import BOUNDS, TrialSums
 
 __all__ = ["CONTROL", "MODEL", "DecodeSettings", "decode"]
 
@@ -99,7 +101,7 @@ class DecodeSettings:
     @property
     def folder(self) -> Path:
         stem = Path(self.recordings[0]).stem if Path(self.recordings[0]).suffix else self.recordings[0]
-        return Path(self.output or f"runs/decode-{stem.replace('/', '-')}-{self.target}")
+        return Path(self.output or f"runs/decode-{in_path(stem)}-{in_path(self.target)}")
 
 
 def decode(settings: DecodeSettings) -> Outcome:
@@ -238,7 +240,9 @@ def _read_part(part: Run) -> dict[str, Any]:
     """What `fit_and_score` left."""
     results = part.read_results()
     numbers = [results.get(name) for name in ("score", "fit_seconds", "n_parameters")]
-    if isinstance(results.get("left_out"), str) or all(isinstance(number, int | float) for number in numbers):
+    lists = [results.get(name) for name in ("trials", "trial_sums")]
+    is_whole = all(isinstance(number, int | float) for number in numbers) and all(isinstance(x, list) for x in lists)
+    if isinstance(results.get("left_out"), str) or is_whole:
         return results
     raise InputError(f"{part.folder}/results.json is damaged (it holds no score); delete it and run again.")
 
@@ -303,12 +307,13 @@ def _results(
     left_out = {m: parts[-1]["left_out"] for m, parts in found.items() if "left_out" in parts[-1]}
     scores = {method: parts for method, parts in found.items() if method not in left_out}
     folds = {method: np.asarray([part["score"] for part in parts]) for method, parts in scores.items()}
+    trials = {method: _trial_sums(parts, metric) for method, parts in scores.items()}
     rivals = [method for method in folds if method not in (MODEL, CONTROL)]
     best = max(rivals, key=lambda method: float(folds[method].mean()), default=MODEL)
-    fraction = 1 / settings.folds
-    rows = compare_table({m: s for m, s in folds.items() if m != CONTROL}, against=best, test_fraction=fraction)
+    how: dict[str, Any] = {"test_fraction": 1 / settings.folds, "bounds": BOUNDS[metric]}
+    rows = compare_table({m: s for m, s in folds.items() if m != CONTROL}, against=best, trials=trials, **how)
     if CONTROL in folds:
-        chance = estimate_mean(folds[CONTROL], test_fraction=fraction)
+        chance = estimate_mean(folds[CONTROL], trials=trials[CONTROL], **how)
         rows.append(Row(CONTROL, chance.mean, chance.interval))
     methods = {
         method: {
@@ -324,8 +329,29 @@ def _results(
         "fit (s)": [f"{methods[row.method]['fit_seconds']:.1f}" for row in rows],
     }
     results = {"metric": metric, "best_rival": best, "methods": methods, "rows": rows, "left_out": left_out}
-    notes = [f"{method} is left out: {' '.join(why.split())}" for method, why in left_out.items()]
-    return results, "\n".join([markdown_table(rows, more=more), *([""] if notes else []), *notes])
+    notes = [*_how_to_read(settings, metric, best), *_left_out(left_out)]
+    return results, "\n".join([markdown_table(rows, against=best, more=more), "", *notes])
+
+
+def _trial_sums(parts: list[dict[str, Any]], metric: Metric) -> TrialSums:
+    return TrialSums(metric, [part["trials"] for part in parts], [np.asarray(part["trial_sums"]) for part in parts])
+
+
+def _how_to_read(settings: DecodeSettings, metric: Metric, best: str) -> Iterator[str]:
+    """What the figures of a table are."""
+    folds = f"{settings.folds} folds" + (f" × {settings.repeats} repeats" if settings.repeats > 1 else "")
+    score = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "R²"}[metric]
+    yield f"Mean {score} over {folds}; differences from {best}" + (", the best rival here." if best != MODEL else ".")
+    if settings.folds * settings.repeats < FEWEST_FOLDS:
+        over = "Wilson's for so many test trials" if metric == "accuracy" else "by a bootstrap over test trials"
+        yield f"Too few folds to tell how much they scatter: intervals are {over}, those of differences by a bootstrap."
+    if settings.control:
+        yield f"Chance is what '{CONTROL}' scores."
+
+
+def _left_out(left_out: Mapping[str, str]) -> Iterator[str]:
+    for method, why in left_out.items():
+        yield f"{method} is left out: {in_markdown(' '.join(why.split()), most=1000)}"
 
 
 def _say_epoch(advance: Advance, where: str, n_epochs: int, row: Epoch) -> None:

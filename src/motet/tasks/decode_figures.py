@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
+from motet.names import in_path
 from motet.report.decoded import confusion_matrix, decoded_trajectories
 from motet.report.neurons import psths
 from motet.report.scores import learning_curve, score_comparison
@@ -19,7 +20,7 @@ from motet.tasks.find import class_target
 from motet.training.run import Run
 from motet.training.state import as_columns, history_of
 
-IGNORANT = ("majority", "mean")  # baselines that never look at the activity
+IGNORANT = {"majority", "mean"}  # rivals that never look at the activity: chance, where there is no control
 
 
 def draw_figures(
@@ -40,14 +41,15 @@ def draw_figures(
     title = f"{target} of {names[0] if len(names) == 1 else f'{len(names)} recordings'}"
     shown = {CONTROL: "shuffled targets"}
     scores = {shown.get(name, name): np.asarray(found["fold_scores"]) for name, found in results["methods"].items()}
-    chance = {*IGNORANT, shown[CONTROL]} & scores.keys()
+    chance = {shown[CONTROL]} & scores.keys() or IGNORANT & scores.keys()
+    intervals = {shown.get(row.method, row.method): row.interval for row in results["rows"]}
     drawn: dict[str, Figure] = {
         "scores": score_comparison(
             scores,
             metric,
-            baselines=scores.keys() - chance - {MODEL},
+            rivals=scores.keys() - chance - {MODEL},
             chance=chance,
-            test_fraction=1 / n_folds,
+            intervals=intervals,
             title=title,
         ),
         "learning_curve": learning_curve(
@@ -61,7 +63,7 @@ def draw_figures(
     for recording in dataset.recordings:
         label = class_target(recording, target)
         if label is not None and recording.n_features == 1:
-            name = f"psths_{recording.name.replace('/', '_')}" if len(dataset.recordings) > 1 else "psths"
+            name = f"psths_{in_path(recording.name)}" if len(dataset.recordings) > 1 else "psths"
             drawn[name] = psths(recording, label, title=f"most informative neurons of {recording.name}")
     for name, figure in drawn.items():
         save_figure(figure, run.figures, name)

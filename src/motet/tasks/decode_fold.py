@@ -23,6 +23,7 @@ from motet.training.objectives import known_rows
 from motet.training.predictions import known_predictions
 from motet.training.run import Run
 from motet.training.state import Epoch
+from motet.trial_sums import sums_by_trial
 
 if TYPE_CHECKING:
     from motet.tasks.decode import DecodeSettings
@@ -69,7 +70,7 @@ def fit_and_score(
 
 
 def training_part(method: str, train: PopulationDataset, settings: DecodeSettings) -> PopulationDataset:
-    """What a method is fitted to; the control, with targets dealt out to other trials."""
+    """What a method is fitted to; the control, with the targets of other trials."""
     return train.map(lambda recording: _shuffled(recording, settings.seed)) if method == CONTROL else train
 
 
@@ -94,8 +95,19 @@ def _fit_rival(
 
 
 def _scored(test: PopulationDataset, target: str, prediction: NDArray[Any], metric: Metric) -> dict[str, Any]:
+    """The score of a test fold, and what each of its trials adds to it."""
     truth, flat = known_predictions(test, target, prediction)
-    return {"score": _score(metric, truth=truth, prediction=flat), "n_test": len(truth)}
+    trial = np.concatenate(
+        [_trial_names(recording)[np.nonzero(known_rows(recording, target))[0]] for recording in test.recordings]
+    )
+    trials, sums = sums_by_trial(metric, trial=trial, truth=truth, prediction=flat)
+    score = _score(metric, truth=truth, prediction=flat)
+    return {"score": score, "n_test": len(truth), "trials": trials, "trial_sums": sums}
+
+
+def _trial_names(recording: Recording) -> NDArray[Any]:
+    """(trial,) names that no other recording's trials have."""
+    return np.array([f"{recording.name}/{trial}" for trial in np.asarray(recording.trial_ids)])
 
 
 def _score(metric: Metric, *, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
@@ -109,7 +121,7 @@ def _score(metric: Metric, *, truth: NDArray[Any], prediction: NDArray[Any]) -> 
 
 
 def _shuffled(recording: Recording, seed: int) -> Recording:
-    """The recording with its targets dealt out to other trials."""
+    """The recording with its targets shuffled over trials."""
     order = np.random.default_rng(seed).permutation(recording.n_trials)
     return dataclasses.replace(recording, targets={name: target[order] for name, target in recording.targets.items()})
 

@@ -16,10 +16,11 @@ from motet.files import write_text
 from motet.forecaster import EITForecaster
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
+from motet.names import in_path
 from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING
 from motet.settings_checks import check_choices, check_seed
 from motet.tasks.find import digest
-from motet.tasks.interactions import check_features, check_names, file_name, read_trials, write_settings
+from motet.tasks.interactions import check_features, check_names, read_trials, write_settings
 from motet.tasks.interactions_scores import markdown
 from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.forecast import ForecastSettings
@@ -67,7 +68,7 @@ class TrainForecastSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or f"runs/forecast-{file_name(Path(self.recordings[0]).stem)}")
+        return Path(self.output or f"runs/forecast-{in_path(Path(self.recordings[0]).stem)}")
 
 
 def train_forecast(settings: TrainForecastSettings) -> Outcome:

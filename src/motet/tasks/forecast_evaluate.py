@@ -16,12 +16,13 @@ from motet.files import write_text
 from motet.forecaster import EITForecaster
 from motet.models.continuation import Forecasted
 from motet.models.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
+from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.find import digest
 from motet.tasks.forecast import load_forecaster, reading_of
 from motet.tasks.forecast_scores import Scored, Truth, forecast_table, score_forecast, summary
-from motet.tasks.interactions import check_features, check_names, file_name, read_trials, words, write_settings
+from motet.tasks.interactions import check_features, check_names, read_trials, words, write_settings
 from motet.tasks.outcome import Outcome
 from motet.training.run import Run
 
@@ -75,7 +76,7 @@ class EvaluateForecastSettings:
 
     @property
     def folder(self) -> Path:
-        name = self.name or file_name(Path(self.recordings[0]).stem)
+        name = self.name or in_path(Path(self.recordings[0]).stem)
         return Path(self.run) / "evaluations" / name
 
 
@@ -255,4 +256,4 @@ def _section(
     notes = [f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []
     notes += [f"{name} is left out: {' '.join(why.split())}" for name, why in left_out.items()]
     table = forecast_table(scored, bin_seconds=windows.bin_seconds, reference=next(iter(scored)))
-    return [f"## {windows.name} ({words(windows)})", "", table, *([""] if notes else []), *notes]
+    return [f"## {in_markdown(windows.name)} ({words(windows)})", "", table, *([""] if notes else []), *notes]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from motet.data.recording import Recording
 from motet.models.continuation import Forecasted, places_of
 from motet.models.geometry import Geometry
+from motet.names import in_path
 from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
 from motet.report.pair_scores import draw_roc_and_precision_recall
 from motet.report.panels import frame_plane
 from motet.report.style import INK, group_colours, in_our_style, save_figure, titled
 from motet.tasks.forecast_scores import Scored
-from motet.tasks.interactions import file_name
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def draw_evaluation(
         n_context: bins of context.
         n: how many recordings there are; of several, files carry the name.
     """
-    name, end = given.name, f"_{file_name(given.name)}" if n > 1 else ""
+    name, end = given.name, f"_{in_path(given.name)}" if n > 1 else ""
     errors = {method: one.error for method, one in scored.items()}
     seconds = given.bin_seconds * np.arange(1, next(iter(errors.values())).shape[1] + 1)
     drawn: dict[str, Figure] = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,12 @@ from motet.files import write_text
 from motet.forecaster import last_bins
 from motet.models.continuation import Forecasted
 from motet.models.geometry import Geometry
+from motet.names import csv_text, in_path
 from motet.pair_estimator import is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.forecast import load_forecaster, reading_of
-from motet.tasks.interactions import check_features, file_name, read_trials
+from motet.tasks.interactions import check_features, read_trials
 from motet.tasks.outcome import Written
 from motet.training.run import Run
 
@@ -55,15 +54,15 @@ class PredictForecastSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or Path(self.run) / "forecasts" / file_name(Path(self.recording).stem))
+        return Path(self.output or Path(self.run) / "forecasts" / in_path(Path(self.recording).stem))
 
 
 def predict_forecast(settings: PredictForecastSettings) -> Written:
     """Forecast where individuals go after the end of every trial in a file: tables of places and couplings, a picture.
 
     forecast.csv has a row per trial, individual and time, as motet reads trajectories: x, y, z and velocities per
-    second; of phases cos, sin and rate. couplings.csv has a row per trial and ordered pair: how strongly individual_a
-    is pulled by individual_b (acceleration at a distance of one length of the model; of phases, radians per second).
+    second; of phases cos, sin and rate. couplings.csv has a row per trial and ordered pair: how strongly the
+    source pulls the target (acceleration at a distance of one length of the model; of phases, radians per second).
 
     Raises:
         InputError: if the run or the file cannot be read, or they do not fit each other.
@@ -121,10 +120,7 @@ def _write_couplings(path: Path, context: Recording, found: Forecasted) -> Path:
     assert found.couplings is not None
     trial, a, b = np.nonzero(is_pair(context))
     ids = np.asarray(context.individual_ids)
-    columns = (np.asarray(context.trial_ids)[trial], ids[a], ids[b], found.couplings[trial, a, b])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "individual_a", "individual_b", "pull"])
-    writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
-    write_text(path, text.getvalue())
+    columns = (np.asarray(context.trial_ids)[trial], ids[b], ids[a], found.couplings[trial, a, b])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    write_text(path, csv_text(["trial", "source", "target", "pull"], rows))
     return path

@@ -22,6 +22,7 @@ from motet.files import write_text
 from motet.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
+from motet.names import in_markdown, in_path
 from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices, check_seed
@@ -89,7 +90,7 @@ class TrainInteractionsSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or f"runs/interactions-{file_name(Path(self.recordings[0]).stem)}")
+        return Path(self.output or f"runs/interactions-{in_path(Path(self.recordings[0]).stem)}")
 
 
 def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
@@ -167,7 +168,12 @@ def _finish(run: Run, recovery: EITInteractions, train: PopulationDataset, valid
         for recording in known:
             found = score_model(recovery, recording, recovery.predict_log_proba(recording))
             results["recordings"][recording.name] = found
-            table += ["", f"## {recording.name} ({words(recording)})", "", graph_table(found["methods"], left_out={})]
+            table += [
+                "",
+                f"## {in_markdown(recording.name)} ({words(recording)})",
+                "",
+                graph_table(found["methods"], left_out={}),
+            ]
             table += ["", state_table(found["states"])] if found["states"] else []
             advance(1, recording.name)
     draw_training(run, recovery, known)
@@ -290,11 +296,6 @@ def about_training(train: PopulationDataset, recovery: EITInteractions) -> dict[
 def words(recording: Recording) -> str:
     """How much there is in a recording."""
     return f"{recording.n_trials:,} trials of {recording.n_individuals} individuals, {recording.n_bins} bins"
-
-
-def file_name(name: str) -> str:
-    """The name with letters, digits and hyphens only."""
-    return "".join(letter if letter.isalnum() else "-" for letter in name).strip("-") or "recording"
 
 
 def check_names(names: Any) -> None:

@@ -15,13 +15,13 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
 from motet.interactions import EITInteractions
+from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
 from motet.settings_checks import check_choices
 from motet.tasks.find import digest
 from motet.tasks.interactions import (
     check_features,
     check_names,
-    file_name,
     how_read,
     load_interactions,
     read_trials,
@@ -88,7 +88,7 @@ class EvaluateInteractionsSettings:
 
     @property
     def folder(self) -> Path:
-        name = self.name or file_name(Path(self.recordings[0]).stem)
+        name = self.name or in_path(Path(self.recordings[0]).stem)
         return Path(self.run) / "evaluations" / name
 
 
@@ -204,7 +204,7 @@ def _section(recording: Recording, found: Mapping[str, Any]) -> list[str]:
     table = graph_table(found["methods"], best_rival=found["best_rival"], left_out=found["left_out"])
     edges = f"{found['edge_fraction']:.3f} of the pairs interact"
     states = ["", state_table(found["states"])] if found["states"] else []
-    return ["", f"## {recording.name} ({words(recording)}; {edges})", "", table, *states]
+    return ["", f"## {in_markdown(recording.name)} ({words(recording)}; {edges})", "", table, *states]
 
 
 def _refuse_trained(run: Run, recordings: Sequence[Recording]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
 from motet.interactions import EITInteractions
+from motet.names import csv_text, in_path
 from motet.pair_estimator import is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices
-from motet.tasks.interactions import check_features, file_name, how_read, load_interactions, read_trials
+from motet.tasks.interactions import check_features, how_read, load_interactions, read_trials
 from motet.tasks.interactions_scores import edge_probability
 from motet.tasks.outcome import Written
 from motet.training.run import Run
@@ -58,13 +57,13 @@ class RecoverInteractionsSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or Path(self.run) / "recovered" / file_name(Path(self.recording).stem))
+        return Path(self.output or Path(self.run) / "recovered" / in_path(Path(self.recording).stem))
 
 
 def recover(settings: RecoverInteractionsSettings) -> Written:
     """Recover the interactions in a file of trajectories: tables of pairs, groups and states, and a picture.
 
-    pairs.csv has a row for each pair (each order of it, if the model is directed: individual_b acts on individual_a),
+    pairs.csv has a row for each pair (if the model is directed, for each order of it: the source acts on the target),
     with the probability of an edge; of several edge types also the likeliest and the probability of each. groups.csv
     is written if the model learned from groups in which everybody interacts; states.csv if it learned states. A
     window's row has its start too, in seconds on the recording's clock.
@@ -107,7 +106,9 @@ def _pairs(recovery: EITInteractions, recording: Recording, log_probability: NDA
     trial, a, b = np.nonzero(pairs if recovery.objective.is_directed else np.triu(pairs))
     found = log_probability[trial, a, b]
     ids = np.asarray(recording.individual_ids)
-    columns = {"row": trial, "individual_a": ids[a], "individual_b": ids[b], "probability": edge_probability(found)}
+    ends = {"source": ids[b], "target": ids[a]} if recovery.objective.is_directed else {}
+    ends = ends or {"individual_a": ids[a], "individual_b": ids[b]}
+    columns = {"row": trial, **ends, "probability": edge_probability(found)}
     types = recovery.types_
     if len(types) > 2:
         columns["type"] = types[found.argmax(axis=-1)]
@@ -129,11 +130,7 @@ def _write(path: Path, recording: Recording, columns: Columns, *, is_windowed: b
     if is_windowed:
         about["start_seconds"] = np.asarray(recording.trial_start_seconds)[row]
     columns = about | columns
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(columns, zip(*(column.tolist() for column in columns.values()), strict=True)))
     return path
 
 

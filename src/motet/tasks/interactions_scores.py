@@ -16,8 +16,9 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.interactions import EITInteractions
 from motet.models.partition import assign_groups, assign_groups_of_sizes
+from motet.names import in_markdown
 from motet.pair_estimator import is_pair
-from motet.statistics import compare_table, estimate_mean
+from motet.statistics import compare_table, estimate_mean, interval_text, p_text
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -35,6 +36,13 @@ COLUMNS = {
     "adjusted_rand": ("ARI", 3),
     "groups_right": ("groups right", 3),
     "groups_right_sizes_given": ("… sizes given", 3),
+}
+# The least and the most that a score can be.
+BOUNDS = dict.fromkeys(COLUMNS, (0.0, 1.0)) | {
+    "log_loss": (0.0, math.inf),
+    "adjusted_rand": (-1.0, 1.0),
+    "r2": (-math.inf, 1.0),
+    "median_error": (0.0, math.inf),
 }
 
 
@@ -99,8 +107,9 @@ class Score:
 
     Attributes:
         value: over all trials.
-        interval: 95 %, from how its values scatter over blocks of trials; None if it is not defined in each.
-        blocks: its values there.
+        interval: 95 %, from how its values scatter over blocks of trials; None if it is not defined in each, or the
+            blocks are too few or all alike.
+        blocks: its values there; none if it is not defined in each.
     """
 
     value: float
@@ -184,7 +193,7 @@ def score_state(prediction: Floats, target: Floats, blocks: Sequence[Integers]) 
 
 
 def with_other_truth(truth: Truth, rng: np.random.Generator) -> Truth:
-    """The truth dealt out to other individuals of the same trial: what a score is worth by chance."""
+    """The truth of each trial with its individuals in another order: what a score is worth by chance."""
     present = (truth.types >= 0).any(axis=2)
     places = np.arange(present.shape[1])
     order = np.argsort(np.where(present, places, np.inf), axis=1, kind="stable")
@@ -227,7 +236,7 @@ def graph_table(
     head = ["method"]
     for key in columns:
         head.append(COLUMNS[key][0] + (" [95 %]" if key == "auroc" else ""))
-        head += ["− best rival [95 %]", "p (Holm)"] if key == "auroc" and differences else []
+        head += [f"− {best_rival} [95 %]", "p (Holm)"] if key == "auroc" and differences else []
     rows = [[*head, *costs]]
     for name, found in methods.items():
         cells = [name]
@@ -236,7 +245,7 @@ def graph_table(
             cells.append(_cell(score, digits, with_interval=key == "auroc"))
             cells += differences.get(name, ["", ""]) if key == "auroc" and differences else []
         rows.append(cells + [_number(found.get(key), form) for key, form in costs.values()])
-    notes = [f"{name} is left out: {' '.join(why.split())}" for name, why in left_out.items()]
+    notes = [f"{name} is left out: {in_markdown(' '.join(why.split()), most=1000)}" for name, why in left_out.items()]
     return "\n".join([markdown(rows), *([""] if notes else []), *notes])
 
 
@@ -246,7 +255,9 @@ def state_table(states: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
     for state, methods in states.items():
         for method, scores in methods.items():
             r2, error = scores.get("r2"), scores.get("median_error")
-            rows.append([state, method, _cell(r2, 3, with_interval=True), _cell(error, 4, with_interval=False)])
+            rows.append(
+                [in_markdown(state), method, _cell(r2, 3, with_interval=True), _cell(error, 4, with_interval=False)]
+            )
     return markdown(rows)
 
 
@@ -285,34 +296,32 @@ def _scored(measure: Callable[[Integers], dict[str, float]], blocks: Sequence[In
     for name, value in whole.items():
         values = tuple(part[name] for part in parts if name in part)
         interval = None
-        if len(values) == len(parts) > 1:
-            low, high = estimate_mean(values, test_fraction=None).interval
-            interval = (value - (high - low) / 2, value + (high - low) / 2)
-        scores[name] = Score(value, interval, values)
+        if len(values) == len(parts):
+            over_blocks = estimate_mean(values, test_fraction=None).interval
+            if over_blocks is not None:
+                half, (least, most) = (over_blocks[1] - over_blocks[0]) / 2, BOUNDS.get(name, (-math.inf, math.inf))
+                interval = max(value - half, least), min(value + half, most)
+        scores[name] = Score(value, interval, values if len(values) == len(parts) else ())
     return scores
 
 
 def _differences(scores: Mapping[str, Score | None], against: str | None) -> dict[str, list[str]]:
     """Cells of the paired difference from a method, and its p; of methods that are defined on all blocks."""
-    defined = {name: score.blocks for name, score in scores.items() if score is not None and score.interval}
+    defined = {name: score.blocks for name, score in scores.items() if score is not None and score.blocks}
     if against not in defined or len(defined) < 2:
         return {}
     cells = {}
     for row in compare_table(defined, against=against, test_fraction=None):
-        if row.difference is not None and row.difference_interval is not None and row.p_holm is not None:
-            low, high = row.difference_interval
-            p = "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
-            cells[row.method] = [f"{row.difference:+.3f} [{low:+.3f}, {high:+.3f}]", p]
+        if row.difference is not None:
+            difference = f"{row.difference:+.3f}" + interval_text(row.difference_interval, 3)
+            cells[row.method] = [difference, p_text(row.p_holm)]
     return cells
 
 
 def _cell(score: Score | None, digits: int, *, with_interval: bool) -> str:
     if score is None:
         return ""
-    interval = ""
-    if with_interval and score.interval:
-        interval = f" [{score.interval[0]:.{digits}f}, {score.interval[1]:.{digits}f}]"
-    return f"{score.value:.{digits}f}{interval}"
+    return f"{score.value:.{digits}f}" + interval_text(score.interval if with_interval else None, digits)
 
 
 def _number(value: float | None, form: str) -> str:

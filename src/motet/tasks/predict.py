@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.estimators import EITClassifier, EITRegressor
 from motet.files import write_text
+from motet.given import is_known
+from motet.names import csv_text
 from motet.tasks.find import cut_trials, find_recording
 from motet.training.predictions import most_probable
 from motet.training.run import Run
@@ -28,7 +28,7 @@ class PredictSettings:
         run: folder of a finished run; trials are cut as its decoding cut them (bins, window and stride of its
             settings.yaml).
         recording: a file, or a name in the catalogue; with individuals that the run has seen.
-        output: the CSV file to write; by default "predictions.csv" in the run.
+        output: the CSV file to write, or - for standard output; by default "predictions.csv" in the run.
     """
 
     run: str
@@ -46,10 +46,11 @@ def load_estimator(run: Run) -> EITClassifier | EITRegressor:
     return kind.load(run)
 
 
-def predict(settings: PredictSettings) -> Path:
+def predict(settings: PredictSettings) -> Path | str:
     """Write a table of predictions: one row per trial, or per trial and time bin; of windows, where the run has some.
 
-    A window's row has the start of the window too, in seconds on the recording's clock.
+    A row names the recording and the trial, and has the truth ("true <target>") where the recording holds it. A
+    window's row has the start of the window too, in seconds on the recording's clock.
 
     Raises:
         InputError: if the run or the recording cannot be read, or they do not fit each other.
@@ -58,22 +59,22 @@ def predict(settings: PredictSettings) -> Path:
     estimator = load_estimator(run)
     level = estimator.targets_[0].level
     recording, is_windowed = _cut_as_decoded(find_recording(settings.recording), run, level)
-    output = Path(settings.output) if settings.output else run.folder / "predictions.csv"
-    header, values = _columns(estimator, recording)
-    about: dict[str, Any] = {"trial": recording.trial_ids}
+    columns = _columns(estimator, recording)
+    about: dict[str, Any] = {"recording": np.full(recording.n_trials, recording.name), "trial": recording.trial_ids}
     if is_windowed:
         about["start_seconds"] = recording.trial_start_seconds
-    columns = {name: np.asarray(column) for name, column in about.items()}
+    about = {name: np.asarray(column) for name, column in about.items()}
     if level == "bin":
-        trial, time = np.nonzero(recording.bin_is_observed[:, : values.shape[1]])
-        columns, values = (
-            {**{name: column[trial] for name, column in columns.items()}, "bin": time},
-            values[trial, time],
-        )
-    header, rows = [*columns, *header], zip(*columns.values(), *values.T, strict=True)
-    text = io.StringIO()
-    csv.writer(text).writerows([header, *rows])
-    write_text(output, text.getvalue())
+        n_bins = next(iter(columns.values())).shape[1]
+        trial, time = np.nonzero(recording.bin_is_observed[:, :n_bins])
+        about = {**{name: column[trial] for name, column in about.items()}, "bin": time}
+        columns = {name: column[trial, time] for name, column in columns.items()}
+    columns = about | columns
+    text = csv_text(columns, zip(*(column.tolist() for column in columns.values()), strict=True))
+    if settings.output == "-":
+        return text
+    output = Path(settings.output) if settings.output else run.folder / "predictions.csv"
+    write_text(output, text)
     return output
 
 
@@ -88,16 +89,30 @@ def _cut_as_decoded(recording: Recording, run: Run, level: Level) -> tuple[Recor
     return cut_trials(recording, level, **cut), cut["window"] is not None
 
 
-def _columns(estimator: EITClassifier | EITRegressor, recording: Recording) -> tuple[list[str], NDArray[Any]]:
-    """Names of the predicted columns, and their values: (trial, column), or (trial, time, column)."""
+def _columns(estimator: EITClassifier | EITRegressor, recording: Recording) -> dict[str, NDArray[Any]]:
+    """Predictions, and the truth where it is known, by column: (trial,) or (trial, time) each."""
     target = estimator.targets_[0]
+    truth = recording.targets.get(target.name)
     if isinstance(estimator, EITClassifier):
         probability = estimator.predict_proba(recording)
-        label = most_probable(estimator.classes_, probability)
-        names = [target.name, *(f"p({label})" for label in estimator.classes_)]
-        return names, np.concatenate([label[..., None].astype(object), probability], axis=-1)
-    quantity = estimator.predict(recording)
+        columns = {target.name: _known_only(most_probable(estimator.classes_, probability))}
+        columns |= {f"p({label})": probability[..., place] for place, label in enumerate(estimator.classes_)}
+        if truth is not None:
+            columns[f"true {target.name}"] = _known_only(truth)
+        return columns
     n_leading = 1 if target.level == "trial" else 2
-    values = quantity.reshape(*quantity.shape[:n_leading], -1)
-    n_columns = values.shape[-1]
-    return [target.name] if n_columns == 1 else [f"{target.name}[{i}]" for i in range(n_columns)], values
+    columns = _by_dimension(target.name, estimator.predict(recording), n_leading)
+    if truth is not None:
+        columns |= _by_dimension(f"true {target.name}", truth, n_leading)
+    return columns
+
+
+def _known_only(labels: NDArray[Any]) -> NDArray[Any]:
+    return np.where(is_known(labels), labels.astype(object), "")
+
+
+def _by_dimension(name: str, quantity: NDArray[Any], n_leading: int) -> dict[str, NDArray[Any]]:
+    flat = quantity.reshape(*quantity.shape[:n_leading], -1)
+    if flat.shape[-1] == 1:
+        return {name: flat[..., 0]}
+    return {f"{name}[{place}]": flat[..., place] for place in range(flat.shape[-1])}

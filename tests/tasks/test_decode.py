@@ -307,7 +307,7 @@ def test_predict_cuts_trials_as_the_run_did(settings):
     decode(dataclasses.replace(settings, folds=0, final=True, bins=5, window=2, stride=3))
     rows = list(csv.DictReader(predict(PredictSettings(str(settings.folder), settings.recordings[0])).open()))
     assert len(rows) == 24 * 2
-    assert list(rows[0])[:3] == ["trial", "start_seconds", "side"]
+    assert list(rows[0])[:4] == ["recording", "trial", "start_seconds", "side"]
     assert [float(row["start_seconds"]) for row in rows if row["trial"] == "2"] == [12.0, 15.0]
 
 

@@ -315,7 +315,7 @@ def test_predict_reads_as_many_bins_as_the_decoding(settings):
     decode(dataclasses.replace(settings, target="drive", folds=0, final=True, bins=4))
     rows = list(csv.DictReader(predict(PredictSettings(str(settings.folder), settings.recordings[0])).open()))
     assert len(rows) == 24 * 4
-    assert list(rows[0]) == ["trial", "bin", "drive"]
+    assert list(rows[0]) == ["recording", "trial", "bin", "drive", "true drive"]
 
 
 def test_predict_reads_a_run_that_no_decoding_made_whole(settings, tmp_path):

@@ -92,6 +92,14 @@ def test_any_horizon_and_any_number_of_individuals(forecaster):
     assert forecaster.predict(pair).shape == (3, 2, 6, 2)
 
 
+def test_several_recordings_are_scored_together(forecaster):
+    few, many = orbits(n_trials=2, n_bins=18, seed=1), orbits("3x2", n_trials=5, n_bins=18, seed=2)
+    n_places = [recording.n_trials * recording.n_individuals for recording in (few, many)]
+    apart = [forecaster.score(recording) for recording in (few, many)]
+    both = forecaster.score([few, dataclasses.replace(many, name="many")])
+    assert both == pytest.approx(np.average(apart, weights=n_places))
+
+
 def test_permuting_individuals_permutes_forecasts(forecaster):
     test, order = orbits(n_trials=6, seed=3), [2, 0, 3, 1]
     objective = forecaster.objective

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
@@ -134,6 +134,18 @@ def test_probabilities_are_symmetric_and_add_up(trained):
     log_p = trained.predict_log_proba(recording)
     np.testing.assert_allclose(log_p, log_p.swapaxes(1, 2), atol=1e-5)
     np.testing.assert_allclose(np.exp(log_p).sum(-1)[:, ~np.eye(6, dtype=bool)], 1)
+
+
+def test_pairs_of_several_recordings_are_scored_as_one_list(trained):
+    four, six = orbits(n_trials=8, seed=9), dataclasses.replace(orbits("3x2", n_trials=8, seed=9), name="six")
+    both = trained.score([four, six])
+    truth, found = [], []
+    for recording in (four, six):
+        off = ~np.eye(recording.n_individuals, dtype=bool)
+        raw = trained._raw(recording)["interacts"][:, off]
+        truth.append(recording.targets["interacts"][:, off].ravel())
+        found.append((raw[..., 1] - raw[..., 0]).ravel())
+    assert both == pytest.approx(roc_auc_score(np.concatenate(truth), np.concatenate(found)))
 
 
 def test_embeddings_are_of_individuals_and_pairs(quick):

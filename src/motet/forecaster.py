@@ -22,7 +22,15 @@ from motet.models.continuation import Forecasted, continued, distance, started, 
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
-from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, PairEstimator, check_system, is_pair, with_targets
+from motet.pair_estimator import (
+    PAIR_MODEL,
+    PAIR_TRAINING,
+    PairEstimator,
+    as_dataset,
+    check_system,
+    is_pair,
+    with_targets,
+)
 from motet.trained import Population
 from motet.training.forecast import CENTRE, DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
 from motet.training.interactions import InteractionSettings, RecoverInteractions, learn_pairs
@@ -247,14 +255,18 @@ class EITForecaster(PairEstimator):
         parts = [self._pull_at_unit(strength) for _, strength, _ in self._started(context)]
         return np.where(is_pair(context), np.concatenate(parts), np.nan)
 
-    def score(self, recording: Recording, y: None = None) -> float:
+    def score(self, X: Population, y: None = None) -> float:
         """The share of places, in windows that do not overlap, forecast to a quarter of a length (of a radian)."""
         check_is_fitted(self)
+        off = np.concatenate([self._errors(recording) for recording in as_dataset(X).recordings])
+        return float((off[~np.isnan(off)] < self.diverged).mean())
+
+    def _errors(self, recording: Recording) -> Array:
+        """How far the forecast of each place is off, in windows that do not overlap; NaN where nothing is observed."""
         check_system(recording)
         windows, n_context = self.windows(recording), self.objective.context_bins
         places = self.predict(windows.select(bins=slice(0, n_context)))
-        off = distance(places, what_follows(windows, n_context), self.geometry_)
-        return float((off[~np.isnan(off)] < self.diverged).mean())
+        return distance(places, what_follows(windows, n_context), self.geometry_).ravel()
 
     @property
     def diverged(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -217,11 +218,13 @@ class EITInteractions(PairEstimator):
         is_here = recording.observed.any(axis=2)
         return {name: np.where(is_here, raw[name], np.float32(np.nan)) for name in self.states}
 
-    def score(self, recording: Recording, y: None = None) -> float:
-        """AUROC over known pairs of two edge types; accuracy of more."""
+    def score(self, X: Population, y: None = None) -> float:
+        """AUROC over known pairs of two edge types; accuracy of more. Pairs of several recordings count as one list."""
+        check_is_fitted(self)
         objective = self.learner_.objective
+        encoded = itertools.chain.from_iterable(map(self._encoded, as_dataset(X).recordings))
         with torch.no_grad():
-            outputs, batches = zip(*((objective.predict(e, b), b) for e, b in self._encoded(recording)), strict=True)
+            outputs, batches = zip(*((objective.predict(e, b), b) for e, b in encoded), strict=True)
         return objective.score(outputs, batches)
 
     @torch.no_grad()

@@ -270,3 +270,16 @@ def test_a_batch_is_float32_of_values_of_either_width():
     batch = PopulationDataset(wide).batch()
     assert batch.values.dtype == torch.float32
     np.testing.assert_array_equal(batch.values[..., 0].numpy(), values)
+
+
+def test_trials_of_unknown_class_are_no_class_when_folds_are_stratified(recwarn):
+    labels = np.array(["left", "right"], dtype=object)[np.arange(24) % 2]
+    labels[[3, 8]] = None
+    dataset = PopulationDataset(Recording.from_trials(np.ones((24, 2, 3)), targets={"side": labels}))
+    assert dataset.count_rarest("side") == 11
+    for _, test in dataset.folds(5, stratify="side"):
+        assert {"left", "right"} <= set(test.recordings[0].targets["side"].tolist())
+    assert not recwarn.list
+    unknown = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": ["", "", "", ""]})
+    with pytest.raises(InputError, match="not known in any trial"):
+        PopulationDataset(unknown).split(stratify="side")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold
 from torch import Tensor
 
+from motet import given
 from motet.data.batch import Batch
 from motet.data.recording import Recording, selected_positions
 from motet.errors import InputError, did_you_mean
@@ -241,21 +242,26 @@ class PopulationDataset:
     def _classes(self, target: str) -> tuple[NDArray[np.int64], int, str] | None:
         """For each trial id a number for its recording and its class there; the rarest class, counted and in words.
 
-        Trials of a recording without the target are one more class, unknown, which is not counted. None if the target
-        is not one class per trial.
+        Trials whose class is unknown go with the most frequent one. None if the target is not one class per trial.
         """
         if any(values.ndim > 1 or values.dtype.kind == "f" for values in self.target_values(target)):
             return None
         strata, rarest = [], []
         for number, recording in enumerate(self.recordings):
             _, first = np.unique(np.asarray(recording.trial_ids), return_index=True)
-            is_known = target in recording.targets
-            labels = recording.targets[target][first].astype(str) if is_known else np.full(len(first), "unknown")
-            classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-            strata.append(codes + number * len(self))
-            if is_known:
-                words = f"class {classes[counts.argmin()]} of {target!r} in recording {recording.name!r}"
-                rarest.append((int(counts.min()), words))
+            stratum = np.zeros(len(first), dtype=np.int64)
+            if target in recording.targets:
+                labels = recording.targets[target][first]
+                known = given.is_known(labels)
+                classes, codes, counts = np.unique(labels[known], return_inverse=True, return_counts=True)
+                if len(classes):
+                    stratum[:] = counts.argmax()
+                    stratum[known] = codes
+                    words = f"class {classes[counts.argmin()]} of {target!r} in recording {recording.name!r}"
+                    rarest.append((int(counts.min()), words))
+            strata.append(stratum + number * len(self))
+        if not rarest:
+            raise InputError(f"target {target!r} is not known in any trial; give trials where it is.")
         return np.concatenate(strata), *min(rarest)
 
     def _time_block(

@@ -114,3 +114,10 @@ def test_an_interrupt_passes_through_a_reader(tmp_path: Path) -> None:
     (tmp_path / "a.npy").touch()
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path / "a.npy")
+
+
+def test_a_message_is_short_however_long_a_name_in_a_file_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"n" * 60_000: np.ones(1)})
+    with pytest.raises(InputError, match="unknown array 'nnn") as caught:
+        read_recording(tmp_path / "a.npz")
+    assert len(str(caught.value)) < 2100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -42,8 +43,9 @@ def array_names(path: Path) -> list[str]:
     """
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-    if twice := [name for name in names if names.count(name) > 1][:1]:
-        raise InputError(f"{path} holds two arrays {twice[0]!r}; save each once.")
+    name, n_times = next(iter(Counter(names).most_common(1)), ("", 0))
+    if n_times > 1:
+        raise InputError(f"{path} holds {n_times} arrays {name!r}; save each once.")
     return names
 
 

@@ -11,7 +11,7 @@
 The minimal form needs no motet to write: `numpy.savez(path, values=…, target_direction=…)` with values
 (trial, individual, time[, feature]), NaN = not observed, and any number of `target_<name>`. It may add the
 other fields of `Recording`, and `levels`, rows of a target's name and "trial", "bin", "individual" or "pair".
-No reader runs code from a file.
+No reader runs code from a file, and none takes more memory than there is (SECURITY.md).
 """
 
 from __future__ import annotations

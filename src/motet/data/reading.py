@@ -13,6 +13,7 @@ from motet.memory import GIB, available_bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_MOST_CHARACTERS = 2000  # of a message
 
 
 def file_reader(reader: Callable[P, R]) -> Callable[P, R]:
@@ -66,7 +67,8 @@ def refusal_of(error: Exception, paths: list[str]) -> InputError:
     if isinstance(error, InputError):
         if not any(path in said for path in paths):
             said = f"{where} cannot be read: {said}"
-        return error if said == str(error) and said.isprintable() else InputError(_printable(said))
+        plain = _printable(said if len(said) <= _MOST_CHARACTERS else f"{said[:_MOST_CHARACTERS]}…")
+        return error if plain == str(error) else InputError(plain)
     if isinstance(error, MemoryError):
         return InputError(
             f"{where} needs more memory than there is ({available_bytes() / GIB:.2g} GiB); free some, or give a part."

@@ -62,15 +62,12 @@ def labels(given: Any, *, what: str) -> NDArray[Any]:
         return array
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
-    return np.where(is_missing, np.asarray(unknown(array), dtype=array.dtype), array)
+    return np.where(is_missing, np.asarray(unknown(array.dtype), dtype=array.dtype), array)
 
 
-def unknown(labels: NDArray[Any]) -> Any:
-    """What stands for unknown in labels of this type: NaN, the least integer, or no text.
-
-    Booleans have no such value.
-    """
-    return {"f": np.nan, "i": UNKNOWN_INTEGER, "U": ""}[labels.dtype.kind]
+def unknown(dtype: np.dtype[Any]) -> Any:
+    """What stands for unknown in labels of a type: NaN, the least integer, or no text. Booleans have none."""
+    return {"f": np.nan, "i": UNKNOWN_INTEGER, "U": ""}[dtype.kind]
 
 
 def is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -82,9 +79,9 @@ def is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """
     if labels.dtype.kind == "f":
         return ~np.isnan(labels)
-    if labels.dtype.kind in "iU":
-        return np.asarray(labels != np.asarray(unknown(labels)).astype(labels.dtype))
-    return np.ones(labels.shape, dtype=bool)
+    if labels.dtype.kind == "b":
+        return np.ones(labels.shape, dtype=bool)
+    return np.asarray(labels != unknown(labels.dtype))
 
 
 def names(given: Any, *, what: str) -> tuple[str, ...]:
@@ -150,7 +147,7 @@ def dimensions(given: Any) -> tuple[str, ...] | None:
     A DataFrame of which one axis is named "time" or "individual" has the other as its other axis.
     """
     if hasattr(given, "columns") and hasattr(given, "index"):
-        named = [given.index.name, given.columns.name]
+        named = [getattr(axis, "name", None) for axis in (given.index, given.columns)]
         pair = {"time": "individual", "individual": "time"}
         found = [name or pair.get(other) for name, other in zip(named, reversed(named), strict=True)]
     else:
@@ -226,7 +223,7 @@ def _array(given: Any) -> NDArray[Any]:
         return np.asarray(given.to_numpy() if is_plain else given.to_numpy(dtype=object))
     array = np.asanyarray(given)
     if isinstance(given, list | tuple) and (
-        array.dtype.kind in "US" or (array.dtype.kind == "f" and np.any(np.abs(array) > _LARGEST))
+        array.dtype.kind in "US" or (array.dtype.kind == "f" and np.any(np.abs(array) >= _LARGEST))
     ):
         return np.array(given, dtype=object)
     return array

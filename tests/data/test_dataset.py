@@ -146,6 +146,32 @@ def test_trials_of_a_recording_without_the_target_are_a_stratum_of_their_own():
         assert abs(sides[0] - sides[1]) <= 1
 
 
+@pytest.mark.parametrize("labels", [["l", "r", None], [3, 4, None], [True, False, None], [b"l", b"r", b""]])
+def test_trials_of_unknown_class_are_folded_and_never_counted(labels):
+    side = [labels[0]] * 20 + [labels[1]] * 15 + [labels[2]] * 2
+    dataset = PopulationDataset(Recording.from_trials(np.ones((37, 2, 3)), targets={"side": side}))
+    assert dataset.count_rarest("side") == 15
+    tested = [test.recordings[0] for _, test in dataset.folds(5, stratify="side")]
+    assert sum(part.n_trials for part in tested) == 37
+    for part in tested:
+        assert (part.targets["side"] == dataset.recordings[0].targets["side"][20]).sum() == 3
+
+
+def test_an_unknown_class_is_minus_one_in_a_batch():
+    dataset = PopulationDataset(Recording.from_trials(np.ones((3, 2, 3)), targets={"side": [5, None, 0]}))
+    assert dataset.batch().targets["side"].tolist() == [5, -1, 0]
+
+
+def test_splits_keep_the_windows_of_trials_with_names_together():
+    names = [f"trial {number % 5}" for number in range(20)]
+    mixed = PopulationDataset([a_recording("a", trial_ids=names), a_recording("b")])
+    train, test = mixed.split(test=0.4, seed=1)
+    for part in (train, test):
+        assert part.recordings[0].trial_ids.dtype.kind == "U"
+    assert not set(train.recordings[0].trial_ids) & set(test.recordings[0].trial_ids)
+    assert len(set(test.recordings[0].trial_ids)) == 2
+
+
 @pytest.mark.parametrize("stratify", [None, "side"])
 def test_no_split_parts_the_windows_of_a_trial(stratify):
     windows = PopulationDataset([a_recording().windows(2), a_recording("b").windows(3)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from motet.data.dataset import PopulationDataset
-from motet.data.preprocess import Preprocess, PreprocessSettings
+from motet.data.preprocess import Preprocess, PreprocessSettings, varies
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.settings_checks import check_choices
@@ -87,13 +87,55 @@ def test_one_individual_in_two_recordings_has_one_mean():
     )
 
 
-def test_a_constant_feature_of_an_active_individual_stays_finite_without_a_least_deviation():
+def test_a_constant_feature_of_an_active_individual_stays_finite():
     values = np.random.default_rng(0).poisson(3.0, (20, 2, 4, 2)).astype(float)
     values[..., 1] = 5
     dataset = PopulationDataset(Recording.from_trials(values))
-    settings = PreprocessSettings(scale="individual", minimum_std=0)
+    settings = PreprocessSettings(scale="individual")
     prepared = Preprocess.fit(dataset, settings)(dataset).recordings[0]
     np.testing.assert_allclose(prepared.values[..., 1], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e-9, 1e-5, 1.0, 1e12])
+@pytest.mark.parametrize("scale", ["individual", "shared"])
+def test_who_is_silent_and_what_is_read_do_not_depend_on_the_unit(unit, scale):
+    values = np.random.default_rng(0).normal(size=(20, 5, 6)) * np.array([1, 1e-4, 0, 1e3, 1])[:, None]
+    values[:, 4] = 0.1 + 0.2 * (values[:, 4] > 9)  # constant, and not a binary fraction
+    settings = PreprocessSettings(transform="none", scale=scale)
+    datasets = [PopulationDataset(Recording.from_trials(values * u)) for u in (1.0, unit)]
+    plain, scaled = (Preprocess.fit(dataset, settings) for dataset in datasets)
+    assert plain.silent_ids == scaled.silent_ids == ("array/2", "array/4")
+    one, other = (fitted(d).recordings[0].values for fitted, d in zip((plain, scaled), datasets, strict=True))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_rounding_is_no_activity_and_one_event_is():
+    values = np.full((200, 4, 50), 0.3)
+    values[:, 0] = np.random.default_rng(0).choice([0.3, 0.1 + 0.2], (200, 50))
+    values[:, 1, 0] = np.where(np.arange(200) == 7, 0.3 + 1e-9, 0.3)
+    values[7, 2, 0] = 1e6
+    recording = Recording.from_trials(values)
+    assert varies([recording])[:, 0].tolist() == [False, True, True, False]
+
+
+def test_an_individual_that_is_constant_in_each_recording_may_vary_between_them():
+    first = Recording.from_trials(np.full((2, 2, 3), 1), individual_ids=["x", "y"], name="a")
+    second = Recording.from_trials(np.full((2, 2, 3), 2), individual_ids=["x", "z"], name="b")
+    assert varies([first, second])[:, 0].tolist() == [True, False, False]
+    unseen = Recording.from_trials(np.full((2, 1, 3), np.nan), individual_ids=["x"], name="c")
+    assert varies([first, unseen])[:, 0].tolist() == [False, False]
+
+
+@pytest.mark.parametrize("offset", [1e8, -3e9])
+def test_values_far_from_zero_are_read_as_those_near_zero(offset):
+    values = np.random.default_rng(0).normal(size=(30, 4, 6)).round(3)
+    settings = PreprocessSettings(transform="none", scale="individual")
+    near, far = (PopulationDataset(Recording.from_trials(values + by)) for by in (0, offset))
+    read = [Preprocess.fit(part.select(range(20)), settings)(part).recordings[0].values for part in (near, far)]
+    np.testing.assert_allclose(read[0], read[1], atol=1e-5)
+    one = Recording.from_trials(values[25:26, :, :1] + offset)  # a test trial of one bin
+    fitted = Preprocess.fit(far.select(range(20)), settings)
+    np.testing.assert_allclose(fitted(PopulationDataset(one)).recordings[0].values, read[0][25:26, :, :1], atol=1e-5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +199,6 @@ def test_a_setting_of_another_kind_is_one_clear_error(settings, words):
         ({"transform": "sqr"}, "did you mean 'sqrt'"),
         ({"centre": "each"}, "Allowed: individual, none, shared"),
         ({"scale": None}, "PreprocessSettings.scale is None"),
-        ({"minimum_std": -1e-3}, "minimum_std is -0.001; give a number from 0"),
-        ({"minimum_std": float("nan")}, "minimum_std is nan"),
     ],
 )
 def test_a_bad_way_to_prepare_is_refused_at_once(settings, words):

@@ -7,6 +7,10 @@ from hypothesis import strategies as st
 
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.given import UNKNOWN_INTEGER
+
+pandas = pytest.importorskip("pandas")
+xarray = pytest.importorskip("xarray")
 
 
 def a_recording(n_trials=6, n_individuals=3, n_bins=5, **fields):
@@ -155,6 +159,123 @@ def test_ids_and_starts_of_trials_are_arrays_whatever_they_were_given_as():
     assert recording.select(trials=[-1, 0]).trial_ids.tolist() == [5, 0]
 
 
+VALUES = np.random.default_rng(3).poisson(3.0, (4, 3, 5)).astype(float)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        *[VALUES.astype(dtype) for dtype in ("i1", ">u2", "f2", ">f4", ">f8", "g", "O")],
+        VALUES.tolist(),
+        list(VALUES.astype(">f4")),
+        {f"trial {number}": trial for number, trial in enumerate(VALUES)},
+        pandas.Series(list(VALUES), index=[9, 8, 7, 6]),
+        (trial for trial in VALUES),
+        [pandas.DataFrame(trial) for trial in VALUES],
+        [pandas.DataFrame(trial.T, index=pandas.Index(range(5), name="time")) for trial in VALUES],
+        np.ma.masked_array(VALUES),
+        xarray.DataArray(VALUES.transpose(2, 0, 1), dims=("time", "trial", "individual")),
+        xarray.DataArray(VALUES[None].transpose(2, 0, 1, 3), dims=("individual", "feature", "trial", "time")),
+        [xarray.DataArray(trial.T, dims=("time", "individual")) for trial in VALUES],
+        xarray.DataArray(VALUES),
+    ],
+)
+def test_values_come_in_any_type_order_and_container(container):
+    recording = Recording.from_trials(container)
+    np.testing.assert_array_equal(recording.values[..., 0], VALUES)
+    assert recording.values.dtype == np.float32
+
+
+def test_masked_and_missing_values_are_not_observed():
+    masked = np.ma.masked_greater(VALUES, 4)
+    objects = np.where(VALUES > 4, None, VALUES)
+    ragged = [np.ma.masked_greater(trial, 4) for trial in VALUES]
+    for container in (masked, objects, ragged, masked.tolist(), masked.astype(">i2")):
+        recording = Recording.from_trials(container)
+        np.testing.assert_array_equal(recording.observed, VALUES <= 4)
+        np.testing.assert_array_equal(recording.values[..., 0], np.where(VALUES <= 4, VALUES, 0))
+
+
+def test_names_that_come_with_an_array_are_kept():
+    cube = xarray.DataArray(
+        VALUES, dims=("trial", "individual", "time"), coords={"individual": list("xyz"), "trial": [4, 2, 9, 7]}
+    )
+    recording = Recording.from_trials(cube)
+    assert recording.individual_ids == ("x", "y", "z")
+    assert recording.trial_ids.tolist() == [4, 2, 9, 7]
+    assert Recording.from_trials(cube, individual_ids=list("abc")).individual_ids == ("a", "b", "c")
+
+
+def test_targets_with_named_axes_say_their_level():
+    square = np.arange(9.0).reshape(3, 3)
+    fields = {"n_trials": 3, "n_individuals": 3, "n_bins": 3}
+    for dims, level in (
+        (("time", "trial"), "bin"),
+        (("individual", "trial"), "individual"),
+        (("axis", "trial"), "trial"),
+    ):
+        recording = a_recording(**fields, targets={"y": xarray.DataArray(square, dims=dims)})
+        assert recording.target_levels == {"y": level}
+        np.testing.assert_array_equal(recording.targets["y"], square.T)
+    for dims in (("time", "individual"), ("time", "feature")):
+        with pytest.raises(InputError, match="give trial, then time or individual"):
+            a_recording(**fields, targets={"y": xarray.DataArray(square, dims=dims)})
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (["l", "r", None, "l", "r", "l"], ["l", "r", "", "l", "r", "l"]),
+        (np.array([b"l", b"r"] * 3), ["l", "r"] * 3),
+        (pandas.Series([1, 2, None, 1, 2, 1], dtype="Int16"), [1, 2, UNKNOWN_INTEGER, 1, 2, 1]),
+        (np.ma.masked_equal([1, 2, 9, 1, 2, 1], 9), [1, 2, UNKNOWN_INTEGER, 1, 2, 1]),
+        ([True, None, False, True, True, True], [1, UNKNOWN_INTEGER, 0, 1, 1, 1]),
+        ({f"t{n}": n for n in range(6)}, [0, 1, 2, 3, 4, 5]),
+        (np.arange(6, dtype=np.uint64) + np.uint64(2**53), [2**53 + n for n in range(6)]),
+    ],
+)
+def test_targets_of_every_kind_are_kept_as_they_are(target, expected):
+    recording = a_recording(targets={"y": target})
+    assert recording.targets["y"].tolist() == expected
+    assert recording.select(trials=slice(0, 3)).targets["y"].tolist() == expected[:3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([["a"], ["b", None]], [["a", ""], ["b", ""]]),
+        ([[1], [None, 2]], [[1, UNKNOWN_INTEGER], [UNKNOWN_INTEGER, 2]]),
+        ([[None], [True, False]], [[UNKNOWN_INTEGER, UNKNOWN_INTEGER], [1, 0]]),
+        ([np.ma.masked_equal([9], 9), np.array([1, 2], ">i2")], [[UNKNOWN_INTEGER] * 2, [1, 2]]),
+        ([[True], [True, True]], [[True, False], [True, True]]),
+    ],
+)
+def test_labels_per_bin_of_trials_of_different_length_are_unknown_where_missing(rows, expected):
+    values = [np.ones((2, 1)), np.ones((2, 2))]
+    recording = Recording.from_trials(values, targets={"y": rows}, target_levels={"y": "bin"})
+    assert recording.targets["y"].tolist() == expected
+    with pytest.raises(InputError, match="text in some trials and numbers in others"):
+        Recording.from_trials(values, targets={"y": [["a"], [1, 2]]}, target_levels={"y": "bin"})
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale", "dtype"),
+    [(0, 1, np.float32), (1e3, 1, np.float32), (1e8, 1, np.float64), (0, 1e-60, np.float64), (0, 1e60, np.float64)],
+)
+def test_values_are_float64_only_where_float32_would_blur_how_an_individual_differs(offset, scale, dtype):
+    values = np.random.default_rng(0).normal(size=(6, 3, 5)) * 5
+    values[:, 1] = (values[:, 1] + offset) * scale  # beside others for which float32 suffices
+    recording = Recording.from_trials(values)
+    assert recording.values.dtype == dtype
+    np.testing.assert_allclose(recording.values[:, 1, :, 0] - offset * scale, values[:, 1] - offset * scale, rtol=1e-2)
+    for part in (recording.select(trials=[0]), recording.windows(2)):
+        assert part.values.dtype == dtype
+
+
+def test_a_single_number_far_from_zero_is_kept():
+    assert Recording.from_trials([[[1e8 + 1]]]).values.item() == 1e8 + 1
+
+
 @pytest.mark.parametrize(
     ("given_ids", "kept"),
     [
@@ -192,6 +313,19 @@ def test_names_of_trials_are_kept(given_ids, kept):
         (lambda: a_recording(targets={"y": np.full((6, 5), np.inf)}), "infinite in places"),
         (lambda: a_recording(n_bins=7, targets={"y": np.zeros((6, 3))}), "per individual or per trial"),
         (lambda: a_recording(trial_ids=np.arange(5)), "trial_ids"),
+        (lambda: Recording.from_trials(np.ones((2, 3, 4)) + 1j), "values of recording 'array': .*complex128"),
+        (lambda: Recording.from_trials(np.ones((2, 3, 4)).astype("m8[s]")), "timedelta64"),
+        (lambda: Recording.from_trials("text"), "a str where a list or an array"),
+        (lambda: Recording.from_trials(xarray.Dataset({"a": ("x", [1.0])})), "a Dataset where"),
+        (lambda: Recording.from_trials(xarray.DataArray(VALUES, dims=("trial", "unit", "time"))), "no individual"),
+        (lambda: Recording.from_trials(xarray.DataArray(VALUES[0], dims=("individual", "time"))), "no trial"),
+        (lambda: a_recording(bin_seconds="fast"), "bin_seconds: text"),
+        (lambda: a_recording(bin_seconds=[1.0]), "bin_seconds is .*give a positive number"),
+        (lambda: a_recording(name=None), "name: a name is missing"),
+        (lambda: a_recording(individual_ids="abc"), "the one text 'abc'"),
+        (lambda: a_recording(targets={"y": np.zeros(6, "M8[D]")}), "target 'y' of recording 'array': .*datetime64"),
+        (lambda: a_recording(targets={"y": [0, 1, "a", 0, 1, 0]}), "text beside integer"),
+        (lambda: a_recording(targets={"y": [0, 1, 2**64, 0, 1, 0]}), "64 bits"),
         (lambda: a_recording(trial_ids=["a", "b", "c", "d", "e", None]), "a name is missing"),
         (lambda: a_recording(trial_start_seconds=list("012345")), "text such as .* numbers are wanted"),
         (lambda: a_recording(trial_start_seconds=[0, 1, 2, 3, 4, np.nan]), "one finite number per trial"),

@@ -366,3 +366,15 @@ def test_what_a_baseline_cannot_read_is_an_input_error(fit, message, recording):
 def test_a_recipe_of_ones_own_needs_only_an_estimator(train, test):
     own = Baseline("own", "quantities", lambda n_inputs: RidgeCV([1.0]), lags=(0,))
     assert own.fit(train, "velocity").n_parameters == 2 * (8 + 1)
+
+
+@CLASSIFIERS
+def test_trials_of_unknown_class_are_left_out(baseline: Baseline) -> None:
+    counts = np.random.default_rng(0).poisson(3.0, (40, 5, 4))
+    side = np.where(np.arange(40) % 2, "left", "right").astype(object)
+    side[[3, 17]] = None
+    partly = Recording.from_trials(counts, targets={"side": side})
+    known = np.setdiff1d(np.arange(40), [3, 17])
+    fitted, expected = baseline.fit(partly, "side"), baseline.fit(partly.select(trials=known), "side")
+    assert fitted.classes.tolist() == ["left", "right"]
+    np.testing.assert_array_equal(fitted.predict(partly), expected.predict(partly))

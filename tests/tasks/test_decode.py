@@ -172,6 +172,26 @@ def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, fil
     assert decode(gap).table == decoded.table
 
 
+@pytest.mark.parametrize(
+    ("silent_trials", "words"),
+    [(slice(None), "\n1 of 4 individuals never vary in training and are left out."), (slice(0, 0), None)],
+)
+def test_individuals_that_are_left_out_are_counted_below_the_table(settings, file, counts, silent_trials, words):
+    counts[silent_trials, 1] = 3
+    table = decode(dataclasses.replace(settings, recordings=(file(counts),), rivals=False, control=False)).table
+    assert ("never vary" not in table) if words is None else words in table
+
+
+def test_trials_whose_class_is_unknown_are_neither_learned_from_nor_scored(settings, file, counts):
+    side = [None if trial in (3, 8, 9) else "lr"[trial % 2] for trial in range(24)]
+    decoded = decode(dataclasses.replace(settings, recordings=(file(counts, side=side),)))
+    parts = [decoded.run.part(f"folds/0{fold}/{MODEL}").read_results() for fold in range(settings.folds)]
+    assert sum(part["n_test"] for part in parts) == 21
+    assert "lda" in decoded.results["methods"]
+    about = decoded.run.part(f"folds/00/{MODEL}").read_tensors("predictions")[1]
+    assert about["classes"] == ["l", "r"]
+
+
 def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
     lda = decode_fold.BASELINES_CLASSIFY["lda"]
     calls = []

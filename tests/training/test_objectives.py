@@ -136,3 +136,62 @@ def test_bad_targets_are_one_clear_error(targets, name, words):
     )
     with pytest.raises(InputError, match=words):
         Target.learn(PopulationDataset(recording), name)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["l", "r", None, "l"], ("l", "r")),
+        ([7, None, 9, 7], (7, 9)),
+        ([True, None, False, True], (0, 1)),
+        ([np.uint64(2**53 + 1), np.uint64(2**53), None, np.uint64(2**53 + 1)], (2**53, 2**53 + 1)),
+        (np.ma.masked_equal(np.array([1, 3, 9, 1], ">i2"), 9), (1, 3)),
+        (np.array([b"l", b"r", b"", b"l"]), ("l", "r")),
+        (np.array([0.0, 1.0, np.nan, 0.0], np.float16), (0.0, 1.0)),
+    ],
+)
+def test_unknown_labels_are_no_class_and_are_not_learned_from(labels, classes):
+    recording = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": labels})
+    target = Target.learn(PopulationDataset(recording), "side", kind="class")
+    assert target.classes == classes
+    objective = make_objective([target], width=4, ids=recording.individual_ids, settings=SETTINGS)
+    codes = objective.prepare(PopulationDataset(recording)).batch().targets["side"]
+    known = known_rows(recording, "side")
+    assert known.sum() == 3
+    np.testing.assert_array_equal(np.asarray(classes)[codes[known]], recording.targets["side"][known])
+    assert (codes[~known] == -1).all()
+
+
+def test_labels_of_another_kind_than_in_training_are_refused():
+    text = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": list("lrlr")})
+    whole = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": [0, 1, 0, 1]})
+    target = Target.learn(PopulationDataset(text), "side")
+    objective = make_objective([target], width=4, ids=text.individual_ids, settings=SETTINGS)
+    with pytest.raises(InputError, match="'side' is of type int64, and was of type <U1 in training"):
+        objective.prepare(PopulationDataset(whole))
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1.7e9, 1.0), (-1e12, 50.0), (0.0, 1e-40)])
+def test_quantities_are_learned_alike_whatever_their_origin_and_unit(offset, scale):
+    speed = np.random.default_rng(0).normal(size=(12, 3)).round(2)
+    values = np.random.default_rng(1).poisson(2.0, (12, 2, 3))
+
+    def losses(quantity):
+        recording = Recording.from_trials(values, targets={"speed": quantity}, target_levels={"speed": "bin"})
+        model, objective, batch = built(recording, "speed")
+        predictions = objective.predict(model(batch), batch)
+        return objective.loss(model(batch), batch).item(), objective.score([predictions], [batch]), predictions["speed"]
+
+    (loss, score, near), (far_loss, far_score, far) = losses(speed), losses(offset + scale * speed)
+    assert far_loss == pytest.approx(loss, rel=1e-4)
+    assert far_score == pytest.approx(score, abs=1e-4)
+    assert far.dtype == torch.float64
+    np.testing.assert_allclose((far.detach() - offset) / scale, near.detach(), atol=1e-3)
+
+
+def test_the_score_of_a_target_that_does_not_vary_is_nan():
+    recording = Recording.from_trials(np.ones((4, 2, 3)), targets={"speed": np.array([0.1, 0.4, 0.2, 0.3])})
+    model, objective, _ = built(recording, "speed")
+    flat = dataclasses.replace(recording, targets={"speed": np.full(4, 0.1)})
+    batch = objective.prepare(PopulationDataset(flat)).batch()
+    assert np.isnan(objective.score([objective.predict(model(batch), batch)], [batch]))

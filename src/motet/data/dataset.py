@@ -120,8 +120,8 @@ class PopulationDataset:
                 "subject": whole ones.
             test: the fraction to test on; or, for recordings and subjects, their names. By trial, every recording
                 has this fraction tested, at least one trial, and at least one left to train.
-            stratify: by trial, a class target per trial whose proportions both parts keep. Trials of a recording
-                without it are one more class.
+            stratify: by trial, a class target per trial whose proportions both parts keep. Trials where it is
+                unknown go with the most frequent class.
             gap_seconds: by time, what is left out between the parts; by default one trial's length.
             seed: of the random choice.
 
@@ -331,6 +331,8 @@ class PopulationDataset:
                 padded = {"trial": [], "bin": [n_bins], "individual": [n_individuals], "pair": [n_individuals] * 2}
                 lead = padded[recording.target_levels[name]]
                 picked = target[in_recording[rows]]
+                if target.dtype.kind == "i":
+                    picked = np.where(given.is_known(picked), picked, -1)
                 cut = picked[(slice(None), *(slice(size) for size in lead))]
                 rest = target.shape[1 + len(lead) :]
                 if name not in tensors:

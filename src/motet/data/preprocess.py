@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import Recording
+from motet.data.recording import Recording, extent
 from motet.errors import InputError
 from motet.settings_checks import check_choices
 
@@ -18,6 +19,7 @@ READS_ANYONE = (
     "train on trials of them too, or read any individuals: model.identity='none', objective.readout='pooled', and "
     "preprocess.centre and preprocess.scale 'shared' or 'none'"
 )
+ROUNDING_STEPS = 2  # of floating-point numbers: what differs by no more is constant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +34,17 @@ class PreprocessSettings:
         centre: subtract each "individual"'s training mean, the "shared" mean over all, or "none".
         scale: divide by each "individual"'s training standard deviation, the "shared" one (root mean square over
             individuals), or "none".
-        minimum_std: individuals whose training standard deviation is not above this are silent. They are dropped,
-            unless neither statistic is by individual: then unseen individuals can be read, and none is dropped.
+
+    Individuals that never vary in training (see `varies`) are silent. They are left out, and reported, unless neither
+    statistic is by individual: then unseen individuals can be read, and none is left out.
     """
 
     transform: Literal["none", "sqrt", "log"] = "sqrt"
     centre: Statistic = "individual"
     scale: Statistic = "shared"
-    minimum_std: float = 1e-3
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if self.minimum_std < 0:
-            raise InputError(f"preprocess.minimum_std is {self.minimum_std}; give a number from 0.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,8 +62,8 @@ class Preprocess:
     settings: PreprocessSettings
     individual_ids: tuple[str, ...]
     silent_ids: tuple[str, ...]
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
     @classmethod
     def fit(cls, train: PopulationDataset, settings: PreprocessSettings | None = None) -> Preprocess:
@@ -75,7 +75,7 @@ class Preprocess:
         settings = settings or PreprocessSettings()
         ids = np.asarray(train.individual_ids, dtype=object)
         n_observed, mean, variance = _moments(train, settings)
-        is_active = (np.sqrt(variance) > settings.minimum_std).any(axis=1)
+        is_active = varies(train.recordings).any(axis=1)
         if not is_active.any():
             raise InputError(
                 f"all {len(ids)} individuals are silent, constant or missing in the training trials; "
@@ -90,11 +90,13 @@ class Preprocess:
         shared_mean = (share * mean).sum(axis=0, keepdims=True)
         about = mean if settings.centre == "individual" else shared_mean
         shared_variance = (share * (variance + (mean - about) ** 2)).sum(axis=0, keepdims=True)
+        shared_square = (share * (variance + mean**2)).sum(axis=0, keepdims=True)
         means = {"individual": mean, "shared": shared_mean, "none": np.zeros_like(shared_mean)}
         variances = {"individual": variance, "shared": shared_variance, "none": np.ones_like(shared_mean)}
-        std = np.maximum(np.sqrt(variances[settings.scale]), settings.minimum_std)
-        std = np.where(std > 0, std, 1)  # a constant feature of an active individual
-        return cls(settings, kept, silent, means[settings.centre].astype(np.float32), std.astype(np.float32))
+        squares = {"individual": variance + mean**2, "shared": shared_square, "none": np.ones_like(shared_mean)}
+        std, size = np.sqrt(variances[settings.scale]), np.sqrt(squares[settings.scale])
+        is_rounding = std <= ROUNDING_STEPS * np.finfo(np.float64).eps * size  # a constant feature
+        return cls(settings, kept, silent, means[settings.centre], np.where(is_rounding, 1.0, std))
 
     def __call__(self, dataset: PopulationDataset) -> PopulationDataset:
         """The dataset as a model reads it; individuals silent in training are gone.
@@ -110,9 +112,9 @@ class Preprocess:
             recording, rows = self._find(recording)
             mean, std = (statistic[rows] if len(statistic) > 1 else statistic for statistic in (mean, std))
         values = (_transformed(recording, self.settings) - mean[:, None]) / std[:, None]
-        return dataclasses.replace(
-            recording, values=np.where(recording.observed[..., None], values, 0).astype(np.float32)
-        )
+        with np.errstate(over="ignore"):
+            prepared = np.where(recording.observed[..., None], values, 0).astype(np.float32)
+        return dataclasses.replace(recording, values=prepared)
 
     def _find(self, recording: Recording) -> tuple[Recording, list[int]]:
         """The recording without its silent individuals, and the rows of the others."""
@@ -131,21 +133,52 @@ class Preprocess:
         return recording, [row[individual] for individual in recording.individual_ids]
 
 
+def varies(recordings: Sequence[Recording]) -> NDArray[np.bool_]:
+    """Whether each individual's feature differs between observed bins, by more than rounding: (individual, feature).
+
+    Individuals are in order of appearance; one that never varies is silent. There is no least size: rounding is a few
+    steps of the numbers that the values are stored as.
+
+    Example:
+        >>> recording = Recording.from_trials([[[0, 0, 0], [3e-9, 4e-9, 3e-9], [0.1, 0.1, 0.1]]])
+        >>> varies([recording])[:, 0].tolist()
+        [False, True, False]
+    """
+    row = _rows(recordings)
+    least, most = np.full((2, len(row), recordings[0].n_features), [[[np.inf]], [[-np.inf]]])
+    step = 0.0
+    for recording in recordings:
+        rows = [row[individual] for individual in recording.individual_ids]
+        is_seen = np.asarray(recording.observed.any(axis=(0, 2)))[:, None]
+        low, high = extent(recording.values, recording.observed)
+        least[rows] = np.where(is_seen, np.minimum(least[rows], low), least[rows])
+        most[rows] = np.where(is_seen, np.maximum(most[rows], high), most[rows])
+        step = max(step, float(np.finfo(recording.values.dtype).eps))
+    return most - least > ROUNDING_STEPS * step * np.maximum(np.abs(least), np.abs(most))
+
+
+def _rows(recordings: Sequence[Recording]) -> dict[str, int]:
+    """The row of every individual, in order of appearance."""
+    ids = dict.fromkeys(individual for recording in recordings for individual in recording.individual_ids)
+    return {individual: position for position, individual in enumerate(ids)}
+
+
 def _moments(
     train: PopulationDataset, settings: PreprocessSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Observed bins, mean and variance of every individual, (individual, feature) each."""
-    row = {individual: position for position, individual in enumerate(train.individual_ids)}
+    row = _rows(train.recordings)
     count, total, squares = np.zeros((3, len(row), train.n_features))
-    for recording in train.recordings:
-        values = _transformed(recording, settings)
+    rows = [[row[individual] for individual in recording.individual_ids] for recording in train.recordings]
+    for recording, own in zip(train.recordings, rows, strict=True):
         observed = recording.observed[..., None]
-        rows = [row[individual] for individual in recording.individual_ids]
-        count[rows] += observed.sum(axis=(0, 2))
-        total[rows] += (values * observed).sum(axis=(0, 2))
-        squares[rows] += (values**2 * observed).sum(axis=(0, 2))
+        count[own] += observed.sum(axis=(0, 2))
+        total[own] += (_transformed(recording, settings) * observed).sum(axis=(0, 2))
     mean = total / np.maximum(count, 1)
-    return count, mean, np.maximum(squares / np.maximum(count, 1) - mean**2, 0)
+    for recording, own in zip(train.recordings, rows, strict=True):
+        deviation = (_transformed(recording, settings) - mean[own][:, None]) * recording.observed[..., None]
+        squares[own] += np.square(deviation, out=deviation).sum(axis=(0, 2))
+    return count, mean, squares / np.maximum(count, 1)
 
 
 def _transformed(recording: Recording, settings: PreprocessSettings) -> NDArray[np.float64]:

@@ -466,7 +466,7 @@ def target_array(
         raise InputError(f"{what} is a list of arrays longer than their trials; give (time, …) per trial.")
     if len({array.shape[1:] for array in arrays}) > 1:
         raise InputError(f"{what} has trials of different shapes; give (time, …) per trial, alike but for the time.")
-    fill = False if arrays[0].dtype.kind == "b" else given.unknown(arrays[0])
+    fill = False if arrays[0].dtype.kind == "b" else given.unknown(arrays[0].dtype)
     return np.stack([_pad_axis(array, n_bins, axis=0, fill=fill) for array in arrays]), "bin"
 
 
@@ -476,21 +476,19 @@ def _is_nested(row: Any) -> bool:
 
 def _of_one_kind(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Labels of several trials, as one kind that holds them all."""
-    kinds = {array.dtype.kind for array in arrays if given.is_known(array).any()} or {"f"}
+    if {array.dtype.kind for array in arrays} == {"b"}:
+        return list(arrays)
+    known = [given.is_known(array) for array in arrays]
+    dtypes = [array.dtype for array, some in zip(arrays, known, strict=True) if some.any()]
+    kinds = {dtype.kind for dtype in dtypes}
     if len(kinds) > 1 and "U" in kinds:
         raise InputError("a target holds text in some trials and numbers in others; give one or the other.")
-    example = np.zeros(0, dtype=np.result_type(*(array.dtype for array in arrays if array.dtype.kind in kinds)))
-    is_whole = len({array.dtype.kind for array in arrays}) == 1
-    if example.dtype.kind == "b" and not is_whole:
-        example = example.astype(np.int64)
-    return [
-        array
-        if array.dtype == example.dtype
-        else np.where(given.is_known(array), array, given.unknown(example)).astype(example.dtype)
-        if given.is_known(array).any()
-        else np.full(array.shape, given.unknown(example), dtype=example.dtype)
-        for array in arrays
-    ]
+    dtype = np.result_type(*dtypes) if kinds else np.dtype(np.float64)
+    dtype = np.dtype(np.int64) if dtype.kind == "b" else dtype
+    filled = [np.full(array.shape, given.unknown(dtype), dtype=dtype) for array in arrays]
+    for one, array, some in zip(filled, arrays, known, strict=True):
+        one[some] = array[some]
+    return filled
 
 
 def _pad_axis(array: NDArray[Any], size: int, *, axis: int, fill: Any = np.nan) -> NDArray[Any]:

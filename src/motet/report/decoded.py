@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from motet import given
 from motet.errors import InputError
 from motet.report.style import (
     GREY,
@@ -83,8 +84,8 @@ def _count_pairs(true: NDArray[Any], predicted: NDArray[Any], classes: list[Any]
     rank = {label: position for position, label in enumerate(np.asarray(classes).tolist())}
     strange = (set(true.tolist()) | set(predicted.tolist())) - set(rank)
     if strange or len(rank) != len(classes):
-        given = f"{min(map(str, strange))!r} was given" if strange else "one of them is listed twice"
-        raise InputError(f"classes are {classes}, but {given}; list every class once.")
+        why = f"{min(map(str, strange))!r} was given" if strange else "one of them is listed twice"
+        raise InputError(f"classes are {classes}, but {why}; list every class once.")
     counts = np.zeros((len(rank), len(rank)), dtype=np.int64)
     np.add.at(counts, tuple([rank[label] for label in labels.tolist()] for labels in (true, predicted)), 1)
     return counts
@@ -128,13 +129,14 @@ def decoded_trajectories(
     both = np.stack(_same_shapes(decoded_velocity, true_velocity, direction))
     if not (np.isfinite(bin_seconds) and bin_seconds > 0) or n_examples < 1:
         raise InputError(f"bin_seconds is {bin_seconds} and n_examples {n_examples}; give positive numbers.")
-    known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3))
+    labels = given.labels(direction, what="direction")
+    known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3)) & given.is_known(labels)[:, None]
     if not known.any():
-        raise InputError("no bin has both a decoded and a true velocity; check which trials were decoded.")
+        raise InputError("no bin has both a decoded and a true velocity of known direction; check what was decoded.")
     both = np.where(known[..., None], both, np.nan)
-    classes, codes = np.unique(np.asarray(direction), return_inverse=True)
-    colours = class_colours(len(classes))[codes]
     trials = np.flatnonzero(known.any(axis=1))
+    classes = np.unique(labels[trials])
+    colours = class_colours(len(classes))[np.searchsorted(classes, labels).clip(max=len(classes) - 1)]
     squared_error = np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials]
     error = np.sqrt(squared_error / known[trials].sum(axis=1))
     spread = np.linspace(0, len(trials) - 1, n_examples + 2)[1:-1].round().astype(int)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from motet import given
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.report.style import GREY, Floats, class_colours, class_legend, in_our_style, titled
@@ -126,15 +127,20 @@ def informative_individuals(recording: Recording, target: str, n: int) -> NDArra
 
 
 def _classes_of_trials(recording: Recording, target: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The classes of a target, and (trial,) which of them each trial is."""
+    """The classes of a target, and (trial,) which of them each trial is, -1 where it is unknown."""
     labels = recording.target(target)
     if labels.ndim != 1 or recording.target_levels[target] != "trial" or labels.dtype.kind == "f":
         raise InputError(
             f"target {target!r} of recording {recording.name!r} is {labels.dtype} per "
             f"{recording.target_levels[target]}, shape {labels.shape}; choose one with a class per trial."
         )
-    classes, codes = np.unique(labels, return_inverse=True)
-    return classes, codes.astype(np.int64)
+    known = given.is_known(labels)
+    if not known.any():
+        raise InputError(f"target {target!r} of recording {recording.name!r} is unknown in all trials; give some.")
+    classes, of_known = np.unique(labels[known], return_inverse=True)
+    codes = np.full(len(labels), -1)
+    codes[known] = of_known
+    return classes, codes
 
 
 def _counts(recording: Recording) -> Floats:

@@ -329,7 +329,7 @@ def _results(
         "fit (s)": [f"{methods[row.method]['fit_seconds']:.1f}" for row in rows],
     }
     results = {"metric": metric, "best_rival": best, "methods": methods, "rows": rows, "left_out": left_out}
-    notes = [*_how_to_read(settings, metric, best), *_left_out(left_out)]
+    notes = [*_how_to_read(settings, metric, best), *_silent(found[MODEL]), *_left_out(left_out)]
     return results, "\n".join([markdown_table(rows, against=best, more=more), "", *notes])
 
 
@@ -352,6 +352,14 @@ def _how_to_read(settings: DecodeSettings, metric: Metric, best: str) -> Iterato
 def _left_out(left_out: Mapping[str, str]) -> Iterator[str]:
     for method, why in left_out.items():
         yield f"{method} is left out: {in_markdown(' '.join(why.split()), most=1000)}"
+
+
+def _silent(parts: list[dict[str, Any]]) -> Iterator[str]:
+    """How many individuals are left out of a fold; nothing if none is."""
+    counts = [part.get("n_silent", 0) for part in parts]
+    if max(counts):
+        counted = f"{max(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        yield f"{counted} of {parts[0]['n_individuals']} individuals never vary in training and are left out."
 
 
 def _say_epoch(advance: Advance, where: str, n_epochs: int, row: Epoch) -> None:

@@ -65,7 +65,8 @@ def fit_and_score(
     if method == MODEL:
         _keep_predictions(part, test, settings.target, prediction, estimator.history_)
     fit_seconds = sum(row.seconds for row in estimator.history_)
-    about = {"fit_seconds": fit_seconds, "n_parameters": estimator.n_parameters_}
+    silent = {"n_silent": len(estimator.preprocess_.silent_ids), "n_individuals": len(train.individual_ids)}
+    about = {"fit_seconds": fit_seconds, "n_parameters": estimator.n_parameters_, **silent}
     part.write_results({**_scored(test, settings.target, prediction, metric), **about})
 
 
@@ -135,8 +136,8 @@ def _keep_predictions(
         if test.recordings[0].target_levels.get(target) == "bin":
             prediction = prediction[:, : truth.shape[1]]
         label_target = class_target(test.recordings[0], target)
-        labels = test.batch().targets.get(label_target or "", torch.zeros(len(test), dtype=torch.int64))
-        tensors = {"truth": truth, "prediction": prediction, "label": labels.numpy()}
+        labels = [_whole_labels(recording, label_target) for recording in test.recordings]
+        tensors = {"truth": truth, "prediction": prediction, "label": np.concatenate(labels)}
         classes: list[Any] = []
     else:
         known, flat = known_predictions(test, target, prediction)
@@ -144,3 +145,11 @@ def _keep_predictions(
         tensors = {"truth": np.searchsorted(classes, known), "prediction": np.searchsorted(classes, flat)}
     kept = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
     part.write_tensors("predictions", kept, {"classes": classes, "history": history})
+
+
+def _whole_labels(recording: Recording, target: str | None) -> NDArray[np.int64]:
+    """(trial,) a target of whole numbers; 0 everywhere where there is none."""
+    labels = recording.targets.get(target or "")
+    if labels is None or labels.dtype.kind == "U":
+        return np.zeros(recording.n_trials, dtype=np.int64)
+    return labels.astype(np.int64)

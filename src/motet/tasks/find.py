@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from motet import given
 from motet.data.catalogue import load
 from motet.data.dataset import PopulationDataset
+from motet.data.preprocess import varies
 from motet.data.readers import read_recording
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
@@ -81,9 +83,9 @@ def cut_trials(
 
 def class_target(recording: Recording, target: str) -> str | None:
     """That target if it is one class per trial, or else the first that is: what trials are grouped by."""
-    names = [target, *recording.targets]
-    fit = (n for n in names if recording.target_levels.get(n) == "trial" and recording.targets[n].dtype.kind in "biU")
-    return next(fit, None)
+    per_trial = [n for n in (target, *recording.targets) if recording.target_levels.get(n) == "trial"]
+    classes = (n for n in per_trial if recording.targets[n].dtype.kind in "biU" and recording.targets[n].ndim == 1)
+    return next((n for n in classes if given.is_known(recording.targets[n]).any()), None)
 
 
 def describe(recording: Recording) -> str:
@@ -94,13 +96,13 @@ def describe(recording: Recording) -> str:
         >>> print(describe(Recording.from_trials(np.ones((4, 2, 3)), targets={"side": np.arange(4) % 2})))
         array, of subject unknown
         4 trials of 3 bins of 1 s, 2 individuals, 1 feature; 100.0 % observed
-        values from 1 to 1, mean 1; individuals silent throughout: 0
+        values from 1 to 1, mean 1; individuals that never vary: 2
         target side per trial: 2 classes (0: 2, 1: 2)
     """
     lengths, values = recording.trial_lengths, recording.values[recording.observed]
     bins = f"{lengths.min()}" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()}"
     within = recording.bin_is_observed[:, None].repeat(recording.n_individuals, axis=1)
-    n_silent = int((np.abs(recording.values).max(axis=(0, 2, 3)) == 0).sum())
+    n_silent = int((~varies([recording]).any(axis=1)).sum())
     plural = "" if recording.n_features == 1 else "s"
     lines = [
         f"{recording.name}, of subject {recording.subject}",
@@ -108,7 +110,7 @@ def describe(recording: Recording) -> str:
         f"individuals, {recording.n_features} feature{plural}; "
         f"{100 * recording.observed[within].mean():.1f} % observed",
         f"values from {values.min():g} to {values.max():g}, mean {values.mean():g}; "
-        f"individuals silent throughout: {n_silent}",
+        f"individuals that never vary: {n_silent}",
     ]
     return "\n".join([*lines, *(_describe_target(recording, name) for name in recording.targets)])
 
@@ -116,9 +118,15 @@ def describe(recording: Recording) -> str:
 def _describe_target(recording: Recording, name: str) -> str:
     level, target = recording.target_levels[name], recording.targets[name]
     values = target[recording.bin_is_observed] if level == "bin" else target
-    head = f"target {name} per {level}"
+    known = given.is_known(values)
+    if level in ("individual", "pair") and values.dtype.kind == "i":
+        known &= values >= 0
+    head, n_unknown = f"target {name} per {level}", int(known.size - known.sum())
+    tail = f", {n_unknown} unknown" if n_unknown else ""
+    if not known.any():
+        return f"{head}: all {n_unknown} unknown"
     if values.dtype.kind == "f":
-        return f"{head}: {values[0].size} number(s), {np.nanmin(values):g} to {np.nanmax(values):g}"
-    classes, counts = np.unique(values, return_counts=True)
+        return f"{head}: {values[0].size} number(s), {values[known].min():g} to {values[known].max():g}{tail}"
+    classes, counts = np.unique(values[known], return_counts=True)
     shown = ", ".join(f"{c}: {n}" for c, n in zip(classes[:10], counts[:10], strict=True))
-    return f"{head}: {len(classes)} classes ({shown}{', …' if len(classes) > 10 else ''})"
+    return f"{head}: {len(classes)} classes ({shown}{', …' if len(classes) > 10 else ''}){tail}"

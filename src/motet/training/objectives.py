@@ -25,6 +25,7 @@ from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
+from motet.metrics import r2
 from motet.models.eit import Encoding
 from motet.models.readouts import Readout, ReadoutKind
 from motet.settings_checks import check_choices
@@ -129,7 +130,7 @@ class Target:
                 raise InputError(f"target {name!r} holds {known.dtype} values; a regression needs numbers.")
             known = known.astype(np.float64)
             mean = known.mean(axis=0)
-            std = float(np.sqrt(((known - mean) ** 2).mean())) or 1.0
+            std = 1.0 if (known == known[0]).all() else float(np.sqrt(((known - mean) ** 2).mean()))
             return cls(name, level, mean=tuple(mean.ravel().tolist()), std=std, shape=mean.shape, weight=weight)
         classes = np.unique(known)
         if known.ndim > 1 or len(classes) < 2:
@@ -218,11 +219,16 @@ class Classify(_Supervised):
         self.classes = np.asarray(target.classes)
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The dataset with each class as its position; -1 for classes that are not known."""
+        """The dataset with each class as its position; -1 where it is unknown, or none of them."""
 
         def encoded(labels: NDArray[Any]) -> NDArray[np.int64]:
+            if (labels.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
+                raise InputError(
+                    f"target {self.target.name!r} is of type {labels.dtype}, and was of type {self.classes.dtype} in "
+                    "training; give labels of the same kind."
+                )
             position = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
-            return np.where(self.classes[position] == labels, position, -1)
+            return np.where(given.is_known(labels) & (self.classes[position] == labels), position, -1)
 
         return _with_target(dataset, self.target, encoded)
 
@@ -265,39 +271,37 @@ class Regress(_Supervised):
         settings: see `ObjectiveSettings`.
     """
 
-    mean: Tensor
-
     def __init__(self, target: Target, *, width: int, ids: tuple[str, ...], settings: ObjectiveSettings) -> None:
         super().__init__(target, n_outputs=len(target.mean), width=width, ids=ids, settings=settings)
-        self.register_buffer("mean", torch.tensor(target.mean, dtype=torch.float32), persistent=False)
+        self.mean = np.asarray(target.mean).reshape(target.shape)
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The dataset with the target as it is, float32."""
-        return _with_target(dataset, self.target, lambda quantity: quantity.astype(np.float32))
+        """The dataset with the target about its training mean, in units of its training spread."""
+        return _with_target(dataset, self.target, lambda quantity: (quantity - self.mean) / self.target.std)
 
     def error(self, output: Tensor, batch: Batch) -> Float[Tensor, ""]:
         target, known = self._known(batch)
-        difference = (output - (target - self.mean) / self.target.std)[known]
+        difference = (output - target)[known]
         return difference.square().sum() / max(1, difference.numel())
 
     def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
-        """The quantity in its own units; the mean of both heads."""
+        """The quantity in its own units, float64; the mean of both heads."""
         individual, population = self.read(encoding, batch)
-        mean = 0.5 * (individual + population) * self.target.std + self.mean
-        return {self.target.name: mean.reshape(*mean.shape[:-1], *self.target.shape)}
+        mean = 0.5 * (individual + population).double()
+        mean = mean.reshape(*mean.shape[:-1], *self.target.shape) * self.target.std
+        return {self.target.name: mean + torch.as_tensor(self.mean, device=mean.device)}
 
     def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
-        """R², weighted by the variance of the dimensions."""
+        """R², weighted by the variance of the dimensions; NaN where the target does not vary."""
         pairs = [
-            (prediction[self.target.name].reshape(target.shape)[known], target[known])
+            (prediction[self.target.name].numpy(force=True), *(part.numpy(force=True) for part in self._known(batch)))
             for prediction, batch in zip(predictions, batches, strict=True)
-            for target, known in [self._known(batch)]
         ]
-        prediction, target = (torch.cat(part) for part in zip(*pairs, strict=True))
-        if len(target) == 0:
+        known = [(((p - self.mean) / self.target.std).reshape(t.shape)[k], t[k]) for p, t, k in pairs]
+        prediction, target = (np.concatenate(part) for part in zip(*known, strict=True))
+        if len(target) < 2 or (target == target[0]).all():
             return float("nan")
-        residual = (prediction - target).square().sum()
-        return float(1 - residual / (target - target.mean(dim=0)).square().sum().clamp(min=1e-12))
+        return r2(prediction=prediction, target=target, observed=np.ones(len(target), dtype=bool))
 
     def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
         given = batch.targets[self.target.name]
@@ -399,7 +403,7 @@ def _with_target(
             values = change(recording.targets[target.name])
         else:
             leading = (recording.n_trials,) if target.level == "trial" else (recording.n_trials, recording.n_bins)
-            values = np.full(leading, -1) if target.classes else np.full((*leading, *target.shape), np.float32(np.nan))
+            values = np.full(leading, -1) if target.classes else np.full((*leading, *target.shape), np.nan)
         return dataclasses.replace(
             recording,
             targets={**recording.targets, target.name: values},

@@ -52,7 +52,7 @@ def most_probable(classes: NDArray[Any], probability: NDArray[Any]) -> NDArray[A
         return np.asarray(found)
     if found.dtype.kind == "b":
         found = found.astype(np.int64)
-    return np.where(is_missing, np.asarray(given.unknown(found), dtype=found.dtype), found)
+    return np.where(is_missing, np.asarray(given.unknown(found.dtype), dtype=found.dtype), found)
 
 
 def stack_trials(parts: Sequence[NDArray[Any]], axis: int = 1) -> NDArray[Any]:

@@ -101,7 +101,7 @@ def plain(file: Any, folder: Path) -> None:
         (external_link, "another file"),
         (external_storage, "another file"),
         (virtual, "another file"),
-        (never_written, "GiB of memory|4 "),
+        (never_written, "GiB of memory"),
         (circle, ""),
         (link_to_nowhere, ""),
         (compound, "save it as numbers or text"),

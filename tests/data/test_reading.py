@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -58,9 +59,12 @@ def test_what_is_no_path_is_refused(path: object) -> None:
         read_recording(path)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("ending", [".npz", ".npy", ".pkl", ".mat", ".csv", ".csv.gz", ".tsv", ".nc", ".txt", ""])
+NOISE = [b"", b"\0" * 64, b"\xff\xfe" * 40, b"PK\x03\x04", b"\x80\x04", b"CDF\x01"]
+ENDINGS = [".npz", ".npy", ".pkl", ".mat", ".csv", ".csv.gz", ".tsv", ".nc", ".txt", ""]
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"\0" * 64, b"\xff\xfe" * 40, b"PK\x03\x04", b"MATLAB", b"\x80\x04", b"CDF\x01"]
+    ("ending", "content"), [*itertools.product(ENDINGS, NOISE), (".mat", b"MATLAB"), (".npz", b"MATLAB 5.0")]
 )
 def test_a_file_of_nothing_or_of_noise_is_refused_by_name(tmp_path: Path, ending: str, content: bytes) -> None:
     path = tmp_path / f"noise{ending}"

@@ -3,6 +3,7 @@
     python benchmarks/forecast.py                         # three seeds: some hours on two cores
     python benchmarks/forecast.py --tasks gravity --seeds 0
     python benchmarks/forecast.py --page docs/results     # the page, of what is there
+    python benchmarks/forecast.py --rules "linear autoregression"      # closed-form rules alone: minutes
 
 Each seed has its own training trials, weights and augmentation; all are scored once on the same test trials, simulated from
 another seed. Every training is a run under --runs and every score a file there: run it again to go on after an interruption.
@@ -22,12 +23,18 @@ import numpy as np
 import torch
 from interactions import Data, bodies, particles
 
+from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.files import write_text
+from motet.forecaster import DIVERGED, EITForecaster
+from motet.models.forecast_rules import FORECAST_RULES
+from motet.models.forecast_rules import Task as RuleTask
+from motet.models.geometry import Geometry
 from motet.pair_estimator import PAIR_TRAINING
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
-from motet.tasks.forecast_scores import marked_bins
+from motet.tasks.forecast_scores import Truth, marked_bins, score_forecast, summary
+from motet.training.forecast import ForecastSettings
 from motet.training.settings import TrainingSettings
 
 TEST_SEED, TRAIN_SEED = 9100, 1000
@@ -112,6 +119,25 @@ def compute(name: str, seed: int, runs: Path) -> None:
     print(name, seed, evaluated.table, flush=True)
 
 
+def score_rules(name: str, rules: list[str], runs: Path) -> None:
+    """Some closed-form rules on the tests of one task, with the options that do best on 50 training windows of each size."""
+    task, o = TASKS[name], ForecastSettings()
+    train = [data.load(runs / "data", TRAIN_SEED).windows(o.window_bins, stride=o.window_bins) for data in task.train]
+    train = [windows.select(trials=slice(0, 50)) for windows in train]
+    geometry = Geometry.learn(PopulationDataset(train), task.motion)
+    asked = RuleTask(geometry, o.horizon_bins, n_substeps=o.n_substeps[1])
+    tuned = {rule: FORECAST_RULES[rule].tuned(train, asked, n_context=o.context_bins) for rule in rules}
+    beyond = DIVERGED * (1 if geometry.space == "phase" else geometry.length)
+    for test, data in task.tests.items():
+        given, true = (one.load(runs / "data", TEST_SEED).select(bins=slice(0, o.window_bins)) for one in data)
+        truth = Truth.of(true, n_context=o.context_bins, geometry=geometry, diverged_beyond=beyond)
+        context = given.select(bins=slice(0, o.context_bins))
+        scores = {rule: summary(score_forecast(one.forecast(context, asked), truth)) for rule, one in tuned.items()}
+        seconds = given.bin_seconds * np.arange(1, o.horizon_bins + 1)
+        print(test, {rule: one.option for rule, one in tuned.items()}, flush=True)
+        print(table([{"horizon_seconds": seconds.tolist(), "methods": scores}]), flush=True)
+
+
 def found_of(name: str, test: str, runs: Path) -> list[dict[str, Any]]:
     """What every seed that is there found on a test; the first holds rivals too."""
     paths = [runs / name / f"seed-{seed}" / "evaluations" / "test" / "results.json" for seed in range(3)]
@@ -124,6 +150,7 @@ def table(found: list[dict[str, Any]]) -> str:
     seconds = found[0]["horizon_seconds"]
     marks = marked_bins(len(seconds))
     methods = found[0]["methods"]
+    model = EITForecaster().method
     has_energy = any("energy_error" in method for method in methods.values())
     head = [
         "method",
@@ -136,7 +163,11 @@ def table(found: list[dict[str, Any]]) -> str:
     for method in methods:
         seeds = [one["methods"][method] for one in found if method in one["methods"]]
         median = np.asarray([one["error"]["median"] for one in seeds], dtype=np.float64)
-        row = [f"**EIT** ({len(seeds)} seed{'s' * (len(seeds) > 1)})" if method == "eit" else method]
+        row = [
+            f"**{model.replace('eit', 'EIT')}** ({len(seeds)} seed{'s' * (len(seeds) > 1)})"
+            if method == model
+            else method
+        ]
         row += [f"{median[:, n - 1].mean():.2g}" for n in marks]
         if len(seeds) > 1:
             row[-1] += f" ({median[:, -1].min():.2g} to {median[:, -1].max():.2g})"
@@ -180,7 +211,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/forecast"))
     parser.add_argument("--page", type=Path, help="write the page to this folder, and compute nothing")
+    parser.add_argument("--rules", nargs="+", choices=list(FORECAST_RULES), help="score these rules, and nothing else")
     options = parser.parse_args()
+    if options.rules:
+        for name in options.tasks:
+            score_rules(name, options.rules, options.runs)
+        return
     if options.page:
         write_page(options.runs, options.page)
         return

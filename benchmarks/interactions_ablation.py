@@ -55,12 +55,12 @@ class Cut:
 CUTS = {
     "C": Cut(400, 2000, 200),
     "A": Cut(300, 400, 500),
-    "J": Cut(200, 4000, 300),
-    "F": Cut(300, 2000, 200),
-    **{f"{letter}5": Cut(150, 4000, 200) for letter in "GHI"},
-    "K": Cut(300, 2000, 20, 16),
-    "B": Cut(150, 400, 200, 16),
-    **{f"{letter}10": Cut(80, 2000, 200, 16) for letter in "GHI"},
+    "J": Cut(200, 2000, 200),
+    "F": Cut(200, 2000, 200, 16),
+    **{f"{letter}5": Cut(150, 2000, 200, 16) for letter in "GHI"},
+    "K": Cut(200, 2000, 20, 16),
+    "B": Cut(100, 400, 100, 16),
+    **{f"{letter}10": Cut(60, 1000, 100, 8) for letter in "GHI"},
 }
 
 
@@ -94,9 +94,14 @@ def model_of(task: Task, variant: str, cut: Cut, seed: int) -> EITInteractions:
     )
 
 
+def score_file(runs: Path, name: str, variant: str, seed: int) -> Path:
+    """Where the scores of one variant on one task lie."""
+    return runs / "ablation" / f"{name}-{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+
+
 def compute(name: str, variant: str, seed: int, runs: Path) -> None:
     """Train and score one variant on one task; nothing if that is there."""
-    path = runs / "ablation" / f"{name}-{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+    path = score_file(runs, name, variant, seed)
     if path.exists():
         return
     task, cut = TASKS[name], CUTS[name]

@@ -1,4 +1,4 @@
-"""The page docs/results/interactions.md, from the scores that interactions.py and interactions_rivals.py left.
+"""The page docs/results/interactions.md, from the scores that interactions.py, interactions_rivals.py and interactions_ablation.py left.
 
 python benchmarks/interactions_page.py
 """
@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from interactions import SIZES, TASKS
+from interactions_ablation import CUTS, VARIANTS, score_file
 
 from motet.files import write_text
+from motet.interactions import EITInteractions
 from motet.report.pair_scores import draw_size_curve
 from motet.report.style import save_figure
 
 SEEDS = (0, 1, 2)
+MODEL = EITInteractions().method.replace("eit", "EIT")
 
 
 class Line(NamedTuple):
@@ -107,7 +110,7 @@ def best_rule(runs: Path, line: Line, metric: str) -> str:
 def main_table(runs: Path) -> str:
     """What was asked for, and what was reached."""
     rows = [
-        "| task | metric | at least | aim | EIT, mean of seeds (range) | seeds | best rule |",
+        f"| task | metric | at least | aim | {MODEL}, mean of seeds (range) | seeds | best rule |",
         "|---|---|---|---|---|---|---|",
     ]
     for line in LINES:
@@ -122,7 +125,7 @@ def main_table(runs: Path) -> str:
 
 
 def detail_table(runs: Path, line: Line) -> str:
-    """All rules on one test, best AUROC first, under the EIT."""
+    """All rules on one test, best AUROC first, under the model."""
     scores, rules = seeds_of(runs, line), read(runs / line.task / f"rules-{stem(line.test)}.json") or {}
     if not scores:
         return ""
@@ -130,11 +133,11 @@ def detail_table(runs: Path, line: Line) -> str:
     majority = scores[0]["majority"]
     title = f"### {line.test} (answering the majority always: edge accuracy {majority:.3f})"
     rows = [title, "", "| method | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    rows.append("| **EIT** | " + " | ".join(f"{np.mean([s[c] for s in scores]):.4f}" for c in columns) + " |")
+    rows.append(f"| **{MODEL}** | " + " | ".join(f"{np.mean([s[c] for s in scores]):.4f}" for c in columns) + " |")
     for name, found in sorted(rules.items(), key=lambda item: -item[1]["auroc"]):
         rows.append(f"| {name} | " + " | ".join(f"{found[c]:.4f}" if c in found else "" for c in columns) + " |")
     more = [
-        f"EIT: log-loss {np.mean([s['log_loss'] for s in scores]):.4f}, expected calibration error "
+        f"{MODEL}: log-loss {np.mean([s['log_loss'] for s in scores]):.4f}, expected calibration error "
         f"{np.mean([s['ece'] for s in scores]):.4f}, edge accuracy before calibration "
         f"{np.mean([s['edge_accuracy_uncalibrated'] for s in scores]):.4f}"
     ]
@@ -142,6 +145,25 @@ def detail_table(runs: Path, line: Line) -> str:
         errors = np.mean([s["mass_error"] for s in scores])
         more.append(f"masses: R² {mean_of(scores, 'mass_r2')}, median absolute error {errors:.4f}")
     return "\n".join([*rows, "", "; ".join(more) + ".", ""])
+
+
+def ablation_table(runs: Path) -> str:
+    """Average precision of the graph, and R² of masses, with parts of the model left out."""
+    head = ["test", "metric", "steps × trials", "trials", "tests", *VARIANTS]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in sorted(CUTS, key=list(TASKS).index):
+        found = {variant: read(score_file(runs, name, variant, 0)) for variant in VARIANTS}
+        there = next((one for one in found.values() if one), None)
+        if there is None:
+            continue
+        how = [f"{there['n_steps']} × {there['batch_trials']}", str(there["n_train"]), str(there["n_test"])]
+        for test in there["tests"]:
+            for metric, words in (("ap", "AP"), ("mass_r2", WORDS["mass_r2"])):
+                if metric in there["tests"][test] and (metric == "ap" or "2x2" in test):
+                    scores = (one["tests"][test][metric] if one else None for one in found.values())
+                    cells = ["not run" if score is None else f"{score:.4f}" for score in scores]
+                    rows.append("| " + " | ".join([test, words, *how, *cells]) + " |")
+    return "\n".join(rows)
 
 
 def cost_table(runs: Path) -> str:
@@ -183,7 +205,7 @@ def size_curve(runs: Path, folder: Path) -> None:
         if scores:
             kind = "pairs" if groups.endswith("2") else "triplets"
             ap = [score["ap"] for score in scores]
-            curves.setdefault(f"EIT, {kind}", {})[n] = (float(np.mean(ap)), min(ap), max(ap))
+            curves.setdefault(f"{MODEL}, {kind}", {})[n] = (float(np.mean(ap)), min(ap), max(ap))
             rules = read(runs / "K" / f"rules-{stem(f'K {groups}')}.json") or {}
             for rule in ("force-fit-gravity", "antiparallel-swing"):
                 if rule in rules:
@@ -205,6 +227,7 @@ def main() -> None:
     text = introduction.format(
         main=main_table(options.runs),
         reference=reference_table(options.runs),
+        ablation=ablation_table(options.runs),
         costs=cost_table(options.runs),
         details="\n".join(details),
     )

@@ -10,6 +10,7 @@ again to go on after an interruption.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import time
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from interactions import TASKS, TEST_SEED, TRAIN_SEED, score_graph
+from interactions import N_TEST, TASKS, TEST_SEED, TRAIN_SEED, score_graph
 from numpy.typing import NDArray
 
 from motet.data.motion import Features, MotionSettings
@@ -35,19 +36,18 @@ from motet.tasks.interactions_scores import Truth
 # Epochs of the released EIT, about two minutes of one core each; an epoch is one order of every training trial.
 REFERENCE_EPOCHS = {"A": 230, "B": 15}
 REFERENCE_RATES = (1e-4, 2e-3)  # as published, and retuned
-# Trials of each size that a rule learns from.
-N_TUNING = 500
+N_TRAIN = 500  # trials of each size that a rule learns from
 # Of the size curve, whose tests are many and large, those that are drawn.
 RULES = {"K": ("force-fit-gravity", "antiparallel-swing")}
 # The centre of every subset of three: too many subsets beyond.
 MOST_INDIVIDUALS = {"straight-centre-3": 20}
 
 
-def score_rules(name: str, label: str, runs: Path) -> dict[str, Any]:
+def score_rules(name: str, label: str, runs: Path, *, n_train: int, n_test: int) -> dict[str, Any]:
     """Every rule that reads the recordings of a task, on one of its tests."""
-    test = TASKS[name].tests[label].load(runs / "data", TEST_SEED)
-    scores = {}
-    for rule, rival in fitted_rivals(name, TASKS[name].tests[label].n_bins, runs).items():
+    test = TASKS[name].tests[label].load(runs / "data", TEST_SEED).select(trials=slice(0, n_test))
+    scores: dict[str, Any] = {}
+    for rule, rival in fitted_rivals(name, TASKS[name].tests[label].n_bins, runs, n_train).items():
         if test.n_individuals > MOST_INDIVIDUALS.get(rule, test.n_individuals):
             continue
         started = time.perf_counter()
@@ -59,12 +59,12 @@ def score_rules(name: str, label: str, runs: Path) -> dict[str, Any]:
 
 
 @functools.cache
-def fitted_rivals(name: str, n_bins: int | None, runs: Path) -> dict[str, Rival]:
+def fitted_rivals(name: str, n_bins: int | None, runs: Path, n_trials: int) -> dict[str, Rival]:
     """The rules that read such recordings, fitted to training trials as long as the test's."""
     task = TASKS[name]
     features: Features = task.settings.get("motion", MotionSettings()).features
-    train = [data.load(runs / "data", TRAIN_SEED) for data in task.train]
-    train = [recording.select(trials=slice(0, N_TUNING), bins=slice(0, n_bins)) for recording in train]
+    train = [dataclasses.replace(data, n_trials=n_trials, n_bins=n_bins) for data in task.train]
+    train = [data.load(runs / "data", TRAIN_SEED) for data in train]
     truths = [Truth.of(recording, "interacts", (0, 1), is_directed=False) for recording in train]
     found = {}
     for rule in RULES.get(name, tuple(PAIR_RULES)):
@@ -73,13 +73,13 @@ def fitted_rivals(name: str, n_bins: int | None, runs: Path) -> dict[str, Rival]
         except InputError as error:  # a rule for other features, or longer trials
             print(name, error, flush=True)
             continue
-        print(name, found[rule].rule, f"{found[rule].fit_seconds:.1f} s", flush=True)
+        print(name, rule, f"{found[rule].fit_seconds:.1f} s", flush=True)
     return found
 
 
 def score_masses(label: str, name: str, runs: Path) -> dict[str, float]:
     """Masses by force fit: what a body does to the one that it seems to be bound to, corrected by a line fitted to training."""
-    train = TASKS[name].train[0].load(runs / "data", TRAIN_SEED).select(trials=slice(0, N_TUNING))
+    train = TASKS[name].train[0].load(runs / "data", TRAIN_SEED).select(trials=slice(0, N_TRAIN))
     test = TASKS[name].tests[label].load(runs / "data", TEST_SEED)
 
     def told(recording: Recording) -> NDArray[np.float64]:
@@ -115,7 +115,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--runs", type=Path, default=Path("runs/interactions"))
+    parser.add_argument("--train-trials", type=int, default=N_TRAIN, help="of each size, that rules learn from")
+    parser.add_argument("--test-trials", type=int, default=N_TEST, help="at most, that rules are scored on")
     options = parser.parse_args()
+    of_rules = {"n_train": options.train_trials, "n_test": options.test_trials}
     torch.set_num_threads(1)
 
     def keep(path: Path, compute: Callable[..., dict[str, Any]], *given: Any, **named: Any) -> None:
@@ -127,7 +130,7 @@ def main() -> None:
         folder = options.runs / name
         for label in TASKS[name].tests:
             stem = label.replace(", ", "-").replace(" ", "-")
-            keep(folder / f"rules-{stem}.json", score_rules, name, label, options.runs)
+            keep(folder / f"rules-{stem}.json", score_rules, name, label, options.runs, **of_rules)
             if label in ("C 2x2", "J 2x2, no noise"):
                 keep(folder / f"masses-{stem}.json", score_masses, label, name, options.runs)
     for name in set(REFERENCE_EPOCHS) & set(options.tasks):

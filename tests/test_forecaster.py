@@ -299,3 +299,9 @@ def test_windows_of_one_trial_are_never_parted():
     assert len(held_out) == 21
     assert len(set(held_out.recordings[0].trial_ids)) == 7
     assert np.isfinite(forecaster.history_[-1].validation_score)
+
+
+def test_a_forecast_far_from_the_origin_is_that_near_it(forecaster):
+    context = orbits().select(bins=slice(0, 12))
+    far = Recording.from_trials(context.values.astype(np.float64) + 1e8, bin_seconds=context.bin_seconds)
+    np.testing.assert_allclose(forecaster.predict(far) - 1e8, forecaster.predict(context), atol=1e-3)

@@ -18,7 +18,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
-from motet.models.continuation import Forecasted, continued, distance, started, what_follows
+from motet.models.continuation import Forecasted, centre_of, continued, distance, started, what_follows
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
@@ -32,7 +32,7 @@ from motet.pair_estimator import (
     with_targets,
 )
 from motet.trained import Population
-from motet.training.forecast import CENTRE, DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
+from motet.training.forecast import DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
 from motet.training.interactions import InteractionSettings, RecoverInteractions, learn_pairs
 from motet.training.objectives import Joint, Target, Targeted
 from motet.training.run import Run, from_plain
@@ -227,12 +227,11 @@ class EITForecaster(PairEstimator):
             raise InputError(f"horizon_bins is {n_bins!r}; give a whole number of at least 1.")
         steps = {"n_bins": n_bins, "n_substeps": self.objective.n_substeps[1]}
         context = self._context(recording)
-        parts = [
-            continued(self._rollout, state, strength, centre=centre, **steps)._replace(
-                couplings=self._pull_at_unit(strength)
-            )
-            for state, strength, centre in self._started(context)
-        ]
+        centre, parts = centre_of(context, self.geometry_), []
+        for state, strength in self._started(context):
+            here, centre = np.split(centre, [len(strength)])
+            found = continued(self._rollout, state, strength, centre=here, **steps)
+            parts.append(found._replace(couplings=self._pull_at_unit(strength)))
         places, velocities, couplings = (np.concatenate(part) for part in zip(*parts, strict=True))
         is_here = np.asarray(context.observed.any(axis=2))[:, :, None, None]
         return Forecasted(
@@ -252,7 +251,7 @@ class EITForecaster(PairEstimator):
             adds at most. Negative where it pushes. NaN where there is no pair.
         """
         context = self._context(recording)
-        parts = [self._pull_at_unit(strength) for _, strength, _ in self._started(context)]
+        parts = [self._pull_at_unit(strength) for _, strength in self._started(context)]
         return np.where(is_pair(context), np.concatenate(parts), np.nan)
 
     def score(self, X: Population, y: None = None) -> float:
@@ -285,12 +284,12 @@ class EITForecaster(PairEstimator):
         return last_bins(recording, self.objective.context_bins)
 
     @torch.no_grad()
-    def _started(self, context: Recording) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """States in the last bin, strengths, and centres, some trials at a time."""
+    def _started(self, context: Recording) -> Iterator[tuple[Tensor, Tensor]]:
+        """States in the last bin and strengths, some trials at a time."""
         for encoding, batch in self._encoded(context):
             assert encoding.coupling is not None
             strength = self._rollout.strength(encoding.coupling)
-            yield *started(self._rollout, batch, strength, shoots=self.objective.shoot), batch.targets[CENTRE]
+            yield started(self._rollout, batch, strength, shoots=self.objective.shoot)
 
     @torch.no_grad()
     def _pull_at_unit(self, strength: Tensor) -> Array:

@@ -272,6 +272,12 @@ def test_values_are_float64_only_where_float32_would_blur_how_an_individual_diff
         assert part.values.dtype == dtype
 
 
+def test_trials_that_would_be_padded_beyond_the_memory_are_refused_at_once():
+    trials = [np.ones((1, 1))] * 20_000 + [np.ones((1, 10**7), dtype=np.uint8)]
+    with pytest.raises(InputError, match="20001 trials, padded to 10000000 bins each, would take .* GiB"):
+        Recording.from_trials(trials)
+
+
 def test_a_single_number_far_from_zero_is_kept():
     assert Recording.from_trials([[[1e8 + 1]]]).values.item() == 1e8 + 1
 

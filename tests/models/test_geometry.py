@@ -245,3 +245,13 @@ def test_training_trials_without_motion_are_refused(features):
     still = Recording.from_trials(np.ones((3, 2, 8, 3)))
     with pytest.raises(InputError, match="no individual moves"):
         learned(still, features)
+
+
+@pytest.mark.parametrize("offset", [1e6, -1e9])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_positions_far_from_the_origin_are_read_as_those_near_it(offset, smooth):
+    position, _ = curves()
+    near, far = (PopulationDataset(Recording.from_trials(position + by, bin_seconds=SECONDS)) for by in (0, offset))
+    read = [Geometry.learn(part, MotionSettings(smooth=smooth)).prepare(part).recordings[0] for part in (near, far)]
+    assert read[1].values.dtype == np.float32
+    np.testing.assert_allclose(read[0].values, read[1].values, atol=2e-4)

@@ -140,7 +140,8 @@ def derive_motion(recording: Recording, settings: MotionSettings) -> Recording:
     else:
         parts = [motion.position, motion.velocity, motion.acceleration]
     values = np.where(recording.observed[..., None], np.concatenate(parts, axis=-1), 0)
-    return dataclasses.replace(recording, values=values.astype(np.float32))
+    is_wide = recording.values.dtype == np.float64
+    return dataclasses.replace(recording, values=values if is_wide else values.astype(np.float32))
 
 
 def local_derivatives(

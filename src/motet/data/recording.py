@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from motet import given
 from motet.errors import InputError, did_you_mean
+from motet.memory import check_room
 
 Level = Literal["trial", "bin", "individual", "pair"]
+_COPIES = 3  # of values while they are read
 WORST_ROUNDING = 1e-3  # of how an individual varies, when its numbers become 32-bit ones
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
 
@@ -140,7 +142,7 @@ class Recording:
             if level is not None:
                 levels.setdefault(key, level)
         return cls(
-            values=_narrowest(np.where(missing[..., None], 0.0, array), ~missing),
+            values=narrowest(np.where(missing[..., None], 0.0, array), ~missing),
             observed=~missing,
             individual_ids=tuple(given.names(individual_ids, what="individual_ids")),
             targets=made,
@@ -386,7 +388,7 @@ def extent(values: NDArray[Any], observed: NDArray[np.bool_]) -> tuple[NDArray[A
     return np.where(is_seen, least, 0), np.where(is_seen, most, 0)
 
 
-def _narrowest(values: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float32] | NDArray[np.float64]:
+def narrowest(values: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float32] | NDArray[np.float64]:
     """Values as float32, unless that would blur how an individual differs from time to time."""
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
@@ -417,7 +419,9 @@ def _pad_values(values: Any, name: str) -> tuple[NDArray[np.float64], dict[str, 
         if len({(one.ndim, *one.shape[:1], *one.shape[2:]) for one in trials}) > 1 or trials[0].ndim < 2:
             shapes = ", ".join(dict.fromkeys(str(one.shape) for one in trials))
             raise InputError(f"{what}: trials of shapes {shapes} cannot be stacked; {allowed}.")
-        n_bins = max(one.shape[1] for one in trials)
+        longest = max(trials, key=lambda one: one.shape[1])
+        n_bins = longest.shape[1]
+        check_room(len(trials) * longest.nbytes * _COPIES, what=f"{len(trials)} trials, padded to {n_bins} bins each,")
         array = np.stack([_pad_axis(one, n_bins, axis=1) for one in trials])
         coordinates = {}
     if array.ndim == 3:

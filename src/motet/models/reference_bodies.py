@@ -268,6 +268,6 @@ def _read(
         )
     if recording.target_levels["system"] != "individual" or system.dtype.kind not in "iu" or system.min() < 0:
         raise InputError(f"target 'system' of {name} is not a whole number from 0 for every individual; give that.")
-    values = torch.from_numpy(recording.values)
+    values = torch.from_numpy(recording.values).float()
     values = rearrange(values, "trial individual time feature -> trial time individual feature").contiguous()
     return values, torch.from_numpy(np.array(system, dtype=np.int64))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.data.recording import Recording
+from motet.data.recording import Recording, narrowest
 from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
 from motet.files import write_text
@@ -104,7 +104,7 @@ def _write_places(path: Path, context: Recording, found: Forecasted, geometry: G
     observed = np.isfinite(values).all(axis=-1)
     assert context.trial_start_seconds is not None
     ahead = Recording(
-        values=np.where(observed[..., None], values, 0).astype(np.float32),
+        values=narrowest(np.where(observed[..., None], values, 0), observed),
         observed=observed,
         individual_ids=context.individual_ids,
         targets={},

@@ -24,7 +24,7 @@ from motet.settings_checks import check_choices
 from motet.training.augment import turned
 from motet.training.objectives import Target, Targeted
 
-FUTURE, CENTRE = "future", "centre"
+FUTURE = "future"
 FEWEST_BINS = 4  # of a context
 DIVERGED = 0.25  # lengths (radians): a forecast that is farther off has left the truth
 
@@ -101,23 +101,23 @@ class Forecast(Targeted):
         return self.rollout.fit.geometry
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The context of every trial as the model reads it; what follows, and the centre of the frame, as targets."""
+        """The context of every trial as the model reads it; what follows as a target."""
         return dataset.map(self._prepare)
 
     def _prepare(self, recording: Recording) -> Recording:
         n_context = self.settings.context_bins
         context = recording.select(bins=slice(0, n_context))
         prepared = self.geometry.prepare(PopulationDataset(context)).recordings[0]
-        centre = centre_of(context, self.geometry)
-        targets: dict[str, NDArray[np.generic]] = {**prepared.targets, CENTRE: centre.astype(np.float32)}
-        levels: dict[str, Level] = {**prepared.target_levels, CENTRE: "trial"}
+        targets: dict[str, NDArray[np.generic]] = dict(prepared.targets)
+        levels: dict[str, Level] = dict(prepared.target_levels)
         if recording.n_bins > n_context:
             later = slice(n_context, self.settings.window_bins)
             places = places_of(recording, self.geometry)[:, :, later]
             if self.geometry.space != "phase":
+                centre = centre_of(context, self.geometry)
                 places = (places - centre[:, None, None]) / self.geometry.length
             is_known = recording.observed[:, :, later, None]
-            targets[FUTURE] = np.where(is_known, places, np.nan).astype(np.float32)
+            targets[FUTURE] = np.where(is_known, places, np.nan)
             levels[FUTURE] = "individual"
         return dataclasses.replace(prepared, targets=targets, target_levels=levels)
 

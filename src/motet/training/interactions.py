@@ -20,7 +20,7 @@ from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
 from motet.settings_checks import check_choices
 from motet.training.augment import cropped, repaired, turned
-from motet.training.objectives import Target, Targeted
+from motet.training.objectives import Target, Targeted, r2_or_nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,14 +172,15 @@ class State(Targeted):
         )
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The dataset with the target as floats; NaN where it is not known."""
+        """The dataset with the target about its training mean, in units of its training spread; NaN where unknown."""
 
         def encoded(recording: Recording) -> Recording:
             leading = (recording.n_trials, recording.n_individuals)
             given = recording.targets.get(self.target.name, np.full(leading, np.nan))
+            prepared = (given.astype(np.float64) - self.target.mean[0]) / self.target.std
             return dataclasses.replace(
                 recording,
-                targets={**recording.targets, self.target.name: given.astype(np.float64)},
+                targets={**recording.targets, self.target.name: prepared},
                 target_levels={**recording.target_levels, self.target.name: "individual"},
             )
 
@@ -215,19 +216,20 @@ class State(Targeted):
 
     def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
         target, known = self._known(batch)
-        difference = (self.read(encoding) - (target - self.target.mean[0]) / self.target.std)[known]
+        difference = (self.read(encoding) - target)[known]
         return F.huber_loss(difference, torch.zeros_like(difference), reduction="sum") / max(1, difference.numel())
 
     def predict(self, encoding: Encoding, batch: Batch) -> dict[str, Tensor]:
-        """(trial, individual), in its own units."""
-        return {self.target.name: self.read(encoding) * self.target.std + self.target.mean[0]}
+        """(trial, individual), in its own units, float64."""
+        return {self.target.name: self.read(encoding).double() * self.target.std + self.target.mean[0]}
 
     def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
-        """R²."""
+        """R²; NaN where the target does not vary."""
         parts = [self._known(batch) for batch in batches]
         truth = torch.cat([target[known] for target, known in parts])
         guess = torch.cat([p[self.target.name][known] for p, (_, known) in zip(predictions, parts, strict=True)])
-        return float(1 - (guess - truth).square().sum() / (truth - truth.mean()).square().sum().clamp(min=1e-12))
+        units = (guess - self.target.mean[0]) / self.target.std
+        return r2_or_nan(units.numpy(force=True), truth.numpy(force=True))
 
     def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
         target = batch.targets[self.target.name]

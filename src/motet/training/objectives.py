@@ -298,10 +298,7 @@ class Regress(_Supervised):
             for prediction, batch in zip(predictions, batches, strict=True)
         ]
         known = [(((p - self.mean) / self.target.std).reshape(t.shape)[k], t[k]) for p, t, k in pairs]
-        prediction, target = (np.concatenate(part) for part in zip(*known, strict=True))
-        if len(target) < 2 or (target == target[0]).all():
-            return float("nan")
-        return r2(prediction=prediction, target=target, observed=np.ones(len(target), dtype=bool))
+        return r2_or_nan(*(np.concatenate(part) for part in zip(*known, strict=True)))
 
     def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
         given = batch.targets[self.target.name]
@@ -341,6 +338,13 @@ class Joint(Objective):
 
     def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
         return self.parts[0].score(predictions, batches)
+
+
+def r2_or_nan(prediction: NDArray[Any], target: NDArray[Any]) -> float:
+    """R² over entries, all known; NaN where the target does not vary."""
+    if len(target) < 2 or (target == target[0]).all():
+        return float("nan")
+    return r2(prediction=prediction, target=target, observed=np.ones(len(target), dtype=bool))
 
 
 def _is_observed(batch: Batch, level: Level) -> Tensor:

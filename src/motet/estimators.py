@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from motet import given
 from motet.array_data import are_nameless, are_recordings, read_population
-from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import READS_ANYONE, Preprocess, PreprocessSettings
+from motet.data.windows import Windows
 from motet.errors import InputError, did_you_mean
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
@@ -108,10 +108,13 @@ class _EIT(TransformerMixin, TrainedEstimator):
         train_part = self.preprocess_(train_part)
         self.individual_ids_, self.n_features_ = train_part.individual_ids, dataset.n_features
         self._new_learner()
-        prepare = self.learner_.objective.prepare
-        held_out = prepare(self.preprocess_(validation)) if validation is not None else None
-        self._train(prepare(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
+        held_out = self._prepared(self.preprocess_(validation)) if validation is not None else None
+        self._train(self._prepared(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
         return self
+
+    def _prepared(self, part: PopulationDataset) -> PopulationDataset:
+        """Trials as the objective learns from them, in windows where they are long."""
+        return Windows.cut(self.learner_.objective.prepare(part), self._window_bins).dataset
 
     def _checked_auxiliary(self, target: str) -> list[tuple[str, float]]:
         auxiliary = list((self.auxiliary or {}).items())
@@ -218,15 +221,20 @@ class _EIT(TransformerMixin, TrainedEstimator):
 
         NaN where nothing is observed.
         """
+        self._check_settings()
+        windows = Windows.cut(self.preprocess_(dataset), self._window_bins)
         parts: dict[str, list[NDArray[Any]]] = {target.name: [] for target in self.targets_}
-        for batch in self._batches(self.preprocess_(dataset)):
+        for batch in self.learner_.batches(windows.dataset, self.batch_trials):
             predictions = self.learner_.objective.predict(self.learner_.model(batch), batch)
             for target in self.targets_:
                 is_observed = batch.bin_is_observed if target.level == "bin" else batch.bin_is_observed.any(dim=1)
                 prediction = predictions[target.name].numpy()
                 prediction[~is_observed.numpy()] = np.nan
                 parts[target.name].append(prediction)
-        return {name: stack_trials(arrays) for name, arrays in parts.items()}
+        return {
+            target.name: windows.join(stack_trials(parts[target.name]), axis=1 if target.level == "bin" else None)
+            for target in self.targets_
+        }
 
     def _scored(
         self,
@@ -252,12 +260,6 @@ class _EIT(TransformerMixin, TrainedEstimator):
         n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
         return truth, prediction, np.repeat(weight, n_known)
 
-    def _batches(self, dataset: PopulationDataset) -> Iterator[Batch]:
-        self._check_settings()
-        self.learner_.eval()
-        for start in range(0, len(dataset), self.batch_trials):
-            yield dataset.batch(np.arange(start, min(start + self.batch_trials, len(dataset))))
-
     @torch.no_grad()
     def encode(
         self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
@@ -272,19 +274,24 @@ class _EIT(TransformerMixin, TrainedEstimator):
             For each recording "individual" and "population", both (trial, individual, time, width), NaN where not
             observed, and the "individual_ids" of their axis.
         """
+        dataset = self.preprocess_(self._to_read(X, individual_ids=individual_ids))
+        self._check_settings()
         encodings = []
-        for recording in self.preprocess_(self._to_read(X, individual_ids=individual_ids)).recordings:
-            batches = list(self._batches(PopulationDataset(recording)))
-            encoded = [(self.learner_.model(batch), batch) for batch in batches]
-            stages = {}
-            for stage in ("individual", "population"):
-                masked = [
-                    torch.where(batch.observed[..., None], getattr(encoding, stage), torch.nan).numpy()
-                    for encoding, batch in encoded
-                ]
-                stages[stage] = stack_trials(masked, axis=2)
-            encodings.append({**stages, "individual_ids": np.asarray(recording.individual_ids)})
+        for recording in dataset.recordings:
+            windows = Windows.cut(PopulationDataset(recording), self._window_bins)
+            encoded = [self.learner_.model(b) for b in self.learner_.batches(windows.dataset, self.batch_trials)]
+            stages = {
+                stage: [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encoded]
+                for stage in ("individual", "population")
+            }
+            joined = {stage: windows.join(stack_trials(parts, axis=2), axis=2) for stage, parts in stages.items()}
+            encodings.append({**joined, "individual_ids": np.asarray(recording.individual_ids)})
         return encodings
+
+    @property
+    def _window_bins(self) -> int | None:
+        """Bins of the windows that longer trials are read in; a target per trial is read from the whole of it."""
+        return self.objective.window_bins if self.targets_[0].level == "bin" else None
 
     def transform(
         self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
-from motet.data.recording import Level, Recording
+from motet.data.recording import Recording
+from motet.data.windows import stretches
 from motet.errors import InputError
 from motet.models.continuation import Forecasted, centre_of, continued, distance, started, what_follows
 from motet.models.eit import EITSettings
@@ -314,18 +315,4 @@ def last_bins(recording: Recording, n_bins: int) -> Recording:
             f"a context of at least {FEWEST_BINS}."
         )
     n_bins = min(n_bins, recording.n_bins)
-    bins = lengths[:, None] - n_bins + np.arange(n_bins)
-    is_inside = bins >= 0
-    trial, picked = np.arange(recording.n_trials)[:, None], np.maximum(bins, 0)
-    observed = recording.observed[trial, :, picked].swapaxes(1, 2) & is_inside[:, None]
-    values = recording.values[trial, :, picked].swapaxes(1, 2)
-    levels: dict[str, Level] = {n: level for n, level in recording.target_levels.items() if level != "bin"}
-    assert recording.trial_start_seconds is not None
-    return dataclasses.replace(
-        recording,
-        values=np.where(observed[..., None], values, np.float32(0)),
-        observed=observed,
-        targets={name: recording.targets[name] for name in levels},
-        target_levels=levels,
-        trial_start_seconds=recording.trial_start_seconds + bins[:, 0] * recording.bin_seconds,
-    )
+    return stretches(recording, np.arange(recording.n_trials), lengths - n_bins, n_bins)

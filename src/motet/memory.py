@@ -38,13 +38,16 @@ def most_bytes(file_bytes: int | None = None) -> int:
     return most if file_bytes is None else min(most, max(GIB, TIMES_ON_DISK * file_bytes))
 
 
-def check_room(n_bytes: int, *, what: str, file_bytes: int | None = None) -> None:
+def check_room(
+    n_bytes: int, *, what: str, file_bytes: int | None = None, advice: str = "give less of it at a time"
+) -> None:
     """Refuse what would take more than `most_bytes`, before it is taken.
 
     Args:
         n_bytes: what it would take, copies made on the way included.
         what: what takes it, as the message begins.
         file_bytes: the size of the file that it comes from, if it does.
+        advice: what to do where there is too little memory.
 
     Raises:
         InputError: saying how much it would be, how much may be, and what to do.
@@ -58,5 +61,5 @@ def check_room(n_bytes: int, *, what: str, file_bytes: int | None = None) -> Non
         return
     would = f"{what} would take {n_bytes / GIB:.2g} GiB of memory, more than"
     if n_bytes > (most := most_bytes()):
-        raise InputError(f"{would} {SHARE:.0%} of what is available ({most / GIB:.2g} GiB); give less of it at a time.")
+        raise InputError(f"{would} {SHARE:.0%} of what is available ({most / GIB:.2g} GiB); {advice}.")
     raise InputError(f"{would} a thousand times the size of its file; if it is yours, save it uncompressed.")

@@ -151,11 +151,7 @@ class PairEstimator(TrainedEstimator):
         self._check_settings()
         check_system(recording)
         dataset = self._prepared(PopulationDataset(recording))
-        self.learner_.eval()
-        # Memory grows with the square of the number of individuals.
-        n_trials = max(1, self.batch_trials * 36 // max(36, recording.n_individuals**2))
-        for start in range(0, len(dataset), n_trials):
-            batch = dataset.batch(np.arange(start, min(start + n_trials, len(dataset))))
+        for batch in self.learner_.batches(dataset, self.batch_trials):
             yield self.learner_.model(batch), batch
 
     # ------------------------------------------------------------------ saving

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.estimators import EITClassifier
 from motet.models.eit import EITSettings
+from motet.training.loop import _backward
 from motet.training.objectives import ObjectiveSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -221,3 +223,23 @@ def test_data_parallel_parts_cover_every_trial_once(small_recording):
     dataset = PopulationDataset(small_recording)
     parts = [np.arange(len(dataset))[rank::3] for rank in range(3)]
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(dataset)))
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole(small_recording, monkeypatch, n_parts):
+    learner = fit(small_recording).learner_.eval()  # without dropout, whose numbers are drawn part by part
+    batch = learner.objective.prepare(PopulationDataset(small_recording)).batch(np.arange(20))
+    fabric = Fabric(accelerator="cpu", devices=1)
+
+    def step():
+        learner.zero_grad()
+        loss = _backward(fabric, fabric.setup(learner), learner.parts(batch))
+        return [loss, *(parameter.grad.clone() for parameter in learner.parameters())]
+
+    whole = step()
+    per_trial = learner.model.n_bytes(*batch.observed.shape[1:])
+    monkeypatch.setattr("motet.training.state.BATCH_BYTES", per_trial * -(-20 // n_parts))
+    assert len(learner.parts(batch)) == n_parts
+    assert sum(map(len, learner.parts(batch))) == 20
+    for one, other in zip(whole, step(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+BATCH_BYTES = 1 << 30  # that a model may take for one batch
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
@@ -47,6 +49,20 @@ class Batch:
         """The batch with only these places of the individual axis. Targets per individual are not touched."""
         return self.replace(
             values=self.values[:, kept], observed=self.observed[:, kept], positions=self.positions[:, kept]
+        )
+
+    def split(self, n_trials: int) -> list[Batch]:
+        """The batch in parts of at most `n_trials`; itself, if that is one."""
+        if len(self) <= n_trials:
+            return [self]
+        return [self._trials(slice(first, first + n_trials)) for first in range(0, len(self), n_trials)]
+
+    def _trials(self, chosen: slice) -> Batch:
+        return self.replace(
+            values=self.values[chosen],
+            observed=self.observed[chosen],
+            recording_index=self.recording_index[chosen],
+            targets={name: target[chosen] for name, target in self.targets.items()},
         )
 
     def to(self, device: torch.device | str) -> Batch:

@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFol
 from torch import Tensor
 
 from motet import given
-from motet.data.batch import Batch
+from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.recording import Recording, selected_positions
 from motet.errors import InputError, did_you_mean
 
@@ -319,6 +319,24 @@ class PopulationDataset:
             recording_index=torch.from_numpy(of_recording),
             targets=self._target_tensors(chosen, n_individuals, n_bins),
         )
+
+    def batches(self, n_bytes: Callable[[int, int], int], *, most_trials: int) -> Iterator[Batch]:
+        """All trials in order, some at a time: at most `most_trials`, and no more than `BATCH_BYTES` are meant for.
+
+        Args:
+            n_bytes: from individuals and bins to what a trial of them takes.
+            most_trials: in a batch.
+        """
+        n_individuals = np.array([recording.n_individuals for recording in self.recordings])[self.recording_index]
+        n_bins = np.concatenate([recording.trial_lengths for recording in self.recordings])
+        first, widest, longest = 0, 0, 1
+        for trial in range(len(self)):
+            widest, longest = max(widest, int(n_individuals[trial])), max(longest, int(n_bins[trial]))
+            n_trials = trial - first + 1
+            if n_trials > 1 and (n_trials > most_trials or n_trials * n_bytes(widest, longest) > BATCH_BYTES):
+                yield self.batch(np.arange(first, trial))
+                first, widest, longest = trial, int(n_individuals[trial]), max(1, int(n_bins[trial]))
+        yield self.batch(np.arange(first, len(self)))
 
     def _target_tensors(self, chosen: NDArray[np.int64], n_individuals: int, n_bins: int) -> dict[str, Tensor]:
         of_recording, in_recording = self.recording_index[chosen], self.trial_index[chosen]

@@ -166,6 +166,13 @@ class EIT(nn.Module):
         real = observed[..., None]
         return Encoding(individual=individual * real, population=population * real, observed=observed)
 
+    def n_bytes(self, n_individuals: int, n_bins: int) -> int:
+        """What reading a trial takes, about: in training with all that is kept for gradients."""
+        s = self.settings
+        n_layers = len(self.individual_module) + len(self.interaction_module)
+        n_widths = 24 + n_layers * (13 + 4 * s.feedforward_ratio) if self.training else 8 + 2 * s.feedforward_ratio
+        return 4 * n_individuals * n_bins * round(n_widths * s.width + (s.token_bins + 2) * self.n_features)
+
     @torch.no_grad()
     def attention_maps(self, batch: Batch) -> dict[str, list[Tensor]]:
         """Who attends to whom, layer by layer.

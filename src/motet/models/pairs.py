@@ -95,6 +95,12 @@ class PairEIT(nn.Module):
             for step in range(pairs.depth if n_laws else 0)
         )
 
+    def n_bytes(self, n_individuals: int, n_bins: int) -> int:
+        """What reading a trial takes, about: in training with all that is kept for gradients."""
+        s = self.settings
+        n_numbers = 5 * s.width + 70 + 130 * s.laws if self.training else 3 * s.width + 30 + 50 * s.laws
+        return self.eit.n_bytes(n_individuals, n_bins) + 4 * n_individuals**2 * n_bins * n_numbers
+
     def forward(self, batch: Batch) -> Encoding:
         # 1. Encode
         encoding = self.eit(batch)

@@ -19,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.models.randomness import draws_from
@@ -55,6 +56,8 @@ def train(
         InputError: if the run's checkpoint is of other settings or data, or another command works in its folder; if the
             loss is no longer finite.
     """
+    learner.train()
+    learner.check_room(dataset)
     state = TrainingState(learner, settings, len(dataset), fingerprint(learner, dataset, validation, settings, seed))
     with contextlib.ExitStack() as stack:
         fabric = _fabric(settings)
@@ -110,15 +113,13 @@ def _one_epoch(
             mine = trials[fabric.global_rank :: fabric.world_size]
             if len(mine) == 0:  # every process must take every step
                 mine = trials[:1]
-            batch = state.learner.objective.hide(dataset.batch(mine), generator).to(fabric.device)
+            batch = state.learner.objective.hide(dataset.batch(mine), generator)
             rate = state.set_learning_rate(_schedule(settings, epoch * n_steps + step, state.n_epochs * n_steps))
-            loss = wrapped(Sealed(batch))
-            fabric.backward(loss)
+            losses.append(_backward(fabric, wrapped, state.learner.parts(batch)))
             fabric.clip_gradients(wrapped, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             state.average()
-            losses.append(loss.detach())
     train_loss = float(cast(Tensor, fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean")))
     if not math.isfinite(train_loss):
         raise InputError(
@@ -128,14 +129,24 @@ def _one_epoch(
     return train_loss, rate
 
 
+def _backward(fabric: Fabric, wrapped: Any, parts: list[Batch]) -> Tensor:
+    """Gradients of a step, one part of its batch at a time; the mean loss, parts weighted by their trials."""
+    n_trials = sum(map(len, parts))
+    total = torch.zeros((), device=fabric.device)
+    for number, part in enumerate(parts, start=1):
+        with fabric.no_backward_sync(wrapped, enabled=number < len(parts)):
+            loss = wrapped(Sealed(part.to(fabric.device))) * (len(part) / n_trials)
+            fabric.backward(loss)
+        total += loss.detach()
+    return total
+
+
 @torch.no_grad()
 def evaluate(learner: Learner, dataset: PopulationDataset, batch_trials: int) -> tuple[float, float]:
     """Loss and score of a learner, without dropout or hiding."""
-    learner.eval()
     device = next(learner.parameters()).device
     losses, outputs, batches = [], [], []
-    for start in range(0, len(dataset), batch_trials):
-        batch = dataset.batch(np.arange(start, min(start + batch_trials, len(dataset)))).to(device)
+    for batch in (part.to(device) for part in learner.batches(dataset, batch_trials)):
         encoding = learner.model(batch)
         losses.append(float(learner.objective.loss(encoding, batch)) * len(batch))
         outputs.append(learner.objective.predict(encoding, batch))

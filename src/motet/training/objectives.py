@@ -45,6 +45,9 @@ class ObjectiveSettings:
         label_smoothing: of classes.
         hidden_individuals: from how many to how many of the individuals are hidden from a training step, as fractions.
         noise: standard deviation of the normal noise added to training values, as the model reads them.
+        window_bins: with a target per bin, longer trials are read in windows of this many bins, in training and in
+            prediction; they overlap, so that every bin has bins around it. With a target per trial, trials are read
+            whole.
     """
 
     readout: ReadoutKind = "individual"
@@ -53,6 +56,7 @@ class ObjectiveSettings:
     label_smoothing: float = 0.0
     hidden_individuals: tuple[float, float] = (0.2, 0.6)
     noise: float = 1.0
+    window_bins: int = 1000
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -61,8 +65,9 @@ class ObjectiveSettings:
         least, most = self.hidden_individuals
         if not 0 <= least <= most < 1:
             raise InputError(f"objective.hidden_individuals is {least} to {most}; give fractions from 0 to below 1.")
-        if self.latent_width < 1:
-            raise InputError(f"objective.latent_width is {self.latent_width}; give at least 1.")
+        for name, fewest in {"latent_width": 1, "window_bins": 8}.items():
+            if getattr(self, name) < fewest:
+                raise InputError(f"objective.{name} is {getattr(self, name)}; give at least {fewest}.")
         if self.individual_weight < 0 or self.noise < 0:
             raise InputError("objective.individual_weight and objective.noise must not be negative.")
 

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motet.data.batch import Batch
+from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
+from motet.memory import check_room
+from motet.models.eit import EIT
+from motet.models.pairs import PairEIT
 from motet.plain import digest
 from motet.training.objectives import Objective
 from motet.training.optimizer import TableAdam
@@ -50,10 +53,35 @@ class Sealed:
 class Learner(nn.Module):
     """A model and its objective: from a batch to a loss."""
 
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
+    def __init__(self, model: EIT | PairEIT, objective: Objective) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
+
+    def batches(self, dataset: PopulationDataset, most_trials: int) -> Iterator[Batch]:
+        """All trials in order, to be read without gradients, some at a time.
+
+        Raises:
+            InputError: if a trial does not fit in memory.
+        """
+        self.eval()
+        self.check_room(dataset)
+        return dataset.batches(self.model.n_bytes, most_trials=most_trials)
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        """A training batch in parts that are not too large for memory."""
+        return batch.split(max(1, BATCH_BYTES // self.model.n_bytes(*batch.observed.shape[1:])))
+
+    def check_room(self, dataset: PopulationDataset) -> None:
+        """Refuse trials of which one alone does not fit in memory; in training with what is kept for gradients."""
+        for recording in dataset.recordings:
+            n_bins = int(recording.trial_lengths.max())
+            check_room(
+                self.model.n_bytes(recording.n_individuals, n_bins),
+                what=f"reading {recording.n_individuals} individuals over {n_bins} bins of recording "
+                f"{recording.name!r} at once",
+                advice="give shorter trials (Recording.windows), wider bins or fewer individuals",
+            )
 
     def forward(self, sealed: Sealed) -> Tensor:
         return self.objective.loss(self.model(sealed.batch), sealed.batch)

@@ -16,6 +16,7 @@ from motet.data.recording import Recording
 from motet.data.trajectories import read_trajectories
 from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
+from motet.systems.kuramoto import oscillator_phases
 
 quick = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -37,7 +38,11 @@ def recordings(draw: st.DrawFn) -> Recording:
         if draw(st.booleans()):
             targets[name] = draw(hnp.arrays(np.float32, shape[:2], elements=known))
     if draw(st.booleans()):
-        targets["system"] = draw(hnp.arrays(np.int64, shape[:2], elements=st.integers(-1, 3)))
+        names = st.sampled_from(["", "red", "blue 2", "3.0", "007"])
+        labels = draw(st.sampled_from([(np.int64, st.integers(-1, 3)), ("<U6", names)]))
+        targets["system"] = draw(hnp.arrays(labels[0], shape[:2], elements=labels[1]))
+        if not np.any(targets["system"] != ""):  # cells without content are no text
+            del targets["system"]
     diagonal = np.arange(n_individuals)
     square = (n_trials, n_individuals, n_individuals)
     if "system" in targets or draw(st.booleans()):
@@ -58,7 +63,12 @@ def recordings(draw: st.DrawFn) -> Recording:
         targets=targets,
         target_levels={name: "pair" if name in ("interacts", "coupling") else "individual" for name in targets},
         bin_seconds=bin_seconds,
-        trial_ids=draw(hnp.arrays(np.int64, n_trials, unique=True, elements=st.integers(-5, 10**6))),
+        trial_ids=draw(
+            st.one_of(
+                hnp.arrays(np.int64, n_trials, unique=True, elements=st.integers(-5, 10**6)),
+                st.lists(text, min_size=n_trials, max_size=n_trials, unique=True).map(np.array),
+            )
+        ),
         trial_start_seconds=start + np.arange(n_trials) * (n_bins + spare) * bin_seconds,
     )
 
@@ -71,13 +81,7 @@ def test_a_written_recording_is_read_back_exactly(
     for old in tmp_path.iterdir():
         old.unlink()
     path = write_trajectories_csv(recording, tmp_path / f"mine{ending}")
-    has_pairs = (tmp_path / f"mine.pairs{ending}").exists()
-    assert_same(read_trajectories(path, pairs_are_directed=has_pairs and is_directed(recording)), recording)
-
-
-def is_directed(recording: Recording) -> bool:
-    targets = [recording.targets[name] for name in ("interacts", "coupling") if name in recording.targets]
-    return any(not np.array_equal(t, t.swapaxes(1, 2), equal_nan=t.dtype.kind == "f") for t in targets)
+    assert_same(read_trajectories(path), recording)
 
 
 @quick
@@ -131,6 +135,22 @@ def test_pairs_are_written_only_where_systems_do_not_tell_them(tmp_path: Path) -
         write_trajectories_csv(example(system=system), path)
 
 
+def test_the_source_of_a_written_pair_acts_on_its_target(tmp_path: Path) -> None:
+    coupling = np.array([[[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])  # the first is pulled by the second
+    phases, _ = oscillator_phases(np.array([[0.0, 1.0, 2.0]]), np.ones((1, 3)), coupling, n_bins=30)
+    drift = phases[0] - phases[0, :, :1] - np.arange(30) * 0.1
+    assert [bool(np.abs(one).max() > 0.1) for one in drift] == [True, False, False]  # only the first is moved
+    recording = Recording.from_trials(
+        np.stack([np.cos(phases), np.sin(phases)], -1), bin_seconds=0.1, individual_ids=["moved", "mover", "alone"],
+        targets={"coupling": coupling}, target_levels={"coupling": "pair"},
+    )  # fmt: skip
+    path = write_trajectories_csv(recording, tmp_path / "a.csv", features=["cos", "sin"])
+    lines = (tmp_path / "a.pairs.csv").read_text().splitlines()
+    assert lines[0] == "trial,source,target,coupling"
+    assert [line for line in lines if line.endswith("2.0")] == ["0,mover,moved,2.0"]
+    assert read_trajectories(path).target("coupling")[0, 0, 1] == 2.0
+
+
 def test_what_a_table_cannot_hold_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     energy = Recording.from_trials(
@@ -147,6 +167,8 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path: Path) -> None:
         (far, {}, "stamps are too large"),
         (example(), {"features": ["x", "y"]}, "give 1 names"),
         (example(), {"features": ["time"]}, "names of their own"),
+        (example(system=np.array([["a", "b", "NA"]] * 2)), {}, "system 'NA' would be read as unknown"),
+        (Recording.from_trials(np.ones((1, 1, 2)), trial_ids=["a "]), {}, "name 'a ' is empty, unprintable or has"),
         (example(system=np.ones((2, 3)) / 2), {}, "not made of whole numbers"),
         *((one, {}, "is empty, unprintable or has a blank") for one in named),
     ]:

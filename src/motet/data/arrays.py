@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-import re
-import zipfile
-import zlib
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.claims import check_keys, claim
 from motet.data.netcdf import dataset_of_netcdf
+from motet.data.numpy_files import load_arrays
 from motet.data.recording import Level, Recording
-from motet.data.sampling import Clock, Samples, on_grid
+from motet.data.sampling import Clock, Samples, check_bytes, on_grid
 from motet.data.tables import absent, own_names
 from motet.errors import InputError, did_you_mean
+from motet.given import is_known, labels, names, numbers, trial_names, unknown
 
 if TYPE_CHECKING:
     import xarray
 
-WORST_ROUNDING = 1e-3  # of the span of a feature, when its numbers become 32-bit ones
+MOST_WHOLE = 2.0**53  # of numbers of 64 bits with a point: beyond, whole ones are not told apart
 QUANTITIES = ("mass", "charge", "frequency")
 LEVELS: dict[str, Level] = {
     **dict.fromkeys(("system", *QUANTITIES), "individual"),
     **dict.fromkeys(("interacts", "coupling"), "pair"),
 }
+Leveled = tuple[Level, NDArray[Any]]  # a target, and what it is of
 TRAJECTORY_ARRAYS = frozenset({"positions", "values", "time", "observed", "individual_ids", "trial_ids", *LEVELS})
-_AXES = ("trial", "individual", "time", "feature")
-
-# What numpy, zipfile and the engines of xarray raise on a damaged or foreign file.
-_DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, SyntaxError, ImportError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+AXES = ("trial", "individual", "time", "feature")
 
 
-def recording_of_arrays(arrays: Mapping[str, NDArray[Any]], clock: Clock, *, source: str, **about: str) -> Recording:
+def recording_of_arrays(
+    arrays: Mapping[str, NDArray[Any]],
+    clock: Clock,
+    *,
+    source: str,
+    targets: Mapping[str, Leveled] | None = None,
+    **about: str,
+) -> Recording:
     """The recording of values (trial, individual, time, feature), and any others of `TRAJECTORY_ARRAYS`.
+
+    Args:
+        arrays: by name.
+        clock: how stamps become bins.
+        source: what messages call them.
+        targets: others than those of `LEVELS`, as `Recording` takes them.
+        **about: name and subject of the recording.
 
     Raises:
         InputError: naming the array that does not fit, or the stamp that is off the grid.
@@ -59,18 +69,34 @@ def recording_of_arrays(arrays: Mapping[str, NDArray[Any]], clock: Clock, *, sou
                 f"{source}: observed has shape {observed.shape} of {observed.dtype}; give {shape}, True where observed."
             )
         values = np.where(observed[..., None], values, np.nan)
-    ids = {key: [str(one) for one in arrays[key].ravel()] for key in ("individual_ids", "trial_ids") if key in arrays}
+    ids = {key: _ids(arrays[key], f"{source}: {key}") for key in ("individual_ids", "trial_ids") if key in arrays}
     for key, size in (("individual_ids", shape[1]), ("trial_ids", shape[0])):
         if len(ids.get(key, range(size))) != size:
             raise InputError(f"{source}: {key} has {len(ids[key])} names; give {size}, one for each.")
+    targets = dict(targets or {})
     step, starts = (1.0 if clock.bin_seconds is None else clock.bin_seconds), None
     if "time" in arrays:
-        values, step, starts = _on_clock(values, _seconds(arrays["time"], shape[2], source), clock, ids, source)
+        seconds = _seconds(arrays["time"], shape[2], source)
+        if clock.resample_seconds is None:
+            frames, step, starts = _frames_of_stamps(seconds, clock, source)
+            values = _placed(values, frames, axis=2, fill=np.nan, what=f"{source}: values")
+            starts = starts if shape[0] == 1 else None
+            for key, (level, target) in targets.items():
+                if level == "bin":
+                    target = target.astype(np.int64) if target.dtype.kind == "b" else target
+                    placed = _placed(
+                        target, frames, axis=1, fill=unknown(target.dtype), what=f"{source}: target {key!r}"
+                    )
+                    targets[key] = "bin", placed
+        else:
+            refuse_resampled(targets, source)
+            values, step, starts = _resampled(values, seconds, clock, ids, source)
     elif clock.resample_seconds is not None:
         raise InputError(f"{source} has no time, so that nothing can be resampled; give the stamps, time (time,).")
     return recording_of_grid(
         values,
         {key: arrays[key] for key in LEVELS if key in arrays},
+        targets,
         source=source,
         individual_labels=ids.get("individual_ids"),
         trial_labels=ids.get("trial_ids"),
@@ -80,77 +106,120 @@ def recording_of_arrays(arrays: Mapping[str, NDArray[Any]], clock: Clock, *, sou
     )
 
 
+def refuse_resampled(targets: Mapping[str, Leveled], source: str) -> None:
+    """Refuse targets per bin of what is resampled."""
+    for key, (level, _) in targets.items():
+        if level == "bin":
+            raise InputError(
+                f"{source}: target {key!r} is per bin, and cannot be resampled; resample it before, or leave it out."
+            )
+
+
 def recording_of_grid(
     values: NDArray[np.float64],
-    targets: Mapping[str, NDArray[Any]],
+    known_targets: Mapping[str, NDArray[Any]],
+    targets: Mapping[str, Leveled],
     *,
     source: str,
     individual_labels: Sequence[str] | None,
     trial_labels: Sequence[str] | None,
     **fields: Any,
 ) -> Recording:
-    """The recording of values (trial, individual, bin, feature) with NaN, and of targets as they were given."""
-    _check_precision(values, source)
-    checked = {key: checked_target(key, target, *values.shape[:2], source=source) for key, target in targets.items()}
+    """The recording of values (trial, individual, bin, feature) with NaN, of targets of `LEVELS` and of others."""
+    _check_values(values, source)
+    n_trials, n_individuals = values.shape[:2]
+    check = functools.partial(checked_target, n_trials=n_trials, n_individuals=n_individuals, source=source)
+    checked = {key: check(key, target, n_given=values.nbytes) for key, target in known_targets.items()}
     if "system" in checked and "interacts" not in checked:
+        check_pairs("interacts", n_trials, n_individuals, n_given=values.nbytes, source=source)
         checked["interacts"] = same_system(checked["system"])
     return Recording.from_trials(
         values,
-        targets=checked,
-        target_levels={key: LEVELS[key] for key in checked},
+        targets=checked | {key: target for key, (_, target) in targets.items()},
+        target_levels={key: LEVELS[key] for key in checked} | {key: level for key, (level, _) in targets.items()},
         individual_ids=individual_labels,
-        trial_ids=None if trial_labels is None else whole_labels(trial_labels),
+        trial_ids=None if trial_labels is None else trial_names(trial_labels, what=f"{source}: trial_ids"),
         **fields,
     )
 
 
-def checked_target(key: str, given: NDArray[Any], n_trials: int, n_individuals: int, *, source: str) -> NDArray[Any]:
-    """A target as motet has it: whole numbers with -1, or float32 with NaN, where unknown and on the diagonal."""
+def checked_target(
+    key: str, target: Any, n_trials: int, n_individuals: int, *, source: str, n_given: float = np.inf
+) -> NDArray[Any]:
+    """A target of `LEVELS` as motet has it.
+
+    Systems are whole numbers with -1 where unknown, or else text; edge types are whole numbers with -1 where unknown
+    and on the diagonal; quantities have NaN there.
+
+    Args:
+        key: its name.
+        target: (trial, individual[, individual]), or the same for every trial.
+        n_trials: of the recording.
+        n_individuals: of the recording.
+        source: what messages call the recording.
+        n_given: bytes of what was given; a target of pairs that is far larger is refused.
+
+    Raises:
+        InputError: if it has another shape, or is not made of such numbers.
+    """
     is_pair = LEVELS[key] == "pair"
     shape = (n_trials, n_individuals, n_individuals) if is_pair else (n_trials, n_individuals)
-    array = np.asarray(given)
+    array = labels(target, what=f"{source}: {key}")
     if array.shape not in (shape, shape[1:]):
         raise InputError(f"{source}: {key} has shape {array.shape}; give {shape}, or {shape[1:]} for every trial.")
-    if key == "system" and (array.dtype.kind in "UT" or all(isinstance(one, str) for one in array.ravel())):
-        labels, place = np.unique(array, return_inverse=True)
-        array = whole_labels([str(label) for label in labels])[place.reshape(array.shape)]
-    if array.dtype.kind not in "biuf" or np.isinf(array).any():
+    if is_pair:
+        check_pairs(key, n_trials, n_individuals, n_given=max(n_given, array.nbytes), source=source)
+    if key == "system" and array.dtype.kind == "U":
+        return np.array(np.broadcast_to(_systems(array), shape))
+    if array.dtype.kind == "U" or np.isinf(array).any():
         raise InputError(f"{source}: {key} is of {array.dtype}, or infinite; give finite numbers, NaN for unknown.")
-    array = np.broadcast_to(array, shape)
-    if key in ("system", "interacts"):
-        numbers = np.nan_to_num(array.astype(np.float64), nan=-1)
-        if (numbers != np.rint(numbers)).any():
-            raise InputError(f"{source}: {key} is not made of whole numbers; give 0 or more, and -1 for unknown.")
-        target: NDArray[Any] = np.maximum(numbers, -1).astype(np.int64)
-    else:
-        target = array.astype(np.float32)
+    known = np.where(is_known(array), array, np.nan).astype(np.float64)
+    known = np.array(np.broadcast_to(known, shape))
     if is_pair:
         diagonal = np.arange(n_individuals)
-        target[:, diagonal, diagonal] = -1 if key == "interacts" else np.nan
-    return target
+        known[:, diagonal, diagonal] = np.nan
+    if key not in ("system", "interacts"):
+        return known
+    whole = np.nan_to_num(known, nan=-1)
+    if (whole != np.rint(whole)).any() or (whole > MOST_WHOLE).any():
+        raise InputError(f"{source}: {key} is not made of whole numbers; give 0 or more, and -1 for unknown.")
+    return np.maximum(whole, -1).astype(np.int64)
 
 
 def same_system(system: NDArray[Any]) -> NDArray[np.int64]:
-    """(trial, individual, individual): 1 in one system, 0 in two; -1 on the diagonal and where one is unknown (-1)."""
+    """(trial, individual, individual): 1 in one system, 0 in two; -1 on the diagonal and where one is unknown."""
+    is_there = system_is_known(system)
     one, other = system[:, :, None], system[:, None, :]
-    known = (one >= 0) & (other >= 0) & ~np.eye(system.shape[1], dtype=bool)
+    known = is_there[:, :, None] & is_there[:, None, :] & ~np.eye(system.shape[1], dtype=bool)
     return np.where(known, one == other, -1).astype(np.int64)
 
 
-def whole_labels(labels: Sequence[str]) -> NDArray[np.int64]:
-    """The labels as the whole numbers that they are, or else numbered in order; one for each, and -1 for ""."""
-    known = [label for label in labels if label]
-    if all(re.fullmatch("-?[0-9]{1,18}", label) for label in known) and len(set(map(int, known))) == len(set(known)):
-        return np.array([int(label or -1) for label in labels], dtype=np.int64)
-    places = {"": -1} | {label: place for place, label in enumerate(known)}
-    return np.array([places[label] for label in labels], dtype=np.int64)
+def system_is_known(system: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where labels of systems are known: text, or numbers from 0."""
+    return is_known(system) if system.dtype.kind == "U" else np.asarray(system >= 0)
 
 
-def check_keys(columns: Mapping[str, str], allowed: Collection[str]) -> None:
-    """Refuse names to be given to columns that are not among the allowed, naming the nearest."""
-    for key in columns:
-        if key not in allowed:
-            raise did_you_mean(str(key), allowed, what="key of columns")
+def _systems(array: NDArray[np.str_]) -> NDArray[Any]:
+    """Labels of systems as whole numbers from 0 with -1 for unknown, if they are such, and else as they are."""
+    distinct, place = np.unique(array, return_inverse=True)
+    whole = trial_names([label or "0" for label in distinct.tolist()], what="system")
+    if whole.dtype.kind == "U" or (whole < 0).any():
+        return array
+    return np.where(distinct == "", -1, whole)[place.reshape(array.shape)]
+
+
+def check_pairs(key: str, n_trials: int, n_individuals: int, *, n_given: float, source: str) -> None:
+    """Refuse a target of pairs, before it is made, that would take far more memory than was given for it."""
+    check_bytes(
+        8.0 * n_trials * n_individuals**2,
+        given=n_given,
+        what=f"{source}: target {key!r} of all pairs of {n_individuals} individuals in {n_trials} trials",
+        advice="name individuals alike in all trials, or leave out what it is made of: say features=[…], targets=[]",
+    )
+
+
+def _ids(array: NDArray[Any], what: str) -> tuple[str, ...]:
+    return names(array.ravel().astype(str) if array.dtype.kind in "mM" else array.ravel(), what=what)
 
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -159,11 +228,7 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         InputError: if the file is damaged, an array is unknown, or the axes are in doubt.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except _DAMAGE as error:
-        raise InputError(f"{path} cannot be read as arrays: {error}") from error
+    arrays = load_arrays(path, copied=("positions", "values"))
     for key in arrays:
         if key == "motet_format_version":
             raise InputError(f"{path} is a recording that motet saved; read it by motet.read_recording.")
@@ -197,55 +262,94 @@ def load_netcdf(path: Path, columns: Mapping[str, str]) -> xarray.Dataset:
 
 
 def arrays_of_xarray(
-    data: Any, columns: Mapping[str, str], features: Sequence[str] | None, *, source: str
-) -> dict[str, NDArray[Any]]:
-    """The arrays of a Dataset or DataArray, values (trial, individual, time, feature); see `from_xarray`.
+    data: Any,
+    columns: Mapping[str, str] | None,
+    features: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    *,
+    source: str,
+    targets_are_optional: bool,
+) -> tuple[dict[str, NDArray[Any]], dict[str, Leveled]]:
+    """The arrays of a Dataset or DataArray, values (trial, individual, time, feature), and its targets of other names.
+
+    See `from_xarray`.
 
     Raises:
-        InputError: if a dimension is absent, or a variable is neither a feature nor a target.
+        InputError: if a dimension is absent, or nobody says whether a variable is a feature or a target.
     """
     xr = _import_xarray()
     if isinstance(data, xr.DataArray):
         data = data.to_dataset(name="values")
     if not isinstance(data, xr.Dataset):
         raise InputError(f"{source} is a {type(data).__name__}; give an xarray Dataset or DataArray.")
-    check_keys(columns, (*_AXES, "observed", *LEVELS))
-    given = list(dict.fromkeys(map(str, (*data.dims, *data.variables))))
-    own = own_names(given, columns, source=source)
-    data = data.rename({theirs: name for theirs, name in zip(given, own, strict=True) if theirs != name})
+    columns = check_keys(columns, (*AXES, "observed", *LEVELS))
+    for axis, name in columns.items():
+        if axis in AXES and name in data.variables and name not in data.dims and data[name].ndim == 1:
+            data = data.swap_dims({data[name].dims[0]: name})  # a variable that names the places of a dimension
+    found = list(dict.fromkeys(map(str, (*data.dims, *data.variables))))
+    own = own_names(found, columns, source=source)
+    data = data.rename({theirs: name for theirs, name in zip(found, own, strict=True) if theirs != name})
     for axis in ("individual", "time"):
         if axis not in data.dims:
             raise absent(axis, map(str, data.dims), what="dimension", source=source)
-    names = _feature_variables(data, features, source)
-    arrays = {"values": np.concatenate([_on_axes(data, name, _AXES, source) for name in names], axis=-1)}
-    if "observed" in data.data_vars:
-        arrays["observed"] = _on_axes(data, "observed", _AXES[:3], source)
-    for key in (LEVELS.keys() & set(data.data_vars)) - set(names):
-        arrays[key] = data[key].transpose("trial", "individual", ..., missing_dims="ignore").values
+    candidates = [str(name) for name in data.variables if name not in (*data.dims, "observed")]
+    inputs, goals = claim(
+        [name for name in candidates if data[name].ndim or name in (targets or ())],  # one value for all is no label
+        features=features,
+        targets=targets,
+        known_targets=LEVELS,
+        source=source,
+        what="variable",
+        targets_are_optional=targets_are_optional,
+    )
+    for name in inputs:
+        if not {"individual", "time"} <= set(data[name].dims):
+            raise InputError(
+                f"{source}: {name!r} has dimensions {data[name].dims}; a feature has an individual and a time."
+            )
+    values = [_numbers(_on_axes(data, name, AXES, source), repr(name), source) for name in inputs]
+    arrays: dict[str, NDArray[Any]] = {"values": np.concatenate(values, axis=-1)}
+    if "observed" in data.variables:
+        arrays["observed"] = _on_axes(data, "observed", AXES[:3], source)
+    for key in goals:
+        if key in LEVELS:
+            arrays[key] = _as_stored(data[key].transpose("trial", "individual", ..., missing_dims="ignore"))
     if "time" in data.coords:
         arrays["time"] = data["time"].values
         if (unit := data["time"].attrs.get("units", "s")) not in ("s", "sec", "second", "seconds"):
             raise InputError(f"{source}: time is in {unit!r}; give seconds, datetime64 or timedelta64.")
-    return arrays | {f"{axis}_ids": data[axis].values for axis in ("individual", "trial") if axis in data.coords}
+    arrays |= {f"{axis}_ids": _as_stored(data[axis]) for axis in ("individual", "trial") if axis in data.coords}
+    return arrays, {key: _leveled(data, key, source) for key in goals if key not in LEVELS}
 
 
-def _feature_variables(data: xarray.Dataset, features: Sequence[str] | None, source: str) -> list[str]:
-    """The names of the variables that are features; others must be targets."""
-    series = [str(key) for key, one in data.data_vars.items() if {"individual", "time"} <= set(one.dims)]
-    series = [name for name in series if name != "observed"]
-    names = [name for name in series if name not in LEVELS] if features is None else list(features)
-    for name in names:
-        if name not in series:
-            raise did_you_mean(name, series, what=f"feature of {source}")
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{source} has features {names}; give one variable or more with an individual and a time.")
-    for name in map(str, data.data_vars):
-        if name not in (*series, "observed", *LEVELS):
-            raise InputError(
-                f"{source}: variable {name!r} has dimensions {data[name].dims}, without an individual and a time, and "
-                f"is no target ({', '.join(LEVELS)}); leave it out by drop_vars."
-            )
-    return names
+def _leveled(data: xarray.Dataset, name: str, source: str) -> Leveled:
+    """A variable as a target, of what its dimensions say."""
+    variable = data[name].transpose("trial", "individual", "time", ..., missing_dims="ignore")
+    others = [str(dim) for dim in variable.dims if dim not in AXES[:3]]
+    level: Level = "trial"
+    if {"individual", "time"} <= set(variable.dims):
+        raise InputError(
+            f"{source}: target {name!r} has an individual and a time; give one of them, or say that it is a feature."
+        )
+    if "time" in variable.dims:
+        level = "bin"
+    elif "individual" in variable.dims:
+        is_pair = [data.sizes[other] for other in others] == [data.sizes["individual"]]
+        level = "pair" if is_pair and others[0].startswith(("individual", "other")) else "individual"
+    array = labels(_as_stored(variable), what=f"{source}: target {name!r}")
+    if "trial" not in variable.dims:
+        array = np.repeat(array[None], data.sizes.get("trial", 1), axis=0)
+    return level, array
+
+
+def _as_stored(variable: xarray.DataArray) -> Any:
+    """The content of a variable: whole numbers stay such where a file marks some as missing, text has no padding."""
+    stored, array = variable.encoding.get("dtype"), variable.values
+    if array.dtype.kind == "S":
+        return np.char.rstrip(array)
+    if array.dtype.kind == "f" and stored is not None and np.dtype(stored).kind in "iu":
+        return np.ma.masked_array(np.nan_to_num(array).astype(np.int64), np.isnan(array))
+    return array
 
 
 def _on_axes(data: xarray.Dataset, name: str, axes: Sequence[str], source: str) -> NDArray[Any]:
@@ -283,7 +387,28 @@ def _seconds(time: NDArray[Any], n_times: int, source: str) -> NDArray[np.float6
     return seconds
 
 
-def _on_clock(
+def _frames_of_stamps(
+    seconds: NDArray[np.float64], clock: Clock, source: str
+) -> tuple[NDArray[np.int64], float, NDArray[np.float64] | None]:
+    """The bin of every stamp, the step, and the start."""
+    nowhere, every = np.zeros(len(seconds), dtype=np.int64), ("every one",)  # the stamps of all trials and individuals
+    grid = on_grid(Samples(source, nowhere, nowhere, seconds, seconds[:, None], every, every), clock)
+    assert grid.frames is not None
+    return grid.frames, grid.bin_seconds, grid.starts
+
+
+def _placed(array: NDArray[Any], frames: NDArray[np.int64], *, axis: int, fill: Any, what: str) -> NDArray[Any]:
+    """An array with its times in their bins, and in others what is unknown."""
+    shape = list(array.shape)
+    shape[axis] = int(frames.max()) + 1
+    advice = "correct the stamps, or cut long trials into several"
+    check_bytes(float(np.prod(shape, dtype=float)) * array.itemsize, given=array.nbytes, what=what, advice=advice)
+    placed = np.full(shape, fill, dtype=array.dtype)
+    placed[(slice(None),) * axis + (frames,)] = array
+    return placed
+
+
+def _resampled(
     values: NDArray[np.float64],
     seconds: NDArray[np.float64],
     clock: Clock,
@@ -291,52 +416,34 @@ def _on_clock(
     source: str,
 ) -> tuple[NDArray[np.float64], float, NDArray[np.float64] | None]:
     """Values (trial, individual, bin, feature), the step, and the start of the trial if it is one."""
-    n_trials, n_individuals, n_times, _ = values.shape
-    if clock.resample_seconds is not None:
-        trial, individual, time = np.indices(values.shape[:3]).reshape(3, -1)
-        samples = Samples(
-            source=source,
-            trial=trial,
-            individual=individual,
-            seconds=seconds[time],
-            values=values.reshape(trial.size, -1),
-            trial_labels=tuple(ids.get("trial_ids", map(str, range(n_trials)))),
-            individual_labels=tuple(ids.get("individual_ids", map(str, range(n_individuals)))),
-        )
-        return on_grid(samples, clock)
-    nowhere = np.zeros(n_times, dtype=np.int64)
-    every = ("every one",)  # the stamps are those of all trials and individuals
-    place = np.arange(n_times, dtype=np.float64)[:, None]
-    grid, step, starts = on_grid(Samples(source, nowhere, nowhere, seconds, place, every, every), clock)
-    place_of_bin = grid.ravel()
-    is_stamp = ~np.isnan(place_of_bin)
-    placed = np.full((n_trials, n_individuals, len(place_of_bin), values.shape[3]), np.nan)
-    placed[:, :, is_stamp] = values[:, :, place_of_bin[is_stamp].astype(np.int64)]
-    return placed, step, starts if n_trials == 1 else None
+    n_trials, n_individuals = values.shape[:2]
+    trial, individual, time = np.indices(values.shape[:3]).reshape(3, -1)
+    samples = Samples(
+        source=source,
+        trial=trial,
+        individual=individual,
+        seconds=seconds[time],
+        values=values.reshape(trial.size, -1),
+        trial_labels=tuple(ids.get("trial_ids", map(str, range(n_trials)))),
+        individual_labels=tuple(ids.get("individual_ids", map(str, range(n_individuals)))),
+    )
+    grid = on_grid(samples, clock)
+    return grid.values, grid.bin_seconds, grid.starts
 
 
 def _numbers(array: NDArray[Any], what: str, source: str) -> NDArray[np.float64]:
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{source}: {what} is of {array.dtype}; give numbers, NaN where not observed.")
-    return array.astype(np.float64)
+    return numbers(array, what=f"{source}: {what}")
 
 
-def _check_precision(values: NDArray[np.float64], source: str) -> None:
-    """Refuse what float32 would lose: positions far from their origin, or numbers beyond its range."""
-    if (infinite := np.isinf(values)).any():
-        first = ", ".join(map(str, np.argwhere(infinite)[0]))
-        raise InputError(f"{source}: values[{first}] is infinite; give finite numbers, NaN where not observed.")
+def _check_values(values: NDArray[np.float64], source: str) -> None:
+    """Refuse numbers beyond the range of 32 bits, and values of which none is known."""
+    with np.errstate(over="ignore"):
+        wild = np.isinf(values.astype(np.float32))
+    if wild.any():
+        place = tuple(np.argwhere(wild)[0])
+        raise InputError(
+            f"{source}: values[{', '.join(map(str, place))}] is {values[place]:g}; give finite numbers below 3e38, NaN "
+            "where not observed."
+        )
     if np.isnan(values).any(axis=-1).all():
         raise InputError(f"{source} has no sample of which all features are known finite numbers; give some.")
-    flat = values.reshape(-1, values.shape[-1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = np.fmax.reduce(np.abs(flat - flat.astype(np.float32)))
-        most = np.fmax.reduce(np.abs(flat))
-        spread = np.fmax.reduce(flat) - np.fmin.reduce(flat)
-    is_constant = spread <= 1e-12 * most  # but for the rounding of 64-bit numbers
-    if (lost := ~is_constant & ~(error <= WORST_ROUNDING * spread)).any():
-        place = int(lost.argmax())
-        raise InputError(
-            f"{source}: feature {place} spans {spread[place]:.4g} at up to {most[place]:.4g}, too far from 0 for "
-            "32-bit numbers; subtract an origin, or change its unit."
-        )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motet.errors import InputError
+from motet.memory import GIB, check_room
 
 MOST_JITTER = 0.1  # of a step: 60 frames a second, stamped in whole milliseconds, lie up to 0.06 off
 MOST_EMPTY = 1000  # cells of the grid per sample; beyond, a stamp or the step is wrong
+MOST_BYTES = GIB // 4  # of an array that is mostly empty; a larger one may be so many times what is given for it:
+MOST_TIMES_GIVEN = 10
+MOST_SECONDS = 2.0**53  # beyond, a number of 64 bits does not tell one second from the next
+_RESAMPLING = 12  # numbers per cell that interpolation takes beside the values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Clock:
 class Samples:
     """Samples in any order: for each the places of its trial and individual among the labels, a time, and values.
 
-    Values (sample, feature) are NaN where unknown.
+    Values (sample, feature) are NaN where unknown. Of a table, `row` is the row of each sample, and `line` its line.
     """
 
     source: str
@@ -50,19 +56,46 @@ class Samples:
     values: NDArray[np.float64]
     trial_labels: tuple[str, ...]
     individual_labels: tuple[str, ...]
+    row: NDArray[np.int64] | None = None
+    line: Callable[[int], int] | None = None
 
     def take(self, chosen: NDArray[Any]) -> Samples:
-        arrays = {key: getattr(self, key)[chosen] for key in ("trial", "individual", "seconds", "values")}
-        return dataclasses.replace(self, **arrays)
+        keys = ("trial", "individual", "seconds", "values", *(() if self.row is None else ("row",)))
+        return dataclasses.replace(self, **{key: getattr(self, key)[chosen] for key in keys})
 
     def where(self, sample: int) -> str:
         trial, individual = self.trial_labels[self.trial[sample]], self.individual_labels[self.individual[sample]]
-        return f"{self.source}: trial {trial!r}, individual {individual!r}, time {self.seconds[sample]:.12g} s"
+        line = "" if self.row is None or self.line is None else f", line {self.line(int(self.row[sample]))}"
+        return f"{self.source}{line}: trial {trial!r}, individual {individual!r}, time {self.seconds[sample]:.12g} s"
 
 
-def on_grid(samples: Samples, clock: Clock) -> tuple[NDArray[np.float64], float, NDArray[np.float64] | None]:
-    """Values (trial, individual, bin, feature) with NaN where unknown, the width of a bin, and the trials' starts."""
-    samples = samples.take(np.lexsort((samples.seconds, samples.individual, samples.trial)))
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Samples on bins of one width.
+
+    Attributes:
+        values: (trial, individual, bin, feature) with NaN where unknown.
+        bin_seconds: width of a bin.
+        starts: (trial,) seconds of the first stamps; None if trials share a time.
+        frames: (sample,) the bin of each sample, in the order in which they were given; None if they were resampled.
+    """
+
+    values: NDArray[np.float64]
+    bin_seconds: float
+    starts: NDArray[np.float64] | None
+    frames: NDArray[np.int64] | None
+
+
+def on_grid(samples: Samples, clock: Clock) -> Grid:
+    """The samples on a grid.
+
+    Raises:
+        InputError: naming the sample whose stamp does not fit, or what memory the grid would take.
+    """
+    if (wild := np.abs(samples.seconds) > MOST_SECONDS).any():
+        raise InputError(f"{samples.where(int(wild.argmax()))} is no time of a clock; give seconds from its start.")
+    by_time = np.lexsort((samples.seconds, samples.individual, samples.trial))
+    samples = samples.take(by_time)
     n_trials = len(samples.trial_labels)
     first, last = np.full(n_trials, np.inf), np.full(n_trials, -np.inf)
     np.minimum.at(first, samples.trial, samples.seconds)
@@ -70,28 +103,62 @@ def on_grid(samples: Samples, clock: Clock) -> tuple[NDArray[np.float64], float,
     _refuse_twice(samples, samples.seconds)
     if clock.resample_seconds is None:
         frames, step = _frames(samples, clock, first)
-        n_bins = int(frames.max()) + 1
+        n_bins = frames.max() + 1
     else:
         step = float(clock.resample_seconds)
-        n_bins = int((last - first).max() / step + 1e-6) + 1
-    shape = (n_trials, len(samples.individual_labels), n_bins)
-    if np.prod(shape, dtype=float) > MOST_EMPTY * max(len(samples.seconds), MOST_EMPTY):
-        raise InputError(
-            f"{samples.where(int(samples.seconds.argmax()))}, the last of all, is one of {len(samples.seconds)} "
-            f"samples for {shape} trials, individuals and bins of {step:g} s; correct the stamps, or "
-            "give another step."
-        )
+        n_bins = np.floor((last - first).max() / step + 1e-6) + 1
+    shape = _checked_shape(samples, n_bins, step, is_resampled=clock.resample_seconds is not None)
+    frames_as_given = None
     if clock.resample_seconds is None:
-        grid = np.full((*shape, samples.values.shape[1]), np.nan)
-        grid[samples.trial, samples.individual, frames] = samples.values
+        values = np.full((*shape, samples.values.shape[1]), np.nan)
+        values[samples.trial, samples.individual, frames.astype(np.int64)] = samples.values
+        frames_as_given = np.empty(len(frames), dtype=np.int64)
+        frames_as_given[by_time] = frames
     else:
-        grid = _resampled(samples, clock, first, shape)
+        values = _resampled(samples, clock, first, shape)
     order = np.argsort(first)
     one_clock = (last[order[:-1]] + step / 2 < first[order[1:]]).all()
-    return grid, step, first if one_clock else None
+    return Grid(values, step, first if one_clock else None, frames_as_given)
 
 
-def _frames(samples: Samples, clock: Clock, first: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
+def check_bytes(n_bytes: float, *, given: float, what: str, advice: str) -> None:
+    """Refuse an array before it is made, if there is no room for it, or it is large and far more than was given for it.
+
+    Args:
+        n_bytes: of the array.
+        given: bytes of what it is made from.
+        what: the array is, and of what source.
+        advice: what to do.
+
+    Raises:
+        InputError: saying how much memory the array would take.
+    """
+    if not n_bytes <= max(MOST_BYTES, MOST_TIMES_GIVEN * given):
+        raise InputError(f"{what} would take {n_bytes / GIB:.3g} GiB, far more than what fills it; {advice}.")
+    check_room(int(n_bytes), what=what)
+
+
+def _checked_shape(samples: Samples, n_bins: float, step: float, *, is_resampled: bool) -> tuple[int, int, int]:
+    """Trials, individuals and bins of the grid; refused if it would be mostly empty, and large."""
+    n_trials, n_individuals = len(samples.trial_labels), len(samples.individual_labels)
+    n_cells, n_samples = float(n_trials) * n_individuals * n_bins, len(samples.seconds)
+    if not n_cells <= MOST_EMPTY * max(n_samples, MOST_EMPTY):
+        raise InputError(
+            f"{samples.where(int(samples.seconds.argmax()))}, the last of all, is one of {n_samples} samples for "
+            f"{n_trials} trials × {n_individuals} individuals × {n_bins:.6g} bins of {step:g} s; correct the stamps, "
+            "give another step, or name individuals alike in all trials."
+        )
+    n_features = samples.values.shape[1]
+    check_bytes(
+        n_cells * 8 * (n_features + (_RESAMPLING if is_resampled else 0)),
+        given=n_samples * 8 * n_features,
+        what=f"{samples.source}: a grid of {n_trials} trials × {n_individuals} individuals × {n_bins:.0f} bins",
+        advice="name individuals alike in all trials, cut long trials into several, or read fewer features",
+    )
+    return n_trials, n_individuals, int(n_bins)
+
+
+def _frames(samples: Samples, clock: Clock, first: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """The whole steps of each sorted sample since the start of its trial, and the step."""
     step = clock.bin_seconds
     if step is None:
@@ -106,9 +173,11 @@ def _frames(samples: Samples, clock: Clock, first: NDArray[np.float64]) -> tuple
         is_whole = np.abs(gaps / near_one - n_steps) <= 0.25
         # 0.1, not 0.09999999999999999 as sums of binary fractions have it.
         step = float(f"{gaps[is_whole].sum() / n_steps[is_whole].sum():.12g}")
-    steps = (samples.seconds - first[samples.trial]) / step
-    frames = np.rint(steps)
-    if (bad := np.abs(steps - frames) > MOST_JITTER).any():
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = (samples.seconds - first[samples.trial]) / step
+        frames = np.rint(steps)
+        bad = np.abs(steps - frames) > MOST_JITTER
+    if bad.any():
         sample = int(bad.argmax())
         raise InputError(
             f"{samples.where(sample)} lies {steps[sample]:.6g} steps of {step:.6g} s after the first stamp of its "
@@ -116,7 +185,7 @@ def _frames(samples: Samples, clock: Clock, first: NDArray[np.float64]) -> tuple
             "resample_seconds and longest_gap_seconds to interpolate."
         )
     _refuse_twice(samples, frames)
-    return frames.astype(np.int64), float(step)
+    return frames, float(step)
 
 
 def _resampled(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import difflib
 import gzip
 import io
 import itertools
+import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,11 +18,17 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.claims import enumerated
 from motet.errors import InputError, did_you_mean
 
 TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-UNKNOWN = frozenset({"", "NA", "N/A", "null"})  # and NaN in any case: cells that hold no number
+UNKNOWN = frozenset({"", "NA", "N/A", "null"})  # and NaN in any case: cells that hold no number, and no label
+MOST_UNZIPPED = 1 << 24  # bytes of a zipped table; more only if they are at most so many times those of the file:
+MOST_TIMES_ZIPPED = 50  # tables shrink five- to thirtyfold
+_SEPARATORS = {",": "commas (',')", "\t": "tabs", ";": "semicolons (';')", "|": "bars ('|')"}
 _ROWS_AT_ONCE = 2000  # what fits a processor's cache is read three times as fast
+_WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
+_PADDED_NUMBER = re.compile("[+-]?0[0-9]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +59,8 @@ class Table:
         """
         if name in self.first_text:
             row, cell = self.first_text[name]
-            raise self.refusal(row, f"column {name!r} holds {cell!r}; give a number, or an empty cell for unknown.")
+            form = "a number with a decimal point" if re.fullmatch("[+-]?[0-9]*,[0-9]+", cell.strip()) else "a number"
+            raise self.refusal(row, f"column {name!r} holds {cell[:80]!r}; give {form}, or an empty cell for unknown.")
         column = self.numbers[name]
         bad = np.isinf(column) | (np.isnan(column) & all_known)
         if bad.any():
@@ -73,6 +82,31 @@ class Table:
             raise self.refusal(int((places == labels.index("")).argmax()), f"column {name!r} is empty; give its label.")
         return labels, places
 
+    def typed_labels(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The distinct known labels of a column, and each row's place among them; -1 where unknown.
+
+        They are int64 if all are whole numbers, float64 if all are numbers, and else text.
+
+        Raises:
+            InputError: naming the line of an infinite number.
+        """
+        cells, places = self.labels[name]
+        known = [cell for cell in cells if cell not in UNKNOWN and cell.lower() != "nan"]
+        values = _typed(known)
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            cell = known[int(np.isinf(values).argmax())]
+            row = int((places == cells.index(cell)).argmax())
+            raise self.refusal(row, f"column {name!r} is infinite; give a finite number, or an empty cell for unknown.")
+        distinct, place = np.unique(values, return_inverse=True)
+        of_cell = dict(zip(known, place.tolist(), strict=True))
+        return distinct, np.array([of_cell.get(cell, -1) for cell in cells], dtype=np.int64)[places]
+
+    def is_empty(self, name: str) -> bool:
+        """Whether no cell of a column holds anything."""
+        if name in self.labels:
+            return all(cell in UNKNOWN for cell in self.labels[name][0])
+        return name not in self.first_text and bool(np.isnan(self.numbers[name]).all())
+
     def require(self, *names: str) -> None:
         """Refuse a table that lacks a column."""
         for name in names:
@@ -81,7 +115,11 @@ class Table:
 
     def refusal(self, row: int, problem: str) -> InputError:
         """An `InputError` that names the line of a row."""
-        return InputError(f"{self.path}, line {_line_of(self.path, row)}: {problem}")
+        return InputError(f"{self.path}, line {self.line(row)}: {problem}")
+
+    def line(self, row: int) -> int:
+        """The line of the file that a row ends on, counted from 1."""
+        return _line_of(self.path, row)
 
 
 def read_table(
@@ -96,15 +134,19 @@ def read_table(
         optional: columns that need not be there even if `columns` names them.
 
     Raises:
-        InputError: if the file cannot be read, is empty or broken, or two columns share a name.
+        InputError: if the file cannot be read, is empty or broken, two columns share a name, or one that is no index
+            of rows has none.
     """
     n_rows = 0
     try:
+        if path.name.lower().endswith(".gz"):
+            _check_unzipped(path)
         with open_text(path) as file:
             lines = _filled(_reader(file, path))
             header = [cell.strip() for cell in next(lines, [])]
             if not header:
                 raise InputError(f"{path} is empty; give a header that names the columns, and a row per observation.")
+            _check_separator(header, path)
             names = own_names(header, columns, optional=optional, source=str(path))
             found = [_Labels() if name in labels else _Numbers() for name in names]
             while rows := list(itertools.islice(lines, _ROWS_AT_ONCE)):
@@ -113,8 +155,11 @@ def read_table(
                 for place, column in enumerate(found):
                     column.add(cells[place :: len(header)], first_row=n_rows)
                 n_rows += len(rows)
-    except (OSError, EOFError, UnicodeError, csv.Error, zlib.error) as error:
+    except (EOFError, UnicodeError, csv.Error, zlib.error) as error:
         raise InputError(f"{path} cannot be read as a table ({error}); give text, in UTF-8, with a header.") from error
+    for place, (name, column) in enumerate(zip(names, found, strict=True), start=1):
+        if not name and not (isinstance(column, _Numbers) and column.is_index()):
+            raise InputError(f"{path}: column {place} has no name in the header; give it one.")
     named = {name: column for name, column in zip(names, found, strict=True) if name}
     of_numbers = {name: column for name, column in named.items() if isinstance(column, _Numbers)}
     return Table(
@@ -173,9 +218,9 @@ def own_names(
             raise did_you_mean(str(theirs), given, what=f"column (for {own!r}) of {source}")
     renamed = {theirs: own for own, theirs in columns.items()}
     names = [renamed.get(name, name) for name in given]
-    for name in names:
-        if name and names.count(name) > 1:
-            raise InputError(f"{source} has two columns for {name!r}: {', '.join(given)}; rename one of them.")
+    for name, n_alike in collections.Counter(names).items():
+        if name and n_alike > 1:
+            raise InputError(f"{source} has two columns for {name!r}: {enumerated(given)}; rename one of them.")
     return names
 
 
@@ -185,8 +230,8 @@ def absent(name: str, known: Iterable[str], *, what: str, source: str) -> InputE
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return InputError(
-        f"{source} has no {what} {name!r}{hint} It has: {', '.join(known) or 'none'}. Rename the one that is meant, or "
-        f"say columns={{{name!r}: {near[0] if near else '…'!r}}}."
+        f"{source} has no {what} {name!r}{hint} It has: {enumerated(known) or 'none'}. Rename the one that is meant, "
+        f"or say columns={{{name!r}: {near[0] if near else '…'!r}}} (on the command line in --reading)."
     )
 
 
@@ -223,6 +268,13 @@ class _Numbers:
     def finish(self) -> NDArray[np.float64]:
         return _joined(self._parts, np.float64)
 
+    def is_index(self) -> bool:
+        """Whether it numbers rows, each once, or is empty."""
+        numbers = self.finish()
+        if self.first_text or np.isnan(numbers).all():
+            return not self.first_text
+        return bool((numbers == np.rint(numbers)).all()) and len(np.unique(numbers)) == len(numbers)
+
     def _number(self, cell: str, row: int) -> float:
         if cell.strip() in UNKNOWN:
             return np.nan
@@ -233,12 +285,55 @@ class _Numbers:
             return np.nan
 
 
+def _check_unzipped(path: Path) -> None:
+    """Refuse a zipped file that holds far more than files of its size do, before it is read."""
+    most = max(MOST_UNZIPPED, MOST_TIMES_ZIPPED * path.stat().st_size)
+    with gzip.open(path) as file:
+        n_bytes = 0
+        while chunk := file.read(1 << 20):
+            n_bytes += len(chunk)
+            if n_bytes > most:
+                raise InputError(
+                    f"{path} unzips to more than {MOST_TIMES_ZIPPED} times its size; unzip it, if you trust it, and "
+                    "give the unzipped table."
+                )
+
+
+def _typed(cells: list[str]) -> NDArray[Any]:
+    """Cells as int64 if all are whole numbers, as float64 if all are numbers, and else as text."""
+    if cells and all(_WHOLE_NUMBER.fullmatch(cell) for cell in cells):
+        return np.array([int(cell) for cell in cells], dtype=np.int64)
+    try:
+        numbers = np.array([float(cell) for cell in cells], dtype=np.float64)
+    except ValueError:
+        return np.array(cells, dtype=np.str_)
+    return np.array(cells, dtype=np.str_) if any(map(_PADDED_NUMBER.fullmatch, cells)) else numbers
+
+
+def _check_separator(header: list[str], path: Path) -> None:
+    """Refuse a header whose cells hold names parted by something else."""
+    for separator, called in _SEPARATORS.items():
+        if separator != separator_of(path) and sum(cell.count(separator) for cell in header) >= len(header):
+            raise InputError(
+                f"{path} is separated by {called}; save it as .csv separated by commas, or as .tsv separated by tabs, "
+                "with decimal points."
+            )
+
+
 def _joined(parts: list[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 def _reader(file: TextIO, path: Path) -> Any:
-    return csv.reader(file, delimiter=separator_of(path), skipinitialspace=True, strict=True)
+    return csv.reader(_of_text(file, path), delimiter=separator_of(path), skipinitialspace=True, strict=True)
+
+
+def _of_text(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which holds a zero character."""
+    for number, line in enumerate(file, start=1):
+        if "\0" in line:
+            raise InputError(f"{path}, line {number}: there is a zero character, which text does not hold; remove it.")
+        yield line
 
 
 def _filled(lines: Iterator[list[str]]) -> Iterator[list[str]]:

@@ -6,14 +6,24 @@
 | `.npz` | plain arrays: `positions` or `values`, and any others of `TRAJECTORY_ARRAYS` |
 | `.nc`, xarray | dimensions individual and time, and if there are any trial and feature |
 
-**Table.** Columns `individual`, `time` (seconds), `trial` (absent: one trial). `system`, `mass`, `charge` and
-`frequency`, constant per trial and individual, are targets. Every other column that holds numbers is a feature, in the
-order of the file; columns without a name (a row index), or without a number, are not read. An empty cell is unknown.
-`system` is the label of a group: individuals interact with those of their own (target "interacts").
+**Table.** Columns `individual`, `time` (seconds), `trial` (absent: one trial). The others are claimed: `features` says
+which are inputs and `targets` which are labels; those in neither are not read. Without `targets`, `system`, `mass`,
+`charge` and `frequency` are. Without `features`, all that are left must have names of one line of these: x, y, z, vx,
+vy, vz, ax, ay, az; cos, sin, rate; feature_0, feature_1, …; or one of count, spikes, value. A column of any other name
+might be a label, and is refused until somebody says what it is. Columns without content, or without a name (a row
+index), are not read. An empty cell is unknown.
+
+**Targets of a table.** A target is per trial if it is constant in every trial, or else per individual if it is constant
+per trial and individual, or else per bin if all individuals agree at every time. Whole numbers and text are classes,
+numbers with a point are quantities. Those with a name of motet's are per individual. `system` is the label of a group:
+individuals interact with those of their own (target "interacts").
 
 **Pairs.** Columns `individual_a`, `individual_b`, `interacts` (0 no edge, 1 or more its type) and `coupling`, at least
 one of these two, and `trial` (absent: every trial). Its `interacts` replaces what `system` says. A row holds for both
-orders, unless `pairs_are_directed`: then for [individual_a, individual_b] alone. Other pairs are `absent_pairs`.
+orders. Under `source`, `target` in place of the first two, a row says what the source does to the target, and nothing
+of the other order: it is [target, source] of the recording, since [i, j] there is what j does to i. With
+`pairs_are_directed`, a row of the other header holds for [individual_a, individual_b] alone. Other pairs are
+`absent_pairs`.
 
 **Arrays.** `positions` (trial, individual, time, feature), or (individual, time, feature) for one trial; `time` (time,)
 seconds; the others as in `Recording`, with or without the axis of trials. NaN = not observed.
@@ -31,22 +41,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from motet.data.arrays import (
+    AXES,
+    LEVELS,
     QUANTITIES,
     arrays_of_xarray,
-    check_keys,
     load_netcdf,
     load_npz,
     recording_of_arrays,
     recording_of_grid,
-    whole_labels,
 )
+from motet.data.claims import check_keys
 from motet.data.reading import file_reader
 from motet.data.recording import Recording
-from motet.data.sampling import Clock, Samples, on_grid
-from motet.data.tables import TABLE_ENDINGS, Table, ending_of, read_table
+from motet.data.sampling import Clock, on_grid
+from motet.data.table_pairs import PAIR_COLUMNS, read_pairs
+from motet.data.table_samples import known_target, leveled, read_samples
+from motet.data.tables import TABLE_ENDINGS, ending_of
 from motet.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -56,7 +68,6 @@ AbsentPairs = Literal["unknown", "no edge"]
 
 TRAJECTORY_ENDINGS = (*TABLE_ENDINGS, ".nc", ".npz")
 COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
-_PAIR_COLUMNS = ("individual_a", "individual_b", "interacts", "coupling")
 
 
 @file_reader
@@ -65,6 +76,8 @@ def read_trajectories(
     *,
     columns: Mapping[str, str] | None = None,
     features: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    targets_are_optional: bool = False,
     pairs_are_directed: bool = False,
     absent_pairs: AbsentPairs = "unknown",
     name: str | None = None,
@@ -79,7 +92,9 @@ def read_trajectories(
         path: a file whose name ends in one of `TRAJECTORY_ENDINGS`.
         columns: what the file calls its columns (or dimensions and variables), by motet's name:
             {"individual": "fish_id"}.
-        features: the columns (or variables) that are features, in this order; by default all that are no target.
+        features: the columns (or variables) that are features, in this order; by default as this module says.
+        targets: the columns (or variables) that are targets; by default those with a name of motet's.
+        targets_are_optional: whether those that are absent are passed over, as where labels are to be predicted.
         pairs_are_directed: whether a row of the table of pairs says nothing of the other order.
         absent_pairs: what a pair of individuals without a row in the table of pairs has: "unknown" or "no edge".
         name: what the recording is called; by default the name of the file without its ending.
@@ -101,33 +116,42 @@ def read_trajectories(
     path = Path(path)
     ending = ending_of(path, TRAJECTORY_ENDINGS)
     clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
-    about = {"source": str(path), "name": path.name.removesuffix(ending) if name is None else name, "subject": subject}
-    columns = dict(columns or {})
+    about: dict[str, Any] = {
+        "source": str(path),
+        "name": path.name.removesuffix(ending) if name is None else name,
+        "subject": subject,
+    }
     if absent_pairs not in get_args(AbsentPairs):
         raise did_you_mean(str(absent_pairs), get_args(AbsentPairs), what="value of absent_pairs")
     if ending.lower() in TABLE_ENDINGS:
-        check_keys(columns, (*COLUMNS, *_PAIR_COLUMNS))
-        samples, targets = _read_samples(path, columns, features)
+        names = check_keys(columns, (*COLUMNS, *PAIR_COLUMNS))
+        of_pairs = {key: theirs for key, theirs in names.items() if key in ("trial", *PAIR_COLUMNS)}
+        own = {key: theirs for key, theirs in names.items() if key not in PAIR_COLUMNS}
+        read = read_samples(path, own, features, targets, targets_are_optional=targets_are_optional)
         unlisted = np.nan if absent_pairs == "unknown" else 0.0
-        targets |= _read_pairs(path, samples, columns, is_directed=pairs_are_directed, unlisted=unlisted)
-        values, step, starts = on_grid(samples, clock)
+        pairs = read_pairs(path, read.samples, of_pairs, is_directed=pairs_are_directed, unlisted=unlisted)
+        grid = on_grid(read.samples, clock)
         return recording_of_grid(
-            values,
-            targets,
-            individual_labels=samples.individual_labels,
-            trial_labels=samples.trial_labels,
-            bin_seconds=step,
-            trial_start_seconds=starts,
+            grid.values,
+            {key: known_target(read, key) for key in read.targets if key in LEVELS} | pairs,
+            {key: leveled(read, key, grid) for key in read.targets if key not in LEVELS},
+            individual_labels=read.samples.individual_labels,
+            trial_labels=read.samples.trial_labels,
+            bin_seconds=grid.bin_seconds,
+            trial_start_seconds=grid.starts,
             **about,
         )
     if pairs_are_directed or absent_pairs != "unknown":
         raise InputError(f"{path} has no table of pairs; leave out pairs_are_directed and absent_pairs.")
     if ending.lower() == ".nc":
-        arrays = arrays_of_xarray(load_netcdf(path, columns), columns, features, source=str(path))
-        return recording_of_arrays(arrays, clock, **about)
-    if columns or features is not None:
+        data = load_netcdf(path, check_keys(columns, (*AXES, "observed", *LEVELS)))
+        arrays, others = arrays_of_xarray(
+            data, columns, features, targets, source=str(path), targets_are_optional=targets_are_optional
+        )
+        return recording_of_arrays(arrays, clock, targets=others, **about)
+    if columns or features is not None or targets is not None:
         raise InputError(
-            f"{path} holds arrays, not columns; leave out columns and features, and name the arrays as asked."
+            f"{path} holds arrays, not columns; leave out columns, features and targets, and name the arrays as asked."
         )
     return recording_of_arrays(load_npz(path), clock, **about)
 
@@ -137,6 +161,8 @@ def from_xarray(
     *,
     columns: Mapping[str, str] | None = None,
     features: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    targets_are_optional: bool = False,
     name: str | None = None,
     subject: str = "unknown",
     bin_seconds: float | None = None,
@@ -145,15 +171,20 @@ def from_xarray(
 ) -> Recording:
     """Make a recording of an xarray Dataset or DataArray with dimensions individual, time[, trial][, feature].
 
-    Every variable with an individual and a time is a feature (several, if it has the dimension feature), but
-    `observed`, which is a mask. Others are targets: `system`, `mass`, `charge` and `frequency` ([trial,] individual),
-    `interacts` and `coupling` ([trial,] individual and a second dimension of any name). The coordinates of individual
-    and trial are ids; that of time is seconds, datetime64 or timedelta64.
+    A feature has an individual and a time, and is several, if it has the dimension feature. Which variables are
+    features and which targets is said, or told from their names, as of the columns of a table (see
+    `motet.data.trajectories`); `observed` is a mask. Of motet's names, `system`, `mass`, `charge` and `frequency` are
+    ([trial,] individual), `interacts` and `coupling` ([trial,] individual and a second dimension of any name). Other
+    targets are per bin, if they have a time; per pair, if they have an individual and a second dimension as long whose
+    name begins with individual or other; per individual, if they have one; and else per trial. The coordinates of
+    individual and trial are ids; that of time is seconds, datetime64 or timedelta64.
 
     Args:
-        data: a DataArray is one variable.
+        data: a DataArray is one variable, values.
         columns: what the data call a dimension or variable, by motet's name: {"individual": "fish"}.
         features: the variables that are features, in this order.
+        targets: the variables that are targets.
+        targets_are_optional: whether those that are absent are passed over.
         name: what the recording is called; by default the data's own name, or "xarray".
         subject: the animal or system.
         bin_seconds: as for `read_trajectories`, like resample_seconds and longest_gap_seconds.
@@ -170,150 +201,7 @@ def from_xarray(
     """
     called = str(getattr(data, "name", None) or "xarray") if name is None else name
     clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
-    arrays = arrays_of_xarray(data, dict(columns or {}), features, source=called)
-    return recording_of_arrays(arrays, clock, source=called, name=called, subject=subject)
-
-
-def _read_samples(
-    path: Path, columns: Mapping[str, str], features: Sequence[str] | None
-) -> tuple[Samples, dict[str, NDArray[Any]]]:
-    """The samples of a table, and the targets (trial, individual) in it."""
-    own = {key: theirs for key, theirs in columns.items() if key in COLUMNS}
-    table = read_table(path, labels={"trial", "individual", "system"} - set(features or ()), columns=own)
-    table.require("individual", "time")
-    if features is None:
-        known = {name for name, column in table.numbers.items() if not np.isnan(column).all()}
-        names = [name for name in table.names if name in known and name not in COLUMNS]
-    else:
-        names = list(features)
-    for name in names:
-        if name not in table.names or name in COLUMNS[:3]:
-            raise did_you_mean(name, set(table.names) - set(COLUMNS[:3]), what=f"feature of {path}")
-    if not names or len(set(names)) < len(names) or not table.n_rows:
-        raise InputError(
-            f"{path} has {table.n_rows} rows, with features {names}; give at least one row and one column of numbers "
-            "besides those that motet knows, each once."
-        )
-    trial_labels, trial = (
-        table.known_labels("trial") if "trial" in table.names else (("0",), np.zeros(table.n_rows, int))
+    arrays, others = arrays_of_xarray(
+        data, columns, features, targets, source=called, targets_are_optional=targets_are_optional
     )
-    individual_labels, individual = table.known_labels("individual")
-    samples = Samples(
-        source=str(path),
-        trial=trial,
-        individual=individual,
-        seconds=table.finite("time", all_known=True),
-        values=np.stack([table.finite(name) for name in names], axis=1),
-        trial_labels=trial_labels,
-        individual_labels=individual_labels,
-    )
-    own_targets = [key for key in ("system", *QUANTITIES) if key in table.names and key not in names]
-    return samples, {key: _per_individual(table, key, samples) for key in own_targets}
-
-
-def _per_individual(table: Table, name: str, samples: Samples) -> NDArray[np.float64]:
-    """(trial, individual): what a column says of an individual throughout a trial, NaN where nothing."""
-    if name in table.labels:
-        labels, places = table.labels[name]
-        cells = np.where(np.array(labels) == "", np.nan, whole_labels(labels))[places]
-    else:
-        cells = table.finite(name)
-    said = np.full((len(samples.trial_labels), len(samples.individual_labels)), np.nan)
-    known = ~np.isnan(cells)
-    said[samples.trial[known], samples.individual[known]] = cells[known]
-    of_row = said[samples.trial, samples.individual]
-    if (differs := known & (cells != of_row)).any():
-        raise table.refusal(
-            row := int(differs.argmax()),
-            f"{name} of individual {samples.individual_labels[samples.individual[row]]!r} in trial "
-            f"{samples.trial_labels[samples.trial[row]]!r} is not what other rows say; give one throughout a trial, or "
-            "name the column otherwise, or in features.",
-        )
-    return said
-
-
-def pairs_beside(path: Path) -> Path | None:
-    """The table of pairs that belongs to a table of trajectories, if there is one."""
-    stem = path.name.removesuffix(ending_of(path, TABLE_ENDINGS))
-    found = [there for ending in TABLE_ENDINGS if (there := path.with_name(f"{stem}.pairs{ending}")).is_file()]
-    if len(found) > 1:
-        raise InputError(f"{found[0]} and {found[1]} both give the pairs of {path}; remove one.")
-    return found[0] if found else None
-
-
-def _read_pairs(
-    path: Path, samples: Samples, columns: Mapping[str, str], *, is_directed: bool, unlisted: float
-) -> dict[str, NDArray[Any]]:
-    """The targets (trial, individual, individual) of the table of pairs beside a table; none if there is no such."""
-    own = {key: theirs for key, theirs in columns.items() if key in ("trial", *_PAIR_COLUMNS)}
-    pairs_path = pairs_beside(path)
-    if pairs_path is None:
-        if is_directed or unlisted == 0 or set(own) - {"trial"}:
-            raise InputError(
-                f"{path} has no table of pairs beside it, so that nothing can be said of its columns, directions or "
-                "absent pairs; write <stem>.pairs.csv, or leave these options out."
-            )
-        return {}
-    table = read_table(pairs_path, labels={"trial", *_PAIR_COLUMNS[:2]}, columns=own, optional={"trial"})
-    table.require(*_PAIR_COLUMNS[:2])
-    kinds = [key for key in _PAIR_COLUMNS[2:] if key in table.names]
-    if not kinds:
-        table.require("interacts")
-    present = np.zeros((len(samples.trial_labels), len(samples.individual_labels)), dtype=bool)
-    present[samples.trial, samples.individual] = True
-    trial, a, b, row = _listed_pairs(table, samples, present, is_directed=is_directed)
-    both = present[:, :, None] & present[:, None, :]
-    targets = {}
-    for key in kinds:
-        cells = table.finite(key)
-        if key == "interacts" and (odd := (cells < -1) | (cells != np.rint(cells)) & ~np.isnan(cells)).any():
-            raise table.refusal(int(odd.argmax()), "interacts is not a whole number from 0, nor empty for unknown.")
-        target = np.where(both, unlisted, np.nan)
-        target[trial, a, b] = cells[row]
-        same = (target[trial, a, b] == cells[row]) | np.isnan(target[trial, a, b]) & np.isnan(cells[row])
-        if not same.all():
-            raise table.refusal(
-                int(row[~same][0]),
-                f"{key} differs between the two orders of this pair; make them alike, or say pairs_are_directed=True.",
-            )
-        targets[key] = target
-    return targets
-
-
-def _listed_pairs(
-    table: Table, samples: Samples, present: NDArray[np.bool_], *, is_directed: bool
-) -> tuple[NDArray[np.int64], ...]:
-    """Trial, individual, individual and row of every pair that the table lists, in both orders unless directed."""
-
-    def places(column: str, known: tuple[str, ...]) -> NDArray[np.int64]:
-        labels, of_row = table.known_labels(column)
-        place = {label: place for place, label in enumerate(known)}
-        for label in labels:
-            if label not in place:
-                raise did_you_mean(label, known, what=f"{column} in {table.path}:")
-        return np.array([place[label] for label in labels], dtype=np.int64)[of_row]
-
-    a, b = (places(column, samples.individual_labels) for column in _PAIR_COLUMNS[:2])
-    row = np.arange(table.n_rows)
-    if "trial" in table.names:
-        trial = places("trial", samples.trial_labels)
-        there = present[trial, a] & present[trial, b]
-        if not there.all():
-            raise table.refusal(
-                int(there.argmin()), "one of these individuals has no row in this trial; remove the pair."
-            )
-    else:
-        trial, row = np.nonzero(present[:, a] & present[:, b])
-        a, b = a[row], b[row]
-    code = (trial * present.shape[1] + a) * present.shape[1] + b
-    _, first = np.unique(code, return_index=True)
-    if len(first) < len(code) or (a == b).any():
-        again = np.ones(len(code), dtype=bool)
-        again[first] = False
-        raise table.refusal(
-            int(row[(again | (a == b)).argmax()]),
-            "this is a second row for its pair, or a pair of an individual with itself; remove it.",
-        )
-    if is_directed:
-        return trial, a, b, row
-    return np.tile(trial, 2), np.concatenate([a, b]), np.concatenate([b, a]), np.tile(row, 2)
+    return recording_of_arrays(arrays, clock, targets=others, source=called, name=called, subject=subject)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.arrays import LEVELS, checked_target, same_system
-from motet.data.recording import Recording, extent
-from motet.data.tables import TABLE_ENDINGS, ending_of, separator_of
-from motet.data.trajectories import COLUMNS, pairs_beside
+from motet.data.arrays import LEVELS, checked_target, same_system, system_is_known
+from motet.data.recording import WORST_ROUNDING, Recording, extent
+from motet.data.table_pairs import DIRECTED_PAIR, PAIR, pairs_beside
+from motet.data.tables import TABLE_ENDINGS, UNKNOWN, ending_of, separator_of
+from motet.data.trajectories import COLUMNS
 from motet.errors import InputError
 from motet.files import atomic_path
 
@@ -32,7 +33,8 @@ def write_trajectories_csv(
     """Write a recording as a table that `read_trajectories` reads back, and one of pairs where `system` does not do.
 
     One row per trial, individual and time bin; cells of what was not observed are empty. The name and the subject are
-    not in the table. Pairs whose two orders differ are all listed: read them with `pairs_are_directed`.
+    not in the table. Pairs whose two orders differ are listed as source and target, both orders: [i, j] of a target is
+    what j does to i, so that j is the source and i the target.
 
     Args:
         recording: its targets may be system, mass, charge, frequency, interacts and coupling.
@@ -78,7 +80,9 @@ def write_trajectories_csv(
         raise InputError(f"{old} would be read as the pairs of {path}; remove it, or choose another name.")
     tables = {path: (("trial", "individual", "time", *names, *own), _sample_rows(recording, own))}
     if pairs:
-        tables[pairs_path] = (("trial", "individual_a", "individual_b", *pairs), _pair_rows(recording, pairs))
+        is_directed = not all(_is_symmetric(target) for target in pairs.values())
+        header = ("trial", *(DIRECTED_PAIR if is_directed else PAIR), *pairs)
+        tables[pairs_path] = (header, _pair_rows(recording, pairs, is_directed=is_directed))
     with contextlib.ExitStack() as both:  # neither file changes before both are written
         for place, (header, rows) in tables.items():
             text = io.StringIO()
@@ -103,10 +107,14 @@ def _check_writable(recording: Recording, where: str, names: Sequence[str], leav
             )
     if len(set(names)) != recording.n_features or set(names) & {*COLUMNS, ""}:
         raise InputError(f"{where}: features are called {list(names)}; give {recording.n_features} names of their own.")
-    for text in (*recording.individual_ids, *names):
+    assert recording.trial_ids is not None
+    systems = recording.targets["system"] if "system" in recording.targets.keys() - set(leave_out) else np.empty(0)
+    labels = {str(system) for system in systems.ravel().tolist() if system != ""}
+    for text in (*recording.individual_ids, *names, *map(str, recording.trial_ids.tolist()), *labels):
         if not text or not text.isprintable() or text != text.strip():
             raise InputError(f"{where}: the name {text!r} is empty, unprintable or has a blank at an end; rename it.")
-    assert recording.trial_ids is not None
+    if unknown := labels & UNKNOWN:
+        raise InputError(f"{where}: system {unknown.pop()!r} would be read as unknown; rename it.")
     if len(set(recording.trial_ids.tolist())) < recording.n_trials:
         raise InputError(f"{where}: several trials share an id, as windows do; give each its own trial_ids.")
     if not recording.observed.any():
@@ -127,7 +135,9 @@ def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> I
     stamps = _stamps(recording)
     least, most = extent(recording.values, recording.observed)
     is_wide = recording.values.dtype == np.float64  # 0.1 is 0.10000000149 where short digits would blur what differs
-    needs_digits = is_wide | (most - least < 1e-4 * np.maximum(np.abs(most), np.abs(least)))[:, None]
+    with np.errstate(over="ignore"):
+        step = np.spacing(np.maximum(np.abs(most), np.abs(least)).astype(np.float32))
+    needs_digits = is_wide | (step >= WORST_ROUNDING * (most - least))[:, None]
     for trial, label in enumerate(recording.trial_ids.astype(str).tolist()):
         seen = recording.observed[trial][..., None]
         short, long = (recording.values[trial].astype(digits).astype(str) for digits in (np.float32, np.float64))
@@ -139,24 +149,28 @@ def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> I
             yield from zip(itertools.repeat(label), itertools.repeat(individual), times, *cells[place], *constant)
 
 
-def _pair_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> Iterable[Iterable[str]]:
-    """A row of text for every known pair: once if its orders are alike in all trials, else in both orders."""
+def _is_symmetric(target: NDArray[Any]) -> bool:
+    other = target.swapaxes(1, 2)
+    return bool(((target == other) | ~_is_known(target) & ~_is_known(other)).all())
+
+
+def _pair_rows(
+    recording: Recording, targets: Mapping[str, NDArray[Any]], *, is_directed: bool
+) -> Iterable[Iterable[str]]:
+    """A row of text for every known pair, once; or for both of its orders, as source and target."""
     assert recording.trial_ids is not None
-    known = np.zeros(next(iter(targets.values())).shape, dtype=bool)
-    is_symmetric = True
-    for target in targets.values():
-        other = target.swapaxes(1, 2)
-        known |= _is_known(target)
-        is_symmetric &= bool(((target == other) | ~_is_known(target) & ~_is_known(other)).all())
+    known = np.any([_is_known(target) for target in targets.values()], axis=0)
     known &= ~np.eye(recording.n_individuals, dtype=bool)
-    trial, a, b = np.nonzero(np.triu(known) if is_symmetric else known)
+    trial, i, j = np.nonzero(known if is_directed else np.triu(known))
     ids = np.array(recording.individual_ids, dtype=object)
-    columns = (_cells(target[trial, a, b]) for target in targets.values())
-    return zip(recording.trial_ids[trial].astype(str).tolist(), ids[a].tolist(), ids[b].tolist(), *columns, strict=True)
+    columns = (_cells(target[trial, i, j]) for target in targets.values())
+    first, second = (j, i) if is_directed else (i, j)
+    names = ids[first].tolist(), ids[second].tolist()
+    return zip(recording.trial_ids[trial].astype(str).tolist(), *names, *columns, strict=True)
 
 
 def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
-    return ~np.isnan(target) if target.dtype.kind == "f" else target >= 0
+    return ~np.isnan(target) if target.dtype.kind == "f" else system_is_known(target)
 
 
 def _cells(target: NDArray[Any]) -> list[str]:

@@ -88,9 +88,13 @@ class RecoverInteractions(Targeted):
             given = recording.targets.get(name, np.full((recording.n_trials, n, n), -1))
             position = np.searchsorted(self.target.classes, given).clip(max=len(self.target.classes) - 1)
             known = (np.asarray(self.target.classes)[position] == given) & ~np.eye(n, dtype=bool)
+            targets = {**recording.targets, name: np.where(known, position, -1)}
+            if self.system in targets and targets[self.system].dtype.kind == "U":
+                label, number = np.unique(targets[self.system], return_inverse=True)
+                targets[self.system] = np.where(label == "", -1, np.arange(len(label)))[number]
             return dataclasses.replace(
                 recording,
-                targets={**recording.targets, name: np.where(known, position, -1)},
+                targets=targets,
                 target_levels={**recording.target_levels, name: "pair"},
             )
 

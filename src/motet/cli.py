@@ -179,9 +179,12 @@ def _data_list(words: list[str]) -> int:
 def _data_show(words: list[str]) -> int:
     parser = _parser("data show", "What is in a recording.", "motet data show reach/chewie-1")
     parser.add_argument("recording", type=str, help="A file, or a name in the catalogue.")
+    what = "Options for reading the file, by name, such as {columns: {individual: fish}, targets: [choice]}."
+    parser.add_argument("--reading", type=dict[str, Any] | None, default=None, help=what)
     from motet.tasks.find import describe, find_recording
 
-    _say(describe(find_recording(_parse(parser, words).recording)))
+    asked = _parse(parser, words)
+    _say(describe(find_recording(asked.recording, asked.reading)))
     return 0
 
 

@@ -42,6 +42,8 @@ class DecodeSettings:
         recordings: files, or names in the catalogue (motet data list); several are learned together.
         target: integers and strings are classified, floats regressed.
         output: the run's folder; by default "runs/decode-<recording>-<target>".
+        reading: options for reading the files, by name, such as {targets: [choice], columns: {individual: neuron}};
+            see motet.data.trajectories.
         auxiliary: other targets to learn at the same time, with the weight of their loss.
         bins: how many first bins of each trial are read. By default all of them for a target per bin, and as many as
             the shortest trial has for a target per trial.
@@ -66,6 +68,7 @@ class DecodeSettings:
     recordings: tuple[str, ...]
     target: str
     output: str | None = None
+    reading: dict[str, Any] | None = None
     auxiliary: dict[str, float] | None = None
     bins: int | None = None
     window: int | None = None
@@ -112,7 +115,7 @@ def decode(settings: DecodeSettings) -> Outcome:
     Raises:
         InputError: for recordings, targets or settings that cannot be used.
     """
-    recordings = find_recordings(settings.recordings)
+    recordings = find_recordings(settings.recordings, settings.reading)
     dataset = _cut(recordings, settings)
     is_quantity = dataset.target_values(settings.target)[0].dtype.kind == "f"
     metric: Metric = settings.metric or ("r2" if is_quantity else "accuracy")

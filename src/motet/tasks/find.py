@@ -2,34 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from motet import given
-from motet.data.catalogue import load
+from motet.data.catalogue import CATALOGUE, load
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import varies
 from motet.data.readers import read_recording
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
+from motet.training.run import Run
+
+MOST_BESIDE = 1000  # files of a folder that a misspelt name is compared with
 
 
-def find_recording(name: str) -> Recording:
+def find_recording(name: str, reading: Mapping[str, Any] | None = None) -> Recording:
     """The recording in a file of that name, or of that name in the catalogue.
 
+    Args:
+        name: of either.
+        reading: options for reading it, by name.
+
     Raises:
-        InputError: if there is neither.
+        InputError: if there is neither, or an option is unknown.
     """
-    return read_recording(name) if os.path.isfile(name) else load(name)
+    options = dict(reading or {})
+    if not all(isinstance(option, str) for option in options):
+        raise InputError(f"reading is {options}; give options by their names.")
+    if os.path.isfile(name):
+        return read_recording(name, **options)
+    if name in CATALOGUE:
+        return load(name, **options)
+    if os.path.lexists(name):
+        return read_recording(name)  # says what it is
+    beside: list[str] = []
+    with contextlib.suppress(OSError, ValueError):  # no such folder either
+        beside = [str(Path(name).parent / file) for file in os.listdir(Path(name).parent)[:MOST_BESIDE]]
+    near = difflib.get_close_matches(name, [*CATALOGUE, *beside], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise InputError(
+        f"{name:.200}: no such file, and no recording of that name in the catalogue{hint} Give the path of a file, or "
+        "a name that motet data list shows."
+    )
 
 
-def find_recordings(names: Sequence[str]) -> PopulationDataset:
-    """Several recordings as one dataset."""
-    return PopulationDataset([find_recording(name) for name in names])
+def find_recordings(names: Sequence[str], reading: Mapping[str, Any] | None = None) -> PopulationDataset:
+    """Several recordings as one dataset, read alike."""
+    return PopulationDataset([find_recording(name, reading) for name in names])
+
+
+def reading_of(run: Run, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """How to read files: as given, or else as the run read its own.
+
+    Raises:
+        InputError: if the run's settings are damaged.
+    """
+    if given is not None:
+        return dict(given)
+    kept = run.read_settings().get("reading") if run.has_settings else None
+    if not isinstance(kept, dict | None):
+        raise InputError(f"{run.folder}/settings.yaml is damaged (reading: {kept}); restore it or choose another run.")
+    return kept
 
 
 def digest(recording: Recording) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,15 +165,3 @@ def load_forecaster(run: Run) -> EITForecaster:
     if (kind := about.get("estimator")) != EITForecaster.__name__:
         raise InputError(f"{run.folder} holds a {kind}, which does not forecast; give a run of motet forecast train.")
     return EITForecaster.load(run)
-
-
-def reading_of(run: Run, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """How to read files: as given, or else as the run read its own.
-
-    Raises:
-        InputError: if the run's settings are damaged.
-    """
-    kept = run.read_settings().get("reading") if run.has_settings else None
-    if not isinstance(kept, dict | None):
-        raise InputError(f"{run.folder}/settings.yaml is damaged (reading: {kept}); restore it or choose another run.")
-    return kept if given is None else dict(given)

@@ -19,8 +19,8 @@ from motet.models.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Ta
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
 from motet.settings_checks import check_choices
-from motet.tasks.find import digest
-from motet.tasks.forecast import load_forecaster, reading_of
+from motet.tasks.find import digest, reading_of
+from motet.tasks.forecast import load_forecaster
 from motet.tasks.forecast_scores import Scored, Truth, forecast_table, score_forecast, summary
 from motet.tasks.interactions import check_features, check_names, read_trials, words, write_settings
 from motet.tasks.outcome import Outcome

@@ -19,7 +19,8 @@ from motet.names import csv_text, in_path
 from motet.pair_estimator import is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices
-from motet.tasks.forecast import load_forecaster, reading_of
+from motet.tasks.find import reading_of
+from motet.tasks.forecast import load_forecaster
 from motet.tasks.interactions import check_features, read_trials
 from motet.tasks.outcome import Written
 from motet.training.run import Run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.catalogue import load
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import ALLOWED_FEATURES, MotionSettings
-from motet.data.readers import read_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
@@ -26,7 +23,7 @@ from motet.names import in_markdown, in_path
 from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
 from motet.progress import progress_bar
 from motet.settings_checks import check_choices, check_seed
-from motet.tasks.find import cut_trials, digest
+from motet.tasks.find import cut_trials, digest, find_recording, reading_of
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, state_table, truth_of
 from motet.tasks.outcome import Outcome, is_first_process
 from motet.training.interactions import InteractionSettings
@@ -222,9 +219,8 @@ def read_trials(
     """
     recordings: list[Recording] = []
     digests: dict[str, str] = {}
-    options = dict(reading or {})
     for name in names:
-        found = read_recording(name, **options) if os.path.isfile(name) else load(name, **options)
+        found = find_recording(name, reading)
         if (key := digest(found)) in digests:
             raise InputError(f"{name} holds the same trials as {digests[key]}; give each once.")
         digests[key] = name
@@ -256,12 +252,8 @@ def how_read(run: Run) -> dict[str, Any]:
         InputError: if its settings are damaged.
     """
     kept = run.read_settings() if run.has_settings else {}
-    asked = {"reading": kept.get("reading"), "window": kept.get("window"), "stride": kept.get("stride", 1)}
-    if not (
-        isinstance(asked["reading"], dict | None)
-        and isinstance(asked["window"], int | None)
-        and isinstance(asked["stride"], int)
-    ):
+    asked = {"reading": reading_of(run, None), "window": kept.get("window"), "stride": kept.get("stride", 1)}
+    if not (isinstance(asked["window"], int | None) and isinstance(asked["stride"], int)):
         raise InputError(f"{run.folder}/settings.yaml is damaged ({asked}); restore it or choose another run.")
     return asked
 

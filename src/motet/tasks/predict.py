@@ -15,7 +15,8 @@ from motet.estimators import EITClassifier, EITRegressor
 from motet.files import write_text
 from motet.given import is_known
 from motet.names import csv_text
-from motet.tasks.find import cut_trials, find_recording
+from motet.settings_checks import check_choices
+from motet.tasks.find import cut_trials, find_recording, reading_of
 from motet.training.predictions import most_probable
 from motet.training.run import Run
 
@@ -29,11 +30,17 @@ class PredictSettings:
             settings.yaml).
         recording: a file, or a name in the catalogue; with individuals that the run has seen.
         output: the CSV file to write, or - for standard output; by default "predictions.csv" in the run.
+        reading: options for reading the file, by name, such as {columns: {individual: neuron}}; by default those of the
+            run, but that labels may be absent.
     """
 
     run: str
     recording: str
     output: str | None = None
+    reading: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 def load_estimator(run: Run) -> EITClassifier | EITRegressor:
@@ -58,7 +65,8 @@ def predict(settings: PredictSettings) -> Path | str:
     run = Run(settings.run)
     estimator = load_estimator(run)
     level = estimator.targets_[0].level
-    recording, is_windowed = _cut_as_decoded(find_recording(settings.recording), run, level)
+    given = find_recording(settings.recording, _reading(run, settings))
+    recording, is_windowed = _cut_as_decoded(given, run, level)
     columns = _columns(estimator, recording)
     about: dict[str, Any] = {"recording": np.full(recording.n_trials, recording.name), "trial": recording.trial_ids}
     if is_windowed:
@@ -76,6 +84,14 @@ def predict(settings: PredictSettings) -> Path | str:
     output = Path(settings.output) if settings.output else run.folder / "predictions.csv"
     write_text(output, text)
     return output
+
+
+def _reading(run: Run, settings: PredictSettings) -> dict[str, Any] | None:
+    """How to read the file: as asked, or as the run read its own, but that labels may be absent."""
+    reading = reading_of(run, settings.reading)
+    if settings.reading is None and reading and "targets" in reading:
+        return {**reading, "targets_are_optional": True}
+    return reading
 
 
 def _cut_as_decoded(recording: Recording, run: Run, level: Level) -> tuple[Recording, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 import numpy as np
 import pytest
@@ -23,16 +24,19 @@ ESTIMATORS = [*DECODERS, *OF_PAIRS]
 OTHER = {bool: lambda old: not old, int: lambda old: 2 * old or 1, float: lambda old: old / 2 + 0.01}
 
 
-def other(old):
+def other(old, hint):
+    if isinstance(old, str):
+        return next(choice for choice in typing.get_args(hint) if choice != old)
     if isinstance(old, tuple):
-        return tuple(other(part) for part in old)
+        return tuple(other(*part) for part in zip(old, typing.get_args(hint), strict=True))
     return OTHER[type(old)](old)
 
 
 def nested(estimator):
-    """Every setting inside a part whose other values are known: name → old value."""
-    params = estimator.get_params()
-    return {name: old for name, old in params.items() if "__" in name and not isinstance(old, str)}
+    """Every setting inside a part: name → old value, another one."""
+    hints = {part: typing.get_type_hints(kind) for part, kind in estimator._part_settings().items()}
+    params = {tuple(name.split("__")): old for name, old in estimator.get_params().items() if "__" in name}
+    return {f"{part}__{field}": (old, other(old, hints[part][field])) for (part, field), old in params.items()}
 
 
 def test_every_public_estimator_is_here():
@@ -43,9 +47,9 @@ def test_every_public_estimator_is_here():
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_every_setting_of_every_part_is_set_and_got_by_name(kind):
     assert {name.split("__")[0] for name in nested(kind())} == set(kind._part_settings())
-    for name, old in nested(kind()).items():
+    for name, (old, new) in nested(kind()).items():
         part, field = name.split("__")
-        new = other(old)
+        assert new != old
         estimator = kind().set_params(**{name: new})
         assert getattr(getattr(estimator, part), field) == new, name
         assert estimator.get_params()[name] == new

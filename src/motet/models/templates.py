@@ -17,6 +17,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from motet import given
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.readings import Reading
@@ -30,7 +31,6 @@ TEMPERATURES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 # Kernel: exp(-(counts + template + time)), each a squared distance over its variance in training, times a scale.
 SCALES = tuple(itertools.product((0.3, 1.0), (0.05, 0.15, 0.5), (0.3,)))
 RIDGES = (0.1, 0.3, 1.0, 3.0)
-UNKNOWN = {"i": np.iinfo(np.int64).min, "U": ""}  # classes of trials without one
 LAGS = (0, 1, 2, 3, 4)
 
 
@@ -301,7 +301,7 @@ def _labels(classes: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.int64]:
     """(trial,) 0, 1, … for classes that enough trials have, -1 for others and where the class is unknown."""
     names, codes = np.unique(classes, return_inverse=True)
     n_trials = np.asarray([len(np.unique(ids[codes == code])) for code in range(len(names))])
-    is_taught = (n_trials >= LEAST_TRIALS) & (names != UNKNOWN.get(names.dtype.kind))
+    is_taught = (n_trials >= LEAST_TRIALS) & given.is_known(names)
     return np.where(is_taught, np.cumsum(is_taught) - 1, -1)[codes]
 
 

@@ -1,4 +1,4 @@
-"""The paper's protocol: the released EIT, motet's EIT and shrinkage LDA on the same split and windows.
+"""The paper's protocol: the released EIT, motet's EIT, shrinkage LDA and a kernel SVM on the same split and windows.
 
     MOTET_DATA=… python benchmarks/paper_protocol.py
 
@@ -37,7 +37,7 @@ from motet.models.reference import EITReference
 from motet.models.reference_training import train_reference
 from motet.progress import Advance, progress_bar
 from motet.report.style import ACCENT, BEST, GREY, INK, in_our_style, save_figure, titled
-from motet.statistics import estimate_mean
+from motet.statistics import estimate_mean, interval_text
 from motet.training.settings import TrainingSettings
 
 # What differs from the defaults of EITClassifier; the budget of epochs comes from the command line.
@@ -48,16 +48,17 @@ EIT_SETTINGS: dict[str, Any] = {
 RECORDING, TARGET = "reach/chewie-1", "direction"
 READ_BINS, WINDOW_BINS, LAST_START = 8, 2, 5
 EIT_EPOCH = 1 / 40  # seconds of an epoch of motet's EIT, in those of the released one: roughly, for the progress bar
-REFERENCE, EIT, LDA = "released EIT", "motet EIT", "shrinkage LDA"
-COLOURS = {REFERENCE: GREY, EIT: ACCENT, LDA: INK}
+REFERENCE, EIT, LDA, SVM = "released EIT", "motet EIT", "shrinkage LDA", "kernel SVM"
+RIVALS = {LDA: "lda", SVM: "kernel-svm-total-counts"}
+COLOURS = {REFERENCE: GREY, EIT: ACCENT, LDA: INK, SVM: BEST}
 TEXT = """# The paper's protocol on {recording}
 
 Made by `MOTET_DATA=… python benchmarks/paper_protocol.py`: one thread of {machine}.
 
 The first 80 % of trials ({n_train}) train, the last 20 % ({n_test}) test: one split, one run. All methods read
 the same windows of {window} bins of {bin_seconds:g} s, starts 0 to {last_start}. Accuracy is per bin of every test window; bins of overlapping windows
-are scored once for each window. The released EIT predicts every bin; the other two make one prediction per window, which counts for
-each of its bins. One test trial is {trial:.1f} points, so differences of a few points are noise, whatever the interval over seeds says.
+are scored once for each window. The released EIT predicts every bin; the others make one prediction per window, which counts for
+each of its bins. One test trial is {trial:.1f} points, so differences of a few points are noise.
 
 - **{reference}**: `EITReference`, trained by `train_reference` as in the release. It reads firing rates in Hz (counts / {bin_seconds:g} s), unscaled, of
   the {n_active} neurons whose standard deviation over the training trials is above 1e-3; as released, train and test are *each centred by their own
@@ -66,7 +67,7 @@ each of its bins. One test trial is {trial:.1f} points, so differences of a few 
 - **{eit}**: `EITClassifier` with {settings} and otherwise its defaults. Input statistics come from training trials only. {n_seeds} seed(s);
   every budget of epochs is a training of its own, with a full learning-rate schedule. The seconds are those of the whole `fit`. The
   settings were chosen on folds of the same recording (see the reach page), which hold these test trials too; the split itself was looked at before.
-- **{lda}**: the `lda` of `motet.models.baselines`, on √counts of the window.
+- **{lda}** and **{svm}**: `lda`, on √counts of the window, and `kernel-svm-total-counts` of `motet.models.baselines`.
 
 Seconds to reach are those of the earliest scored point of a method whose mean accuracy is at least {target:.3f}, the accuracy of the released EIT
 after its last epoch ({n_epochs}); the ratio is how many times longer the released EIT takes to get there.
@@ -98,11 +99,8 @@ class Point:
         return float(np.mean(self.accuracies))
 
     def __str__(self) -> str:
-        """The mean, with its 95 % interval over several runs."""
-        if len(self.accuracies) == 1:
-            return f"{self.accuracy:.3f}"
-        low, high = estimate_mean(self.accuracies, test_fraction=None).interval
-        return f"{self.accuracy:.3f} [{low:.3f}, {high:.3f}]"
+        """The mean, with its 95 % interval where there are runs enough."""
+        return f"{self.accuracy:.3f}{interval_text(estimate_mean(self.accuracies, test_fraction=None).interval, 3)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,19 +182,19 @@ def measure_eit(train: Recording, test: Recording, budgets: Sequence[int], n_see
     return Method(EIT, n_parameters, tuple(points))
 
 
-def measure_lda(train: Recording, test: Recording) -> Method:
-    """Fit shrinkage LDA."""
+def measure_rival(name: str, train: Recording, test: Recording) -> Method:
+    """Fit a closed form."""
     start = time.perf_counter()
-    fitted = BASELINES_CLASSIFY["lda"].fit(train, TARGET)
+    fitted = BASELINES_CLASSIFY[RIVALS[name]].fit(train, TARGET)
     seconds = time.perf_counter() - start
     accuracy = float((fitted.predict(test) == test.target(TARGET)).mean())
-    return Method(LDA, fitted.n_parameters, (Point(None, (seconds,), (accuracy,)),))
+    return Method(name, fitted.n_parameters, (Point(None, (seconds,), (accuracy,)),))
 
 
 def summary(methods: Sequence[Method], accuracy: float) -> str:
     """A row per method, at its longest training."""
     lines = [
-        f"| method | parameters | training seconds | accuracy [95 %] | seconds to reach {accuracy:.3f} | ratio |",
+        f"| method | parameters | training seconds | accuracy | seconds to reach {accuracy:.3f} | ratio |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     slowest = methods[0].seconds_to(accuracy)
@@ -214,7 +212,7 @@ def all_points(methods: Sequence[Method]) -> str:
         for method in methods
         for point in method.points
     ]
-    return "\n".join(["| method | epochs | training seconds | accuracy [95 %] |", "|---|--:|--:|--:|", *rows])
+    return "\n".join(["| method | epochs | training seconds | accuracy |", "|---|--:|--:|--:|", *rows])
 
 
 def shown(number: float) -> str:
@@ -230,7 +228,7 @@ def draw(methods: Sequence[Method], accuracy: float) -> Figure:
     axes.axhline(accuracy, color=BEST, linewidth=0.8, linestyle=":", zorder=0, label=f"last of the {REFERENCE}")
     for method in methods:
         colour, means = COLOURS[method.name], [(point.mean_seconds, point.accuracy) for point in method.points]
-        axes.plot(*zip(*means, strict=True), "D-" if method.name == LDA else "o-", color=colour, markersize=4)
+        axes.plot(*zip(*means, strict=True), "D-" if method.name in RIVALS else "o-", color=colour, markersize=4)
         axes.lines[-1].set_label(method.name)
         for point in method.points:
             if len(point.seconds) > 1:
@@ -265,6 +263,7 @@ def report(methods: Sequence[Method], train: Recording, test: Recording, *, n_se
         reference=REFERENCE,
         eit=EIT,
         lda=LDA,
+        svm=SVM,
         table=summary(methods, accuracy),
         figure=figure,
         points=all_points(methods),
@@ -295,10 +294,10 @@ def main() -> None:
     n_steps = given.epochs + EIT_EPOCH * (1 + given.seeds * sum(set(given.budgets)))
     with threadpool_limits(1), progress_bar(RECORDING, n_steps) as advance:
         windows = cut(train), cut(test)
-        lda = measure_lda(*windows)
+        rivals = [measure_rival(name, *windows) for name in RIVALS]
         eit = measure_eit(*windows, given.budgets, given.seeds, advance)
         reference = measure_reference(train, test, given.epochs, advance)
-    methods = (reference, eit, lda)
+    methods = (reference, eit, *rivals)
     figure = draw(methods, reference.points[-1].accuracy)
     png, _ = save_figure(figure, given.output.parent, given.output.stem)
     page = report(methods, train, test, n_seeds=given.seeds, figure=png.name)

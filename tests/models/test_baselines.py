@@ -12,7 +12,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from motet import given
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS, Baseline
@@ -215,22 +214,6 @@ def test_bins_whose_target_is_unknown_are_left_out_of_training(baseline, train, 
     if baseline.name == "mean":
         known = train.target("velocity")[:30][train.bin_is_observed[:30]]
         assert np.allclose(partly.predict(test)[0, 0], known.mean(0))
-
-
-@CLASSIFIERS
-@pytest.mark.parametrize("name", ["number", "text"])
-def test_trials_whose_class_is_unknown_are_left_out_of_training(baseline, name, train, test):
-    side = train.target("side") if name == "number" else np.array(["left", "right", "up"])[train.target("side")]
-    side = np.where(np.arange(36) < 12, given.unknown(side), side)
-    partly = baseline.fit(equal_windows(changed(train, targets={"side": side})), "side")
-    known = equal_windows(changed(train, targets={"side": side}).select(trials=np.arange(12, 36)))
-    assert given.is_known(partly.classes).all()
-    # Activity of trials without a class still counts in what is read, as it does for quantities.
-    inputs, answers = partly.reading.inputs(known)[0], known.target("side")
-    expected = (
-        baseline.estimator(inputs.shape[1]).fit(inputs, answers).predict(partly.reading.inputs(equal_windows(test))[0])
-    )
-    assert np.array_equal(partly.predict(equal_windows(test)), expected)
 
 
 def test_ridge_reads_three_bins_with_zeros_before_the_trial(train, test):

@@ -9,11 +9,9 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from motet.data.preprocess import varies
 from motet.data.recording import Recording
 from motet.errors import InputError
-
-# Below this standard deviation of √counts a neuron is silent in the training recording and is dropped.
-SILENT_STD = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,10 +54,8 @@ class Reading:
             InputError: if values are negative or no individual varies.
         """
         roots, seen = _square_roots(train)
-        n_seen = np.maximum(seen.sum((0, 1)), 1)
-        mean = (roots * seen).sum((0, 1)) / n_seen
-        std = np.sqrt((((roots - mean) * seen) ** 2).sum((0, 1)) / n_seen)
-        if not (std > SILENT_STD).any():
+        is_kept = varies([train]).ravel()
+        if not is_kept.any():
             raise InputError(f"no individual of recording {train.name!r} varies; give some with activity.")
         return cls(
             level=level,
@@ -68,8 +64,8 @@ class Reading:
             pools_bins=pools_bins,
             individual_ids=train.individual_ids,
             n_bins=train.n_bins,
-            mean=mean,
-            is_kept=std > SILENT_STD,
+            mean=(roots * seen).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1),
+            is_kept=is_kept,
         )
 
     def roots(self, recording: Recording) -> NDArray[np.float64]:

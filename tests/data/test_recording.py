@@ -339,6 +339,8 @@ def test_names_of_trials_are_kept(given_ids, kept):
         (lambda: a_recording().select(trials=[0, 6]), "0 to 6; there are 6: give positions from 0 to 5"),
         (lambda: a_recording().select(trials=[-7]), "positions from 0 to 5"),
         (lambda: a_recording().select(trials=[0.0]), "positions from 0 to 5"),
+        (lambda: a_recording().select(trials=np.ma.masked_array([True] * 6, [0, 1] * 3)), "give positions from 0 to 5"),
+        (lambda: a_recording().select(trials=["a"]), "an array .1,. of <U1; there are 6"),
         (lambda: a_recording().select(trials=0), "positions from 0 to 5"),
         (lambda: a_recording().select(individuals=[]), "nothing is selected of the individuals.*there are 3"),
         (lambda: a_recording().select(individuals=np.zeros(3, dtype=bool)), "nothing is selected"),

@@ -291,7 +291,7 @@ def selected_positions(chosen: ArrayLike, size: int, *, what: str) -> NDArray[np
         >>> selected_positions([True, False, True], 3, what="trials")
         array([0, 2])
     """
-    array = np.asarray(chosen)
+    array = given.labels(chosen, what=what)
     allowed = f"there are {size}: give positions from 0 to {size - 1}, or a mask of that many"
     is_mask = array.dtype == np.bool_
     if array.size == 0 or (is_mask and not array.any()):

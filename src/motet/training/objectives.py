@@ -233,7 +233,7 @@ class Classify(_Supervised):
                     "training; give labels of the same kind."
                 )
             position = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
-            return np.where(given.is_known(labels) & (self.classes[position] == labels), position, -1)
+            return np.where(self.classes[position] == labels, position, -1)
 
         return _with_target(dataset, self.target, encoded)
 

@@ -43,14 +43,14 @@ The mean is over ten folds, with a 95 % interval; the difference is paired, agai
 (Nadeau and Bengio) and Holm's correction over its rows.
 
 Rivals of directions: `lda` is shrinkage LDA on all bins; `lda-total-counts` and `kernel-svm-total-counts` read the root of the total count.
-`logistic-regression` and the SVM scale all neurons by one number: scaled each alone, nearly silent neurons count as much as the others, and logistic
-regression falls to .747 / .864 / .848 (`window-2`) and .849 / .933 / .952 (`trial`).
+Linear and kernel rivals scale all neurons by one number. In earlier versions of this page each was scaled alone, so that nearly silent neurons counted as much as
+the others: logistic regression had .747 / .864 / .848 (`window-2`) and .849 / .933 / .952 (`trial`), ridge .634 / .765 / .822 and kernel ridge .671 / .804 / .860 (R²).
 
 Rivals of velocities: `template` decodes the direction of the trial at every bin (shrinkage LDA on the root of the counts so far) and averages the mean
 velocities of the directions at that bin with those probabilities, tempered. `template-kernel-ridge` adds kernel ridge from five bins of counts, template and time
 to what the template leaves. The templates that temperature and kernel ridge are fitted to are cross-fitted, and both are tuned, inside the training trials. Directions of
-test trials are never read, but those of training trials are, which the EIT, `ridge` and `kernel-ridge` do without. `kernel-ridge-time` reads three bins and the time in
-the trial. The oracle below each velocity table is told the true direction of every test trial: what a template could reach at most, and no rival.
+test trials are never read, but those of training trials are, which the EIT, `ridge` and `kernel-ridge` do without. `ridge` and the kernel ridges read five bins, `kernel-ridge-time` the time in
+the trial too. The oracle below each velocity table is told the true direction of every test trial: what a template could reach at most, and no rival.
 
 What was chosen with test folds in sight: the parameters of the SVM, of logistic regression and of `kernel-ridge` and `kernel-ridge-time`, which are therefore flattered, and the
 scales and ridges among which the template rivals choose. So were the settings of the EIT, one set for directions and one for velocities: by the scores of the first

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from motet.data.recording import Recording
@@ -216,36 +214,43 @@ def test_bins_whose_target_is_unknown_are_left_out_of_training(baseline, train, 
         assert np.allclose(partly.predict(test)[0, 0], known.mean(0))
 
 
-def test_ridge_reads_three_bins_with_zeros_before_the_trial(train, test):
-    def lagged(recording: Recording) -> np.ndarray:
-        rows = []
-        for trial, n_bins in enumerate(recording.trial_lengths):
-            roots = np.sqrt(recording.values[trial, :, :n_bins, 0].T.astype(float))
-            for t in range(n_bins):
-                rows.append(np.concatenate([roots[t - lag] if t >= lag else np.zeros(8) for lag in range(3)]))
-        return np.array(rows)
+def lagged(recording: Recording) -> np.ndarray:
+    """√counts of the bins t … t − 4, zeros before the trial."""
+    rows = []
+    for trial, n_bins in enumerate(recording.trial_lengths):
+        roots = np.sqrt(recording.values[trial, :, :n_bins, 0].T.astype(float))
+        for t in range(n_bins):
+            rows.append(np.concatenate([roots[t - lag] if t >= lag else np.zeros(8) for lag in range(5)]))
+    return np.array(rows)
 
-    answers = train.target("velocity")[train.bin_is_observed]
-    plain = make_pipeline(StandardScaler(), RidgeCV(np.logspace(1, 5, 9))).fit(lagged(train), answers)
+
+def test_ridge_reads_five_bins_with_zeros_before_the_trial(train, test):
+    answers, x, x_test = train.target("velocity")[train.bin_is_observed], lagged(train), lagged(test)
+    scale = np.sqrt(x.var(axis=0).mean())
+    plain = RidgeCV(np.logspace(0, 5, 11)).fit(x / scale, answers)
     fitted = BASELINES_REGRESS["ridge"].fit(train, "velocity")
-    assert np.allclose(fitted.predict(test)[test.bin_is_observed], plain.predict(lagged(test)))
-    assert fitted.n_parameters == 2 * (3 * 8 + 1)
+    assert np.allclose(fitted.predict(test)[test.bin_is_observed], plain.predict(x_test / scale))
+    assert fitted.n_parameters == 2 * (5 * 8 + 1)
 
 
-def test_kernel_ridge_with_time_solves_its_closed_form(train, test):
-    """K = exp(-.3/n_counts (4 |x - x'|² + 100 (t - t')²))."""
-    fitted = BASELINES_REGRESS["kernel-ridge-time"].fit(train, "velocity")
-    (x, bins), (x_test, test_bins) = (fitted.reading.inputs(recording) for recording in (train, test))
+@pytest.mark.parametrize("reads_time", [False, True], ids=["kernel-ridge", "kernel-ridge-time"])
+def test_kernel_ridge_solves_its_closed_form(reads_time, train, test):
+    """K = exp(-|√c - √c'|²/v), or exp(-|√c - √c'|²/2v - (t - t')²/u); variances v of all √counts and u of time."""
+    x, x_test = lagged(train), lagged(test)
+    (time, bins), (time_test, test_bins) = (
+        (np.nonzero(recording.bin_is_observed)[1], recording.bin_is_observed) for recording in (train, test)
+    )
+    v, u = x.var(axis=0).sum(), time.var()
 
-    def kernel(a, b):
-        square = (a[:, None] - b[None]) ** 2
-        return np.exp(-0.3 / 24 * (4 * square[..., :-1].sum(-1) + 100 * square[..., -1]))
+    def kernel(a, t):
+        square = ((a[:, None] - x[None]) ** 2).sum(-1) / v
+        return np.exp(-square / 2 - (t[:, None] - time[None]) ** 2 / u) if reads_time else np.exp(-square)
 
     answers = train.target("velocity")[bins]
-    weights = np.linalg.solve(kernel(x, x) + 0.3 * np.eye(len(x)), answers - answers.mean(0))
-    expected = kernel(x_test, x) @ weights + answers.mean(0)
+    weights = np.linalg.solve(kernel(x, time) + 0.1 * np.eye(len(x)), answers - answers.mean(0))
+    expected = kernel(x_test, time_test) @ weights + answers.mean(0)
+    fitted = BASELINES_REGRESS["kernel-ridge-time" if reads_time else "kernel-ridge"].fit(train, "velocity")
     assert np.allclose(fitted.predict(test)[test_bins], expected, atol=1e-6)
-    assert np.array_equal(x_test[:, -1], np.nonzero(test_bins)[1])
 
 
 def test_kernel_ridge_follows_a_shift_of_the_target(train, test):

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from motet import given
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import MOST_COORDINATES, Level, Recording, target_array
+from motet.data.recording import MOST_COORDINATES, Level, Recording
+from motet.data.trials import target_array
 from motet.errors import InputError
 from motet.trained import Population
 from motet.training.objectives import TargetKind

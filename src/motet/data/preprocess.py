@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import Recording, extent
+from motet.data.recording import Recording
+from motet.data.trials import extent
 from motet.errors import InputError
 from motet.settings_checks import check_choices
 

@@ -16,12 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from motet import given
+from motet.data.trials import narrowest, padded_values, target_array
 from motet.errors import InputError, did_you_mean
-from motet.memory import check_room
 
 Level = Literal["trial", "bin", "individual", "pair"]
-_COPIES = 3  # of values while they are read
-WORST_ROUNDING = 1e-3  # of how an individual varies, when its numbers become 32-bit ones
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
 
 
@@ -115,21 +113,22 @@ class Recording:
         name: str = "array",
         **fields: Any,
     ) -> Recording:
-        """Make a recording from an array, or from a list of trials of different length.
+        """Make a recording from an array, or from trials of different length.
 
         Args:
-            values: (trial, individual, time) or (trial, individual, time, feature); NaN means not
-                observed. Or a list of trials, each (individual, time[, feature]).
+            values: (trial, individual, time) or (trial, individual, time, feature) numbers of any type; what is NaN,
+                masked or missing is not observed. Or a list, dict or Series of trials, each (individual, time[,
+                feature]). Where axes have names, as those of xarray, these count and not their order.
             targets: by name. For a list of trials, a target per bin is a list too, one array
                 (time, …) per trial.
-            individual_ids: by default "<name>/<position>".
+            individual_ids: by default those of a named axis, or else "<name>/<position>".
             name: what the recording is called.
             **fields: the other fields of `Recording`.
 
         Raises:
             InputError: see `Recording`.
         """
-        array, coordinates = _pad_values(values, name)
+        array, coordinates = padded_values(values, name)
         missing: NDArray[np.bool_] = np.asarray(np.isnan(array).any(axis=-1))
         _, n_individuals, n_bins = missing.shape
         if individual_ids is None:
@@ -331,7 +330,7 @@ def _check_values(values: NDArray[Any], observed: NDArray[Any], individual_ids: 
         raise InputError(f"{where} names individual {twice!r} twice; give every individual an id of its own.")
 
 
-def _target_level(recording: Recording, name: str, target: NDArray[Any], given: Level | None) -> Level:
+def _target_level(recording: Recording, name: str, target: NDArray[Any], named: Level | None) -> Level:
     """The level of a target: as given, or the only one that its shape admits."""
     n_trials, n_individuals, n_bins = recording.observed.shape
     leading: dict[Level, tuple[int, ...]] = {
@@ -345,12 +344,12 @@ def _target_level(recording: Recording, name: str, target: NDArray[Any], given: 
         raise InputError(f"{of_recording} is infinite in places; give NaN where it is unknown.")
     fits = [level for level, shape in leading.items() if target.shape[: len(shape)] == shape]
     wanted = f"{of_recording} has shape {target.shape}"
-    if not fits or (given is not None and given not in fits):
-        allowed = {given: leading[given]} if given in leading else leading
+    if not fits or (named is not None and named not in fits):
+        allowed = {named: leading[named]} if named in leading else leading
         shapes = " or ".join(f"({', '.join(map(str, shape))}, …) per {level}" for level, shape in allowed.items())
         raise InputError(f"{wanted}; give {shapes}.")
-    if given is not None:
-        return given
+    if named is not None:
+        return named
     if target.ndim == 1:
         return "trial"
     certain: list[Level] = [level for level in fits if level != "trial"]
@@ -378,124 +377,3 @@ def _seconds(bin_seconds: Any) -> float:
     if number.ndim or not (np.isfinite(number) and number > 0):
         raise InputError(f"bin_seconds is {bin_seconds}; give a positive number of seconds.")
     return float(number)
-
-
-def extent(values: NDArray[Any], observed: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Least and greatest observed value of every individual, (individual, feature) each; 0 where there is none."""
-    is_seen = np.asarray(observed.any(axis=(0, 2)))[:, None]
-    least = np.min(values, axis=(0, 2), where=observed[..., None], initial=np.inf)
-    most = np.max(values, axis=(0, 2), where=observed[..., None], initial=-np.inf)
-    return np.where(is_seen, least, 0), np.where(is_seen, most, 0)
-
-
-def narrowest(values: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float32] | NDArray[np.float64]:
-    """Values as float32, unless that would blur how an individual differs from time to time."""
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    error = np.abs(values - narrow).max(axis=(0, 2), initial=0.0)
-    if error.any():
-        least, most = extent(values, observed)
-        if (error > WORST_ROUNDING * (most - least)).any():
-            return values
-    return narrow
-
-
-def _pad_values(values: Any, name: str) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """(trial, individual, time, feature) float64 with NaN beyond the end of shorter trials; names of its places."""
-    allowed = "give (trial, individual, time[, feature]) numbers, or a list of trials (individual, time[, feature])"
-    what = f"values of recording {name!r}"
-    if _is_array(values):
-        if (lacking := _lacking(values, given.AXES[:3])) is not None:
-            raise InputError(
-                f"{what}: dimensions {', '.join(given.dimensions(values) or ())}, no {lacking}; {allowed}."
-            )
-        array = given.numbers(given.on_axes(values, given.AXES, what=what), what=what)
-        coordinates = getattr(values, "coords", {})
-    else:
-        members = given.in_order(values, what=what)
-        if not members:
-            raise InputError(f"there are no trials; {allowed}.")
-        trials = [given.numbers(given.on_axes(one, given.AXES[1:], what=what), what=what) for one in members]
-        if len({(one.ndim, *one.shape[:1], *one.shape[2:]) for one in trials}) > 1 or trials[0].ndim < 2:
-            shapes = ", ".join(dict.fromkeys(str(one.shape) for one in trials))
-            raise InputError(f"{what}: trials of shapes {shapes} cannot be stacked; {allowed}.")
-        longest = max(trials, key=lambda one: one.shape[1])
-        n_bins = longest.shape[1]
-        check_room(len(trials) * longest.nbytes * _COPIES, what=f"{len(trials)} trials, padded to {n_bins} bins each,")
-        array = np.stack([_pad_axis(one, n_bins, axis=1) for one in trials])
-        coordinates = {}
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4:
-        raise InputError(f"values have {array.ndim} axes, shape {array.shape}; {allowed}.")
-    if np.isinf(array).any():
-        raise InputError("values are infinite in places; replace them, or mark them NaN for 'not observed'.")
-    return array, {axis: np.asarray(coordinates[axis]) for axis in ("trial", "individual") if axis in coordinates}
-
-
-def _is_array(values: Any) -> bool:
-    """Whether it is one array of all trials, and not a container of trials."""
-    return hasattr(values, "ndim") and not hasattr(values, "iloc") and np.dtype(object) != values.dtype
-
-
-def _lacking(values: Any, axes: Sequence[str]) -> str | None:
-    found = given.dimensions(values)
-    return None if found is None else next((axis for axis in axes if axis not in found), None)
-
-
-def target_array(
-    target: Any, recording: str, key: str, *, n_bins: int | None = None
-) -> tuple[NDArray[Any], Level | None]:
-    """A target as `Recording` has it, padded to `n_bins` if trials differ in length; its level, if its axes say so."""
-    what = f"target {key!r} of recording {recording!r}"
-    found = given.dimensions(target)
-    if found is not None:
-        if "trial" not in found or {"individual", "time"} <= set(found):
-            raise InputError(
-                f"{what}: dimensions {', '.join(found)}; give trial, then time or individual or neither, then others."
-            )
-        level: Level = "bin" if "time" in found else "individual" if "individual" in found else "trial"
-        return given.labels(given.on_axes(target, given.AXES[:3], what=what, others=True), what=what), level
-    if n_bins is None or _is_array(target):
-        return given.labels(target, what=what), None
-    rows = given.in_order(target, what=what)
-    if not any(_is_nested(row) for row in rows):
-        return given.labels(target if hasattr(target, "dtype") else rows, what=what), None
-    arrays = _of_one_kind(
-        [given.labels(given.on_axes(row, ("time",), what=what, others=True), what=what) for row in rows]
-    )
-    if len({array.shape for array in arrays}) == 1:
-        return np.stack(arrays), None
-    if any(array.ndim == 0 or array.shape[0] > n_bins for array in arrays):
-        raise InputError(f"{what} is a list of arrays longer than their trials; give (time, …) per trial.")
-    if len({array.shape[1:] for array in arrays}) > 1:
-        raise InputError(f"{what} has trials of different shapes; give (time, …) per trial, alike but for the time.")
-    fill = False if arrays[0].dtype.kind == "b" else given.unknown(arrays[0].dtype)
-    return np.stack([_pad_axis(array, n_bins, axis=0, fill=fill) for array in arrays]), "bin"
-
-
-def _is_nested(row: Any) -> bool:
-    return isinstance(row, list | tuple) or getattr(row, "ndim", 0) > 0
-
-
-def _of_one_kind(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Labels of several trials, as one kind that holds them all."""
-    if {array.dtype.kind for array in arrays} == {"b"}:
-        return list(arrays)
-    known = [given.is_known(array) for array in arrays]
-    dtypes = [array.dtype for array, some in zip(arrays, known, strict=True) if some.any()]
-    kinds = {dtype.kind for dtype in dtypes}
-    if len(kinds) > 1 and "U" in kinds:
-        raise InputError("a target holds text in some trials and numbers in others; give one or the other.")
-    dtype = np.result_type(*dtypes) if kinds else np.dtype(np.float64)
-    dtype = np.dtype(np.int64) if dtype.kind == "b" else dtype
-    filled = [np.full(array.shape, given.unknown(dtype), dtype=dtype) for array in arrays]
-    for one, array, some in zip(filled, arrays, known, strict=True):
-        one[some] = array[some]
-    return filled
-
-
-def _pad_axis(array: NDArray[Any], size: int, *, axis: int, fill: Any = np.nan) -> NDArray[Any]:
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, size - array.shape[axis])
-    return np.pad(array, widths, constant_values=fill)

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.arrays import LEVELS, checked_target, same_system, system_is_known
-from motet.data.recording import WORST_ROUNDING, Recording, extent
+from motet.data.recording import Recording
 from motet.data.table_pairs import DIRECTED_PAIR, PAIR, pairs_beside
 from motet.data.tables import TABLE_ENDINGS, UNKNOWN, ending_of, separator_of
 from motet.data.trajectories import COLUMNS
+from motet.data.trials import WORST_ROUNDING, extent
 from motet.errors import InputError
 from motet.files import atomic_path
 

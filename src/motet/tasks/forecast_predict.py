@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from motet.data.recording import Recording, narrowest
+from motet.data.recording import Recording
+from motet.data.trials import narrowest
 from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
 from motet.files import write_text

@@ -205,7 +205,7 @@ def size_curve(runs: Path, folder: Path) -> None:
         if scores:
             kind = "pairs" if groups.endswith("2") else "triplets"
             ap = [score["ap"] for score in scores]
-            curves.setdefault(f"{MODEL}, {kind}", {})[n] = (float(np.mean(ap)), min(ap), max(ap))
+            curves.setdefault(f"whole model, {kind}", {})[n] = (float(np.mean(ap)), min(ap), max(ap))
             rules = read(runs / "K" / f"rules-{stem(f'K {groups}')}.json") or {}
             for rule in ("force-fit-gravity", "antiparallel-swing"):
                 if rule in rules:

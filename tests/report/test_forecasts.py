@@ -43,6 +43,15 @@ def test_lines_are_medians_and_bands_quartiles_of_the_measured_trials() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("horizon (s)", "position error (m)\nmedian and quartiles")
 
 
+def test_numbers_on_a_log_axis_are_written_plainly() -> None:
+    error = np.geomspace(1e-5, 1, 36).reshape(9, 4)
+    axes = draw_error_against_horizon(SECONDS, {"EIT": error}, error_name="error").axes[0]
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    words = {label.get_text() for label in axes.get_yticklabels(which="both")}
+    assert "0.001" in words
+    assert not any("$" in word for word in words)
+
+
 def test_forecasts_that_ran_away_count_and_leave_through_the_top() -> None:
     error = np.tile([0.1, 0.2, 0.3, 0.4], (4, 1))
     error[:3, 2:] = np.inf

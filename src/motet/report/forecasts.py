@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from motet.errors import InputError, did_you_mean
@@ -117,6 +118,8 @@ def _quartile_panel(seconds: Floats, curves: Mapping[str, Floats], ylabel: str) 
     figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 3.0))
     axes = figure.subplots()
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_autoscaley_on(False)
     tops, bottoms = [], []
     for (name, values), style in zip(curves.items(), line_styles(len(curves)), strict=True):

@@ -146,7 +146,7 @@ def draw_calibration(
         _square(upper)
         upper.set_title(stage if before is not None else "")
         lower.set(yscale="symlog", ylim=(0, None), xlabel="probability of an edge")
-        lower.yaxis.set_major_locator(FixedLocator([0, 10, 1e3, 1e5, 1e7]))
+        lower.yaxis.set(major_locator=FixedLocator([0, 10, 1e3, 1e5, 1e7]), major_formatter="{x:g}")
     panels[0, 0].set_ylabel("fraction that interact")
     panels[1, 0].set_ylabel("pairs")
     handles = [Line2D([], [], **look) for look in looks]
@@ -202,7 +202,7 @@ def draw_size_curve(
     axes.set(xlabel="number of individuals", ylabel=metric, xlim=(shown[0] / 1.15, shown[-1] * 1.15))
     if trained_sizes:
         axes.fill_between([], [], color=PALE, label="trained on")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=2.2, columnspacing=1.2)
+    figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
     return titled(figure, title)
 
 

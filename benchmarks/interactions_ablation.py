@@ -57,10 +57,10 @@ CUTS = {
     "A": Cut(300, 400, 500),
     "J": Cut(200, 2000, 200),
     "F": Cut(200, 2000, 200, 16),
-    **{f"{letter}5": Cut(150, 2000, 200, 16) for letter in "GHI"},
-    "K": Cut(200, 2000, 20, 16),
-    "B": Cut(100, 400, 100, 16),
-    **{f"{letter}10": Cut(60, 1000, 100, 8) for letter in "GHI"},
+    **{f"{letter}5": Cut(80, 2000, 100, 16) for letter in "GHI"},
+    "K": Cut(100, 2000, 10, 16),
+    "B": Cut(60, 400, 100, 16),
+    **{f"{letter}10": Cut(40, 400, 100, 8) for letter in "GHI"},
 }
 
 

@@ -381,6 +381,14 @@ def test_laws_of_force_do_not_depend_on_the_units_of_a_recording(name):
     assert scores[1] > scores[0] - 0.01
 
 
+def test_trials_that_are_too_short_for_some_options_are_read_with_others(rng):
+    recording = Recording.from_trials(circling(rng, n_bins=5), bin_seconds=BIN_SECONDS)
+    truth = np.broadcast_to(TRUTH, (6, 6, 6))
+    assert PAIR_RULES["granger"].tuned([recording], [truth]).lags == 1
+    with pytest.raises(InputError, match="at 2 lags needs 6"):
+        PAIR_RULES["granger"].tuned([recording.select(bins=slice(0, 3))], [truth])
+
+
 def test_options_are_chosen_on_recordings_of_all_sizes(rng):
     small, large = (simulate("gravity", groups=(g,), n_trials=20, noise=0.01)[0] for g in ("2x2", "3x2"))
     seen = []

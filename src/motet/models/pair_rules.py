@@ -151,9 +151,15 @@ class PairRule:
         known = [known_pairs(one, are_directed=is_directed) for one in truths]
         is_edge = np.concatenate([one[pairs] for one, pairs in zip(truths, known, strict=True)])
 
+        refused: list[InputError] = []
+
         def tried(rule: PairRule) -> tuple[float, PairRule]:
             plain = dataclasses.replace(rule, evidence="high", is_reversed=False)
-            scores = [plain.score(one, features=features, is_directed=is_directed) for one in train]
+            try:
+                scores = [plain.score(one, features=features, is_directed=is_directed) for one in train]
+            except InputError as error:
+                refused.append(error)
+                return -math.inf, rule
             found = []
             for is_reversed in (False, True)[: 1 + (is_directed and self.both_ways is not None)]:
                 for evidence in ("high", "low", "large"):
@@ -175,14 +181,14 @@ class PairRule:
                     if candidate in seen:
                         continue
                     seen.add(candidate)
-                    try:
-                        value, read = tried(candidate)
-                    except InputError:  # trials are too short for this option
-                        continue
+                    value, read = tried(candidate)
                     if value > most:
                         most, best = value, read
             if most == before:
-                return best
+                break
+        if not math.isfinite(most):
+            raise refused[0]
+        return best
 
     def _options(self, train: Sequence[Recording], features: Features) -> dict[str, tuple[Any, ...]]:
         """What may be chosen, by name."""

@@ -15,7 +15,6 @@ from motet.data.dataset import PopulationDataset, SplitBy
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Level
 from motet.errors import InputError
-from motet.files import write_text
 from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
 from motet.names import in_markdown, in_path
@@ -23,12 +22,12 @@ from motet.progress import Advance, progress_bar, within_step
 from motet.settings_checks import check_choices, check_seed
 from motet.statistics import FEWEST_FOLDS, Row, compare_table, estimate_mean, markdown_table
 from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
-from motet.tasks.find import class_target, cut_trials, digest, find_recordings
-from motet.tasks.outcome import Outcome, is_first_process
+from motet.tasks.find import class_target, cut_trials, find_recordings
+from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.objectives import ObjectiveSettings, Target
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, history_of, write_history
+from motet.training.state import Epoch, end_training
 from motet.trial_sums import BOUNDS, TrialSums
 
 __all__ = ["CONTROL", "MODEL", "DecodeSettings", "decode"]
@@ -131,15 +130,16 @@ def decode(settings: DecodeSettings) -> Outcome:
     if not is_first_process(settings.training):
         _train_along(run, dataset, folds, methods, settings, is_quantity=is_quantity)
         return Outcome(run, "", {})
-    _write_settings(run, recordings, settings)
-    found = _compute(run, dataset, folds, methods, settings, metric)
-    results, table = _results(found, settings, metric)
-    run.write_results(results)
-    write_text(run.folder / "table.md", table + "\n")
-    if folds:
-        from motet.tasks.decode_figures import draw_figures
+    with run.claimed():
+        begin(run, settings, {"recordings": recordings.recordings})
+        found = _compute(run, dataset, folds, methods, settings, metric)
+        results, table = _results(found, settings, metric)
+        if folds:
+            from motet.tasks.decode_figures import draw_figures
 
-        draw_figures(run, dataset, settings.target, n_folds=settings.folds, results=results)
+            draw_figures(run, dataset, settings.target, n_folds=settings.folds, results=results)
+        run.write_results(results)
+        run.write_table(table)
     return Outcome(run, table, results)
 
 
@@ -158,22 +158,6 @@ def _check_targets(dataset: PopulationDataset, settings: DecodeSettings, *, is_q
         Target.learn(dataset, name)
     Preprocess.fit(dataset, settings.preprocess)
     return target.level
-
-
-def _write_settings(run: Run, recordings: PopulationDataset, settings: DecodeSettings) -> None:
-    """Keep what was asked for, and what the recordings held; refuse to go on in a run of others."""
-    asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    del asked["output"]
-    digests = {recording.name: digest(recording) for recording in recordings.recordings}
-    before = run.read_settings().get("recording_digests") if run.has_settings and run.has_work else None
-    before = before if isinstance(before, dict) else {}  # a run of an older version has none
-    run.write_settings({**asked, "recording_digests": before or digests})
-    for name in digests:
-        if before.get(name, digests[name]) != digests[name]:
-            raise InputError(
-                f"recording {name!r} is not what it was when {run.folder} was begun; choose another output, or delete "
-                "that folder."
-            )
 
 
 # ------------------------------------------------------------------ the jobs
@@ -216,7 +200,9 @@ def _compute(
                         where = f"fold {number + 1} of {len(folds)}, {method}"
                         say = functools.partial(_say_epoch, advance_part, where, n_epochs)
                         fit_and_score(method, *folds[number], settings, metric, part, say)
-                    _tidy(part, "predictions" if method == MODEL else None)
+                    if method == MODEL:
+                        end_training(part, "predictions")
+                    part.delete_tensors("checkpoint")  # of the control
                     found[method].append(_read_part(part))
             else:
                 advance(1, "")
@@ -228,15 +214,8 @@ def _compute(
                     n_epochs = settings.training.n_epochs(len(dataset))
                     say = functools.partial(_say_epoch, advance_part, "model of all trials", n_epochs)
                     make_estimator(settings, is_quantity=metric == "r2").fit(dataset, run=run, on_epoch=say).save(run)
-                _tidy(run, "weights")
+                end_training(run, "weights")
     return found
-
-
-def _tidy(finished: Run, kept: str | None) -> None:
-    """Leave no checkpoint of training that is finished, and its history as it stands in the tensors that are kept."""
-    finished.delete_tensors("checkpoint")
-    if kept:
-        write_history(finished, history_of(finished, kept))
 
 
 def _read_part(part: Run) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.files import write_text
 from motet.forecaster import EITForecaster
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
@@ -19,13 +18,13 @@ from motet.names import in_path
 from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING
 from motet.settings_checks import check_choices, check_seed
 from motet.tasks.find import digest
-from motet.tasks.interactions import check_features, check_names, read_trials, write_settings
+from motet.tasks.interactions import check_features, check_names, read_trials
 from motet.tasks.interactions_scores import markdown
-from motet.tasks.outcome import Outcome, is_first_process
+from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.forecast import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import as_columns
+from motet.training.state import as_columns, end_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,26 +81,33 @@ def train_forecast(settings: TrainForecastSettings) -> Outcome:
     held_out = read_trials(settings.validation, reading=settings.reading, window=None, stride=1)
     _check(recordings, held_out, settings)
     run = Run(settings.folder)
-    if is_first_process(settings.training):
-        write_settings(run, settings, [*recordings, *held_out])
-    if not run.has_tensors("weights"):
-        forecaster = EITForecaster(
-            settings.target,
-            model=settings.model,
-            pairs=settings.pairs,
-            motion=settings.motion,
-            objective=settings.objective,
-            training=settings.training,
-            seed=settings.seed,
-        ).fit(recordings, validation=held_out or None, run=run)
-        if is_first_process(settings.training):
-            forecaster.save(run)
-            run.delete_tensors("checkpoint")
     if not is_first_process(settings.training):
+        _fit(run, recordings, held_out, settings)
         return Outcome(run, "", {})
-    if not Outcome.is_in(run):
-        _finish(run, recordings)
-    return Outcome.read(run)
+    with run.claimed():
+        begin(run, settings, {"recordings": recordings, "validation": held_out})
+        _fit(run, recordings, held_out, settings)
+        end_training(run, "weights")
+        if not run.is_finished:
+            _finish(run, recordings)
+        return Outcome.read(run)
+
+
+def _fit(run: Run, recordings: list[Recording], held_out: list[Recording], settings: TrainForecastSettings) -> None:
+    """Train the model of a run, unless it has one."""
+    if run.has_tensors("weights"):
+        return
+    forecaster = EITForecaster(
+        settings.target,
+        model=settings.model,
+        pairs=settings.pairs,
+        motion=settings.motion,
+        objective=settings.objective,
+        training=settings.training,
+        seed=settings.seed,
+    ).fit(recordings, validation=held_out or None, run=run)
+    if is_first_process(settings.training):
+        forecaster.save(run)
 
 
 def _check(recordings: list[Recording], held_out: list[Recording], settings: TrainForecastSettings) -> None:
@@ -152,7 +158,7 @@ def _finish(run: Run, recordings: list[Recording]) -> None:
     )
     save_figure(figure, run.figures, "learning_curve")
     run.write_results(results)
-    write_text(run.folder / "table.md", f"{markdown(table)}\n\n{note}\n")
+    run.write_table(f"{markdown(table)}\n\n{note}")
 
 
 def load_forecaster(run: Run) -> EITForecaster:

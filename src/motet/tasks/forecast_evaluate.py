@@ -12,7 +12,6 @@ import numpy as np
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.files import write_text
 from motet.forecaster import EITForecaster
 from motet.models.continuation import Forecasted
 from motet.models.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
@@ -22,8 +21,8 @@ from motet.settings_checks import check_choices
 from motet.tasks.find import digest, reading_of
 from motet.tasks.forecast import load_forecaster
 from motet.tasks.forecast_scores import Scored, Truth, forecast_table, score_forecast, summary
-from motet.tasks.interactions import check_features, check_names, read_trials, words, write_settings
-from motet.tasks.outcome import Outcome
+from motet.tasks.interactions import check_features, check_names, read_trials, words
+from motet.tasks.outcome import Outcome, begin, trained_on
 from motet.training.run import Run
 
 
@@ -99,10 +98,13 @@ def evaluate_forecast(settings: EvaluateForecastSettings) -> Outcome:
     cut = _Cut(forecaster, settings.windows)
     tests = {r.name: (cut(r), cut(t)) for r, t in zip(recordings, truths, strict=True)}
     tuning = _tuning(run, settings, reading, recordings) if settings.rivals else []
-    write_settings(part, settings, [*recordings, *(truths if settings.truth else ())])
-    if not Outcome.is_in(part):
-        _compute(part, forecaster, tests, [dataclasses.replace(cut, most=settings.rival_windows)(r) for r in tuning])
-    return Outcome.read(part)
+    inputs = {"recordings": recordings, "truth": truths if settings.truth else [], "rival_recordings": tuning}
+    with part.claimed():
+        begin(part, settings, inputs, model=run)
+        if not part.is_finished:
+            tuned_on = [dataclasses.replace(cut, most=settings.rival_windows)(r) for r in tuning]
+            _compute(part, forecaster, tests, tuned_on)
+        return Outcome.read(part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,7 @@ class _Cut:
 
 def _check(run: Run, forecaster: EITForecaster, recordings: Sequence[Recording], truths: Sequence[Recording]) -> None:
     """No test on what the model has learned from, and no truth of other trials."""
-    trained = run.read_settings().get("recording_digests", []) if run.has_settings else []
+    trained = trained_on(run)
     for recording, truth in zip(recordings, truths, strict=True):
         check_features(recording, forecaster.motion)
         if digest(recording) in trained:
@@ -184,8 +186,8 @@ def _compute(
             draw_evaluation(part.figures, given, true, forecasts, scored, g, n_context=o.context_bins, n=len(tests))
             advance(1, name)
         advance(1, "figures")
-    write_text(part.folder / "table.md", "\n".join(lines) + "\n")
     part.write_results(results)
+    part.write_table("\n".join(lines))
 
 
 def tune_rules(

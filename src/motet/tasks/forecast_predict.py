@@ -74,7 +74,7 @@ def predict_forecast(settings: PredictForecastSettings) -> Written:
     reading = reading_of(run, settings.reading)
     (recording,) = read_trials([settings.recording], reading=reading, window=None, stride=1)
     check_features(recording, forecaster.motion)
-    with progress_bar(f"forecast {recording.name}", 2) as advance:
+    with Run(settings.folder).claimed(), progress_bar(f"forecast {recording.name}", 2) as advance:
         from motet.tasks.forecast_figures import draw_prediction
 
         context = last_bins(recording, forecaster.objective.context_bins)

@@ -15,7 +15,6 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import ALLOWED_FEATURES, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.files import write_text
 from motet.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
@@ -25,10 +24,11 @@ from motet.progress import progress_bar
 from motet.settings_checks import check_choices, check_seed
 from motet.tasks.find import cut_trials, digest, find_recording, reading_of
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, state_table, truth_of
-from motet.tasks.outcome import Outcome, is_first_process
+from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.interactions import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
+from motet.training.state import end_training
 
 Floats = NDArray[np.floating[Any]]
 
@@ -113,14 +113,16 @@ def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
                 f"no trials can be held out to validate ({error}) Or give files for validation."
             ) from error
     run = Run(settings.folder)
-    if is_first_process(settings.training):
-        write_settings(run, settings, [*recordings, *held_out])
-    recovery = _fit(run, train, validation, settings)
     if not is_first_process(settings.training):
+        _fit(run, train, validation, settings)
         return Outcome(run, "", {})
-    if not Outcome.is_in(run):
-        _finish(run, recovery, train, validation)
-    return Outcome.read(run)
+    with run.claimed():
+        begin(run, settings, {"recordings": recordings, "validation": held_out})
+        recovery = _fit(run, train, validation, settings)
+        end_training(run, "weights")
+        if not run.is_finished:
+            _finish(run, recovery, train, validation)
+        return Outcome.read(run)
 
 
 def _fit(
@@ -141,7 +143,6 @@ def _fit(
     ).fit(train, validation=validation, run=run)
     if is_first_process(settings.training):
         recovery.save(run)
-        run.delete_tensors("checkpoint")
     return recovery
 
 
@@ -175,7 +176,7 @@ def _finish(run: Run, recovery: EITInteractions, train: PopulationDataset, valid
             advance(1, recording.name)
     draw_training(run, recovery, known)
     run.write_results(results)
-    write_text(run.folder / "table.md", "\n".join(table) + "\n")
+    run.write_table("\n".join(table))
 
 
 def score_model(recovery: EITInteractions, recording: Recording, log_probability: Floats) -> dict[str, Any]:
@@ -230,19 +231,6 @@ def read_trials(
     if recordings:
         check_systems(PopulationDataset(recordings))
     return recordings
-
-
-def write_settings(run: Run, settings: Any, recordings: Sequence[Recording]) -> None:
-    """Keep what was asked for, and what the recordings held; refuse to go on in a run of others."""
-    asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    asked.pop("output", None)
-    digests = sorted(digest(recording) for recording in recordings)
-    before = run.read_settings().get("recording_digests") if run.has_settings and run.has_work else None
-    run.write_settings({**asked, "recording_digests": before or digests})
-    if before and before != digests:
-        raise InputError(
-            f"the recordings are not what they were when {run.folder} was begun; choose another folder, or delete it."
-        )
 
 
 def how_read(run: Run) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.files import write_text
 from motet.interactions import EITInteractions
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
@@ -27,7 +26,6 @@ from motet.tasks.interactions import (
     read_trials,
     score_model,
     words,
-    write_settings,
 )
 from motet.tasks.interactions_rivals import Rival, fit_rivals
 from motet.tasks.interactions_scores import (
@@ -39,7 +37,7 @@ from motet.tasks.interactions_scores import (
     truth_of,
     with_other_truth,
 )
-from motet.tasks.outcome import Outcome
+from motet.tasks.outcome import Outcome, begin, trained_on
 from motet.training.run import Run
 
 Floats = NDArray[np.floating[Any]]
@@ -110,10 +108,11 @@ def evaluate_interactions(settings: EvaluateInteractionsSettings) -> Outcome:
     _refuse_trained(run, recordings)
     truths = {recording.name: truth_of(recording, recovery) for recording in recordings}
     learned_from = _rival_recordings(run, settings, recordings) if settings.rivals else []
-    write_settings(part, settings, recordings)
-    if not Outcome.is_in(part):
-        _compute(part, run, recovery, recordings, truths, learned_from, settings)
-    return Outcome.read(part)
+    with part.claimed():
+        begin(part, settings, {"recordings": recordings, "rival_recordings": learned_from}, model=run)
+        if not part.is_finished:
+            _compute(part, run, recovery, recordings, truths, learned_from, settings)
+        return Outcome.read(part)
 
 
 def _compute(
@@ -157,8 +156,8 @@ def _compute(
         if learned
         else []
     )
-    write_text(part.folder / "table.md", "\n".join([*notes, *tables]) + "\n")
     part.write_results(results)
+    part.write_table("\n".join([*notes, *tables]))
 
 
 def _evaluate(
@@ -209,7 +208,7 @@ def _section(recording: Recording, found: Mapping[str, Any]) -> list[str]:
 
 def _refuse_trained(run: Run, recordings: Sequence[Recording]) -> None:
     """No test on what the model has learned from, or was chosen by."""
-    trained = run.read_settings().get("recording_digests", []) if run.has_settings else []
+    trained = trained_on(run)
     for recording in recordings:
         if digest(recording) in trained:
             raise InputError(
@@ -232,7 +231,7 @@ def _rival_recordings(
         found = read_trials(names, **asked)
     except InputError as error:
         raise InputError(f"rules learn from the training trials, which cannot be read ({error}); {advice}.") from error
-    if not settings.rival_recordings and {digest(r) for r in found} - set(kept.get("recording_digests", ())):
+    if not settings.rival_recordings and {digest(r) for r in found} - trained_on(run):
         raise InputError(f"the recordings that {run.folder} was trained on have changed since; {advice}.")
     tested = {digest(recording) for recording in recordings}
     for recording in found:

@@ -84,7 +84,7 @@ def recover(settings: RecoverInteractionsSettings) -> Written:
     trained = run.read_results().get("trained_on", {}) if run.has_results else {}
     is_grouped = len(recovery.types_) == 2 and bool(trained.get("is_grouped", True))
     written = []
-    with progress_bar(f"recover {recording.name}", 2) as advance:
+    with Run(settings.folder).claimed(), progress_bar(f"recover {recording.name}", 2) as advance:
         log_probability = recovery.predict_log_proba(recording)
         groups = recovery.predict_groups(recording) if is_grouped else None
         tables = {"pairs": _pairs(recovery, recording, log_probability)}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from motet.data.recording import Recording
+from motet.tasks.find import digest
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
@@ -31,12 +33,7 @@ class Outcome:
     @classmethod
     def read(cls, run: Run) -> Outcome:
         """What a finished run holds."""
-        return cls(run, (run.folder / "table.md").read_text(encoding="utf-8").rstrip("\n"), run.read_results())
-
-    @staticmethod
-    def is_in(run: Run) -> bool:
-        """Whether a run is finished."""
-        return run.has_results and (run.folder / "table.md").exists()
+        return cls(run, run.read_table(), run.read_results())
 
     def __str__(self) -> str:
         return f"{self.table}\n\nrun and figures: {self.run.folder}" if self.table else ""
@@ -56,6 +53,32 @@ class Written:
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.files), *self.notes])
+
+
+def begin(run: Run, settings: Any, inputs: Mapping[str, Sequence[Recording]], *, model: Run | None = None) -> None:
+    """Keep what was asked for, and what the recordings held; refuse to go on in a run of others.
+
+    Args:
+        run: claimed.
+        settings: a dataclass.
+        inputs: recordings by their role, which is the name of the setting that says where they are.
+        model: the run whose weights are used, if any.
+
+    Raises:
+        InputError: if the run was begun with other settings, recordings or weights.
+    """
+    asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    asked.pop("output", None)
+    digests = {role: [digest(recording) for recording in recordings] for role, recordings in inputs.items()}
+    if model is not None:
+        digests["run"] = [model.digest("weights")]
+    run.write_settings(asked, digests, paths={*digests, "name"})
+
+
+def trained_on(run: Run) -> set[str]:
+    """Digests of the recordings that a run's model has learned from, or was chosen by."""
+    inputs = run.read_inputs()
+    return {*inputs.get("recordings", ()), *inputs.get("validation", ())}
 
 
 def is_first_process(training: TrainingSettings) -> bool:

@@ -25,6 +25,7 @@ from motet.files import atomic_path, locked_folder, write_text
 from motet.plain import digest, read_json, read_yaml, to_yaml
 
 FORMAT = "2"
+ADVICE = "restore it, or delete it and run again"
 # What changes no result: wall-clock time, and how often and where progress is kept.
 NEVER_MATTERS = frozenset({"seconds", "checkpoint_seconds", "tensorboard"})
 Fields = TypeVar("Fields")
@@ -66,8 +67,10 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     def part(self, name: str) -> Run:
-        """A run inside this one, such as a fold of a cross-validation."""
-        return Run(self.folder / name)
+        """A run inside this one, such as a fold of a cross-validation; claimed with it."""
+        part = Run(self.folder / name)
+        part._is_claimed = self._is_claimed
+        return part
 
     @property
     def figures(self) -> Path:
@@ -106,7 +109,7 @@ class Run:
     def write_settings(
         self,
         settings: Mapping[str, Any],
-        inputs: Mapping[str, Sequence[str]] | None = None,
+        inputs: Mapping[str, list[str]] | None = None,
         *,
         paths: Collection[str] = (),
     ) -> None:
@@ -123,7 +126,11 @@ class Run:
         Raises:
             InputError: if the folder holds a run with other settings, or of other inputs.
         """
-        if self.has_settings and self.has_work:
+        if self.has_work:
+            if not self.has_settings:
+                raise InputError(
+                    f"{self.folder} holds work and no settings.yaml that says of what; choose another folder."
+                )
             leave_out = NEVER_MATTERS | set(paths)
             changed = list(_changed(self.read_settings(), settings, leave_out))
             if changed:
@@ -132,15 +139,16 @@ class Run:
                     "choose another folder, or delete that one."
                 )
             before = self.read_inputs()
-            if other := [role for role in inputs or {} if before and before.get(role) != list((inputs or {})[role])]:
+            if other := [role for role, held in (inputs or {}).items() if before.get(role, held) != held]:
                 raise InputError(
-                    f"{self.folder} holds a run of other content ({', '.join(other)}: not what they were when it was "
-                    "begun); choose another folder, or delete that one."
+                    f"the content of {' and '.join(other)} is not what it was when {self.folder} was begun; choose "
+                    "another folder, or delete that one."
                 )
         else:
             write_text(self.folder / "settings.yaml", to_yaml(as_plain(settings)))
-            (self.folder / "environment.json").unlink(missing_ok=True)
-        if inputs is not None:
+            for name in ("inputs.json", "environment.json"):
+                (self.folder / name).unlink(missing_ok=True)
+        if inputs and not (self.folder / "inputs.json").exists():
             self._write_json("inputs.json", inputs)
         if not self.is_finished:
             self._write_environment()
@@ -174,7 +182,7 @@ class Run:
         return any(next(self.folder.rglob(name), None) for name in ("results.json", "*.safetensors"))
 
     def read_settings(self) -> dict[str, Any]:
-        return self._read_named("settings.yaml", read_yaml)
+        return self._read_named("settings.yaml", read_yaml, advice="restore it, or choose another folder")
 
     def read_inputs(self) -> dict[str, list[str]]:
         """Digests of what the run read, by role; empty if nothing is known of them.
@@ -198,6 +206,12 @@ class Run:
     @property
     def has_results(self) -> bool:
         return (self.folder / "results.json").exists()
+
+    def write_table(self, table: str) -> None:
+        write_text(self.folder / "table.md", table + "\n")
+
+    def read_table(self) -> str:
+        return self._read("table.md").rstrip("\n")
 
     @property
     def is_finished(self) -> bool:
@@ -240,9 +254,8 @@ class Run:
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.folder / name, json.dumps(as_plain(content), indent=2) + "\n")
 
-    def _read_named(self, name: str, read: Callable[..., Any]) -> dict[str, Any]:
+    def _read_named(self, name: str, read: Callable[..., Any], *, advice: str = ADVICE) -> dict[str, Any]:
         """Names and values of a text file."""
-        advice = "restore it, or delete it and run again"
         content = read(self._read(name), what=str(self.folder / name), advice=advice)
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
             raise InputError(f"{self.folder / name} holds {type(content).__name__}, not names and values; {advice}.")
@@ -256,9 +269,10 @@ class Run:
         The digest is the same for all that computed the same: `NEVER_MATTERS` names what it leaves out.
         """
         contiguous = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        text = json.dumps(as_plain(about))
-        metadata = {"format": FORMAT, "about": text, "digest": _digest(contiguous, json.loads(text))}
-        content = safetensors.torch.save(contiguous, metadata=metadata)
+        plain = json.loads(json.dumps(as_plain(about)))
+        described = {"format": FORMAT, "digest": _digest(contiguous, plain), "about": plain}
+        # One entry, since the order of several is another each time.
+        content = safetensors.torch.save(contiguous, metadata={"motet": json.dumps(described)})
         with atomic_path(self.folder / f"{name}.safetensors") as temporary:
             temporary.write_bytes(content)
 
@@ -268,20 +282,19 @@ class Run:
         Raises:
             InputError: if the file is absent, of another version, or not what was written.
         """
-        path = self.folder / f"{name}.safetensors"
-        advice = "restore it, or delete it and run again"
-        metadata, tensors = self._open_tensors(name)
-        about = read_json(metadata["about"], what=f"the description in {path}", advice=advice)
-        if not isinstance(about, dict) or metadata["digest"] != _digest(tensors, about):
-            raise InputError(f"{path} is damaged (it does not hold what was written); {advice}.")
-        return tensors, about
+        described, tensors = self._open_tensors(name)
+        if described["digest"] != _digest(tensors, described["about"]):
+            raise InputError(
+                f"{self.folder / name}.safetensors is damaged (it does not hold what was written); {ADVICE}."
+            )
+        return tensors, described["about"]
 
     def digest(self, name: str) -> str:
         """That of the tensors, as the file says; the same for all that computed the same."""
-        return self._open_tensors(name, are_read=False)[0]["digest"]
+        return str(self._open_tensors(name, are_read=False)[0]["digest"])
 
-    def _open_tensors(self, name: str, *, are_read: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
-        """Metadata and tensors of a file, as they stand there."""
+    def _open_tensors(self, name: str, *, are_read: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Description and tensors of a file, as they stand there."""
         path = self.folder / f"{name}.safetensors"
         if not path.is_file():
             raise InputError(f"{self.folder} has no {path.name}; give the folder of a finished run.")
@@ -290,15 +303,19 @@ class Run:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys() if are_read}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged ({error}); restore it, or delete it and run again.") from error
-        if metadata.get("format", FORMAT) != FORMAT:
+            raise InputError(f"{path} is damaged ({error}); {ADVICE}.") from error
+        described = read_json(metadata.get("motet", "{}"), what=f"the description in {path}", advice=ADVICE)
+        found = described.get("format", metadata.get("format")) if isinstance(described, dict) else None
+        if found != FORMAT:
             raise InputError(
-                f"{path} has format {metadata['format']!r}; this version of motet reads {FORMAT!r}: "
-                "use the version that wrote it (environment.json), or train again."
+                f"{path} has format {found!r}; this version of motet reads {FORMAT!r}: use the version that wrote it "
+                "(environment.json), or train again."
             )
-        if metadata.keys() != {"format", "about", "digest"}:
-            raise InputError(f"{path} was not written by motet, or is damaged; restore it, or delete it and run again.")
-        return metadata, tensors
+        if described.keys() != {"format", "digest", "about"} or not isinstance(described["about"], dict):
+            raise InputError(f"{path} is damaged (its description lacks something); {ADVICE}.")
+        if metadata.keys() != {"motet"}:
+            raise InputError(f"{path} is damaged (it has other metadata than motet's); {ADVICE}.")
+        return described, tensors
 
     def has_tensors(self, name: str) -> bool:
         return (self.folder / f"{name}.safetensors").exists()

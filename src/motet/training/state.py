@@ -223,6 +223,17 @@ def write_history(run: Run, history: Sequence[Epoch]) -> None:
     run.write_history([dataclasses.asdict(row) for row in history])
 
 
+def end_training(run: Run, kept: str) -> None:
+    """Leave no checkpoint of training that is finished, and the history that stands beside the tensors that are kept.
+
+    Args:
+        run: of the training.
+        kept: name of the tensors, such as "weights".
+    """
+    run.delete_tensors("checkpoint")
+    write_history(run, history_of(run, kept))
+
+
 def history_of(run: Run, name: str) -> list[Epoch]:
     """The history that stands beside the weights, the checkpoint or the predictions of a run.
 

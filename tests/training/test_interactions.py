@@ -135,6 +135,18 @@ def test_pairs_that_are_not_known_or_not_observed_change_nothing():
     assert one == two
 
 
+def test_systems_that_are_called_by_names_change_company_as_numbered_ones_do():
+    numbers = np.tile([0, 1, 0, -1, 1], (6, 1))
+    called = np.array(["", "blue", "red"])[numbers + 1]
+    hidden = [
+        objective.hide(batch, torch.Generator().manual_seed(3))
+        for objective, batch in (recover(systems(system=one), repair=True) for one in (numbers, called))
+    ]
+    assert torch.equal(hidden[0].values, hidden[1].values)
+    assert torch.equal(hidden[0].targets["interacts"], hidden[1].targets["interacts"])
+    assert not torch.equal(hidden[0].values, recover(systems(system=numbers))[1].values)
+
+
 def test_a_batch_where_nothing_is_known_costs_nothing():
     objective, batch = recover(systems())
     unknown = batch.replace(targets={**batch.targets, "interacts": torch.full((6, 5, 5), -1)})

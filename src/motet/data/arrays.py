@@ -188,15 +188,23 @@ def checked_target(
 
 def same_system(system: NDArray[Any]) -> NDArray[np.int64]:
     """(trial, individual, individual): 1 in one system, 0 in two; -1 on the diagonal and where one is unknown."""
-    is_there = system_is_known(system)
-    one, other = system[:, :, None], system[:, None, :]
-    known = is_there[:, :, None] & is_there[:, None, :] & ~np.eye(system.shape[1], dtype=bool)
+    number = system_numbers(system)
+    one, other = number[:, :, None], number[:, None, :]
+    known = (one >= 0) & (other >= 0) & ~np.eye(number.shape[1], dtype=bool)
     return np.where(known, one == other, -1).astype(np.int64)
 
 
-def system_is_known(system: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where labels of systems are known: text, or numbers from 0."""
-    return is_known(system) if system.dtype.kind == "U" else np.asarray(system >= 0)
+def system_numbers(system: NDArray[Any]) -> NDArray[np.int64]:
+    """Labels of systems as numbers: those that are text in alphabetical order, -1 for unknown.
+
+    Example:
+        >>> system_numbers(np.array([["red", "", "blue"]]))
+        array([[ 1, -1,  0]])
+    """
+    if system.dtype.kind != "U":
+        return system
+    labels, place = np.unique(np.append("", system), return_inverse=True)  # no text comes first
+    return np.asarray(np.arange(-1, len(labels) - 1)[place[1:].reshape(system.shape)])
 
 
 def _systems(array: NDArray[np.str_]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.arrays import LEVELS, checked_target, same_system, system_is_known
+from motet.data.arrays import LEVELS, checked_target, same_system, system_numbers
 from motet.data.recording import Recording
 from motet.data.table_pairs import DIRECTED_PAIR, PAIR, pairs_beside
 from motet.data.tables import TABLE_ENDINGS, UNKNOWN, ending_of, separator_of
@@ -171,7 +171,7 @@ def _pair_rows(
 
 
 def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
-    return ~np.isnan(target) if target.dtype.kind == "f" else system_is_known(target)
+    return ~np.isnan(target) if target.dtype.kind == "f" else system_numbers(target) >= 0
 
 
 def _cells(target: NDArray[Any]) -> list[str]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from motet.data.arrays import system_numbers
 from motet.data.recording import Recording
 from motet.models.continuation import Forecasted, places_of
 from motet.models.geometry import Geometry
@@ -172,5 +173,6 @@ def draw_prediction(folder: Path, context: Recording, found: Forecasted, geometr
 
 
 def _system(recording: Recording) -> NDArray[np.int64] | None:
-    system = recording.targets.get("system")
-    return system if system is not None and recording.target_levels["system"] == "individual" else None
+    if recording.target_levels.get("system") != "individual":
+        return None
+    return system_numbers(recording.targets["system"])

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from motet.data.arrays import system_numbers
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
@@ -89,9 +90,8 @@ class RecoverInteractions(Targeted):
             position = np.searchsorted(self.target.classes, given).clip(max=len(self.target.classes) - 1)
             known = (np.asarray(self.target.classes)[position] == given) & ~np.eye(n, dtype=bool)
             targets = {**recording.targets, name: np.where(known, position, -1)}
-            if self.system in targets and targets[self.system].dtype.kind == "U":
-                label, number = np.unique(targets[self.system], return_inverse=True)
-                targets[self.system] = np.where(label == "", -1, np.arange(len(label)))[number]
+            if self.system in targets:
+                targets[self.system] = system_numbers(targets[self.system])
             return dataclasses.replace(
                 recording,
                 targets=targets,

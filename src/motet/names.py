@@ -44,7 +44,7 @@ def in_path(name: str) -> str:
     """A name as a part of a path: letters, digits and hyphens; with a digest if other letters had to go.
 
     >>> in_path("reach/chewie-1"), in_path("../x")
-    ('reach-chewie-1', 'x-24c0df')
+    ('reach-chewie-1', 'x-998b33')
     """
     plain = name.replace("/", "-").replace("_", "-")
     kept = re.sub(r"[^A-Za-z0-9.-]+", "-", plain).strip("-.")
@@ -63,12 +63,13 @@ def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_no_formula(cell) for cell in header])
-    writer.writerows([_no_formula(cell) for cell in row] for row in rows)
+    writer.writerow([no_formula(cell) for cell in header])
+    writer.writerows([no_formula(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
-def _no_formula(cell: Any) -> Any:
+def no_formula(cell: Any) -> Any:
+    """What stands for the content of a cell where text would be a formula: that with an apostrophe before it."""
     if not isinstance(cell, str) or not re.match(r"'*[=+@\t\r-]", cell):
         return cell
     try:
@@ -76,3 +77,12 @@ def _no_formula(cell: Any) -> Any:
     except ValueError:
         return f"'{cell}"
     return cell
+
+
+def of_cell(cell: str) -> str:
+    """The text that `no_formula` had.
+
+    >>> of_cell(no_formula("=1+1")), of_cell(no_formula("'-x")), of_cell("'s")
+    ('=1+1', "'-x", "'s")
+    """
+    return cell[1:] if re.match(r"'+[=+@\t\r-]", cell) else cell

@@ -589,6 +589,12 @@ def test_memory_is_bounded_by_what_a_table_holds(tmp_path: Path, text: str, pair
         read_trajectories(path)
 
 
+def test_one_graph_for_many_trials_is_bounded_by_what_the_trials_hold(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", positions=np.ones((300, 400, 2, 1)), interacts=np.zeros((400, 400)))
+    with pytest.raises(InputError, match=r"400 individuals in 300 trials would take 0\.358 GiB"):
+        read_trajectories(tmp_path / "a.npz")
+
+
 def test_a_group_label_that_would_take_too_much_is_left_out(tmp_path: Path) -> None:
     lines = [f"{one},{t},1,{one % 2}" for one in range(6000) for t in range(2)]
     path = write(tmp_path / "ids.csv", rows(*lines, header="individual,time,x,system"))

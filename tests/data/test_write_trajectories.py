@@ -31,14 +31,18 @@ def recordings(draw: st.DrawFn) -> Recording:
     observed[0, 0, 0] = True
     numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
     values = np.where(observed[..., None], draw(hnp.arrays(np.float32, shape, elements=numbers)), np.float32(0))
-    text = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=4)
+    text = st.builds(
+        str.__add__,
+        st.sampled_from(["", "", "=", "'=", "''-", "+", "@", "-"]),
+        st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=4),
+    )
     known = st.one_of(numbers, st.just(np.nan))
     targets: dict[str, Any] = {}
     for name in ("mass", "charge", "frequency"):
         if draw(st.booleans()):
             targets[name] = draw(hnp.arrays(np.float32, shape[:2], elements=known))
     if draw(st.booleans()):
-        names = st.sampled_from(["", "red", "blue 2", "3.0", "007"])
+        names = st.sampled_from(["", "red", "=blue", "3.0", "007"])
         labels = draw(st.sampled_from([(np.int64, st.integers(-1, 3)), ("<U6", names)]))
         targets["system"] = draw(hnp.arrays(labels[0], shape[:2], elements=labels[1]))
         if not np.any(targets["system"] != ""):  # cells without content are no text
@@ -105,6 +109,21 @@ def test_the_order_of_rows_only_orders_trials_and_individuals(tmp_path: Path, re
 def example(**targets: Any) -> Recording:
     levels = {name: "pair" if target.ndim == 3 else "individual" for name, target in targets.items()}
     return Recording.from_trials(np.ones((2, 3, 4)), targets=targets, target_levels=levels, name="n")
+
+
+def test_no_name_that_is_written_is_a_formula(tmp_path: Path) -> None:
+    recording = Recording.from_trials(
+        np.ones((1, 2, 2)), individual_ids=["=cmd|x", "-3.0"], trial_ids=["@SUM(A1)"],
+        targets={"system": np.array([["+1+1", ""]])}, target_levels={"system": "individual"},
+    )  # fmt: skip
+    path = write_trajectories_csv(recording, tmp_path / "a.csv", features=["-x"])
+    header, first, _, other, _ = path.read_text().splitlines()
+    assert header == "trial,individual,time,'-x,system"
+    assert first == "'@SUM(A1),'=cmd|x,0.0,1.0,'+1+1"
+    assert other == "'@SUM(A1),-3.0,0.0,1.0,"
+    again = read_trajectories(path, features=["-x"])
+    assert (again.individual_ids, again.trial_ids.tolist()) == (("=cmd|x", "-3.0"), ["@SUM(A1)"])
+    assert again.target("system").tolist() == [["+1+1", ""]]
 
 
 def test_numbers_are_written_short_and_files_alike(tmp_path: Path) -> None:

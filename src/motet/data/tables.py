@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from motet.data.claims import enumerated
 from motet.errors import InputError, did_you_mean
+from motet.names import of_cell
 
 TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 UNKNOWN = frozenset({"", "NA", "N/A", "null"})  # and NaN in any case: cells that hold no number, and no label
@@ -143,7 +144,7 @@ def read_table(
             _check_unzipped(path)
         with open_text(path) as file:
             lines = _filled(_reader(file, path))
-            header = [cell.strip() for cell in next(lines, [])]
+            header = [of_cell(cell.strip()) for cell in next(lines, [])]
             if not header:
                 raise InputError(f"{path} is empty; give a header that names the columns, and a row per observation.")
             _check_separator(header, path)
@@ -248,7 +249,7 @@ class _Labels:
 
     def finish(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         stripped: dict[str, int] = {}
-        place = [stripped.setdefault(cell.strip(), len(stripped)) for cell in self._codes]
+        place = [stripped.setdefault(of_cell(cell.strip()), len(stripped)) for cell in self._codes]
         return tuple(stripped), np.array(place, dtype=np.int64)[_joined(self._parts, np.int64)]
 
 

@@ -22,6 +22,7 @@ from motet.data.trajectories import COLUMNS
 from motet.data.trials import WORST_ROUNDING, extent
 from motet.errors import InputError
 from motet.files import atomic_path
+from motet.names import no_formula
 
 
 def write_trajectories_csv(
@@ -33,8 +34,9 @@ def write_trajectories_csv(
 ) -> Path:
     """Write a recording as a table that `read_trajectories` reads back, and one of pairs where `system` does not do.
 
-    One row per trial, individual and time bin; cells of what was not observed are empty. The name and the subject are
-    not in the table. Pairs whose two orders differ are listed as source and target, both orders: [i, j] of a target is
+    One row per trial, individual and time bin; cells of what was not observed are empty. An apostrophe stands before a
+    name that would be a formula to a spreadsheet; it is no part of the name. The name and the subject are not in the
+    table. Pairs whose two orders differ are listed as source and target, both orders: [i, j] of a target is
     what j does to i, so that j is the source and i the target.
 
     Args:
@@ -88,7 +90,7 @@ def write_trajectories_csv(
         for place, (header, rows) in tables.items():
             text = io.StringIO()
             writer = csv.writer(text, delimiter=separator_of(path), lineterminator="\n")
-            writer.writerow(header)
+            writer.writerow(map(no_formula, header))
             writer.writerows(rows)
             content = text.getvalue().encode()
             is_zipped = ending.lower().endswith(".gz")
@@ -139,13 +141,14 @@ def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> I
     with np.errstate(over="ignore"):
         step = np.spacing(np.maximum(np.abs(most), np.abs(least)).astype(np.float32))
     needs_digits = is_wide | (step >= WORST_ROUNDING * (most - least))[:, None]
-    for trial, label in enumerate(recording.trial_ids.astype(str).tolist()):
+    individuals = [no_formula(individual) for individual in recording.individual_ids]
+    for trial, label in enumerate(map(no_formula, recording.trial_ids.astype(str).tolist())):
         seen = recording.observed[trial][..., None]
         short, long = (recording.values[trial].astype(digits).astype(str) for digits in (np.float32, np.float64))
         cells = np.where(seen, np.where(needs_digits, long, short), "").swapaxes(1, 2).tolist()
         said = [_cells(target[trial]) for target in targets.values()]
         times = stamps[trial].astype(str).tolist()
-        for place, individual in enumerate(recording.individual_ids):
+        for place, individual in enumerate(individuals):
             constant = (itertools.repeat(column[place]) for column in said)
             yield from zip(itertools.repeat(label), itertools.repeat(individual), times, *cells[place], *constant)
 
@@ -163,11 +166,12 @@ def _pair_rows(
     known = np.any([_is_known(target) for target in targets.values()], axis=0)
     known &= ~np.eye(recording.n_individuals, dtype=bool)
     trial, i, j = np.nonzero(known if is_directed else np.triu(known))
-    ids = np.array(recording.individual_ids, dtype=object)
+    ids = np.array([no_formula(individual) for individual in recording.individual_ids], dtype=object)
+    trials = np.array([no_formula(one) for one in recording.trial_ids.astype(str).tolist()], dtype=object)
     columns = (_cells(target[trial, i, j]) for target in targets.values())
     first, second = (j, i) if is_directed else (i, j)
     names = ids[first].tolist(), ids[second].tolist()
-    return zip(recording.trial_ids[trial].astype(str).tolist(), *names, *columns, strict=True)
+    return zip(trials[trial].tolist(), *names, *columns, strict=True)
 
 
 def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
@@ -175,5 +179,6 @@ def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _cells(target: NDArray[Any]) -> list[str]:
-    """Text of a target, empty where unknown."""
-    return np.where(_is_known(target), target.astype(str), "").tolist()
+    """Text of a target, (row,), empty where unknown."""
+    cells: list[str] = np.where(_is_known(target), target.astype(str), "").tolist()
+    return [no_formula(cell) for cell in cells] if target.dtype.kind == "U" else cells

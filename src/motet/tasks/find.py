@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -167,7 +168,8 @@ def _describe_target(recording: Recording, name: str) -> str:
     if not known.any():
         return f"{head}: all {n_unknown} unknown"
     if values.dtype.kind == "f":
-        return f"{head}: {values[0].size} number(s), {values[known].min():g} to {values[known].max():g}{tail}"
+        n_numbers = math.prod(target.shape[{"trial": 1, "bin": 2, "individual": 2, "pair": 3}[level] :])
+        return f"{head}: {n_numbers} number(s), {values[known].min():g} to {values[known].max():g}{tail}"
     classes, counts = np.unique(values[known], return_counts=True)
     shown = ", ".join(f"{c}: {n}" for c, n in zip(classes[:10], counts[:10], strict=True))
     return f"{head}: {len(classes)} classes ({shown}{', …' if len(classes) > 10 else ''}){tail}"

@@ -1,4 +1,4 @@
-"""Runs commands of motet in children that are killed at one of their renames or removals: a server for test_kills.
+"""Runs commands of motet in children that are killed at one of their renames or removals: a server for test_runs.
 
 Each line of standard input is `{"words": […], "kill": n}`; the answer is the exit status and how many places there were
 to kill at: before and after each rename, link and removal of a file. Children are forked, so that nothing is imported

@@ -149,13 +149,109 @@ def test_a_checkpoint_of_other_data_or_settings_is_refused_and_kept(small_record
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
 
 
-def test_a_damaged_checkpoint_is_one_clear_error(small_recording, tmp_path):
+@pytest.mark.parametrize("role", ["values", "observed", "target", "ids"])
+def test_a_checkpoint_knows_its_recordings_to_the_last_number(small_recording, tmp_path, role):
+    """Of the same shapes and sums: two trials are exchanged, or one number moves."""
     with pytest.raises(StoppedError):
-        fit(small_recording, run=tmp_path, stop_after=3)
+        fit(small_recording, run=tmp_path, stop_after=1)
+    trial, individual, time = np.argwhere(small_recording.observed)[-1]
+    values, observed = small_recording.values.copy(), small_recording.observed.copy()
+    direction = small_recording.targets["direction"].copy()
+    values[trial, individual, time] += 1
+    observed[trial, individual, time] = False
+    direction[[0, 1]] = direction[[1, 0]]
+    change = {
+        "values": {"values": values},
+        "observed": {"observed": observed},
+        "target": {"targets": {**small_recording.targets, "direction": direction}},
+        "ids": {"individual_ids": small_recording.individual_ids[1::-1] + small_recording.individual_ids[2:]},
+    }[role]
+    with pytest.raises(InputError, match="other data or settings"):
+        fit(dataclasses.replace(small_recording, **change), run=tmp_path)
+
+
+def checkpointed(recording, folder):
+    with pytest.raises(StoppedError):
+        fit(recording, run=folder, stop_after=2)
+    return Run(folder).read_tensors("checkpoint")
+
+
+FOREIGN = {
+    "no weights": lambda t, a: ({n: v for n, v in t.items() if not n.startswith("weights/")}, a),
+    "weights of another shape": lambda t, a: (
+        {n: v[..., None] if n.startswith("mean/") else v for n, v in t.items()},
+        a,
+    ),
+    "whole numbers": lambda t, a: ({n: v.long() if n.startswith("best/") else v for n, v in t.items()}, a),
+    "a name of no kind": lambda t, a: ({**t, "noise": torch.zeros(1)}, a),
+    "a slot of no parameter": lambda t, a: ({**t, "optimizer/mean/nothing": torch.zeros(1)}, a),
+    "no history": lambda t, a: (t, {k: v for k, v in a.items() if k != "history"}),
+    "an empty history": lambda t, a: (t, {**a, "history": []}),
+    "a history of text": lambda t, a: (t, {**a, "history": [{**row, "train_loss": "low"} for row in a["history"]]}),
+    "a history with a gap": lambda t, a: (t, {**a, "history": a["history"][1:]}),
+    "a best epoch to come": lambda t, a: (t, {**a, "best_epoch": 99}),
+    "a best epoch in words": lambda t, a: (t, {**a, "best_epoch": "first"}),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_a_checkpoint_whose_content_is_foreign_is_one_refusal(small_recording, tmp_path, change):
+    """Its digest and its fingerprint are right."""
+    Run(tmp_path).write_tensors("checkpoint", *FOREIGN[change](*checkpointed(small_recording, tmp_path)))
+    with pytest.raises(InputError, match="checkpoint.safetensors holds no state of this training.*delete it"):
+        fit(small_recording, run=tmp_path)
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(small_recording, tmp_path):
+    checkpointed(small_recording, tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError, match="damaged"):
         fit(small_recording, run=tmp_path)
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_an_interrupted_fit_leaves_a_run_that_goes_on(small_recording, tmp_path, step, monkeypatch):
+    """The key is pressed in the middle of a step, or of a write."""
+    from motet.training import state
+
+    average, calls = state.TrainingState.average, []
+
+    def interrupted(self):
+        average(self)
+        calls.append(1)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state.TrainingState, "average", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(small_recording, run=tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    whole, resumed = weights(fit(small_recording)), weights(fit(small_recording, run=tmp_path))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_two_fits_in_one_folder_do_not_mix(small_recording, tmp_path):
+    refused = []
+
+    def second(epoch):
+        with pytest.raises(InputError, match="another motet command") as error:
+            fit(small_recording, run=tmp_path, seed=1)
+        refused.append(error)
+
+    estimator = EITClassifier("direction", model=SMALL, training=SHORT).fit(
+        small_recording, run=tmp_path, on_epoch=second
+    )
+    assert len(refused) == len(estimator.history_)
+
+
+def test_a_fit_that_is_refused_leaves_no_folder(small_recording, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="accelerator"):
+        fit(small_recording, run=tmp_path / "run", training=dataclasses.replace(SHORT, accelerator="gpu"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_explodes_is_one_clear_error(small_recording):

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from motet.errors import InputError
-from motet.training.run import Run, as_plain, from_plain
+from motet.training import run as run_module
+from motet.training.run import Run, as_plain, environment, from_plain
 from motet.training.settings import TrainingSettings
 
 
@@ -101,3 +103,86 @@ def test_an_absent_file_is_one_clear_error(tmp_path):
     for read in (Run(tmp_path).read_settings, Run(tmp_path).read_results, lambda: Run(tmp_path).read_tensors("x")):
         with pytest.raises(InputError, match="finished run"):
             read()
+
+
+# ------------------------------------------------------------------ whose run it is
+
+
+def test_where_things_are_and_how_often_they_are_saved_make_no_other_run(tmp_path):
+    run = Run(tmp_path)
+    settings = {"recordings": ["a.npz"], "training": TrainingSettings()}
+    run.write_settings(settings, {"recordings": ["1"]}, paths=["recordings"])
+    run.write_results({})
+    moved = TrainingSettings(checkpoint_seconds=99.0, tensorboard=True)
+    run.write_settings({"recordings": ["b.npz"], "training": moved}, {"recordings": ["1"]}, paths=["recordings"])
+    with pytest.raises(InputError, match="content of recordings is not what it was"):
+        run.write_settings(settings, {"recordings": ["2"]}, paths=["recordings"])
+    with pytest.raises(InputError, match=r"other settings \(recordings differ\)"):
+        run.write_settings({**settings, "recordings": ["b.npz"]})
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_once(tmp_path, monkeypatch, caplog):
+    run, settings = Run(tmp_path), {"seed": 0}
+    run.write_settings(settings)
+    assert json.loads((tmp_path / "environment.json").read_text()) == environment()
+    run.part("fold").write_results({})
+    run.write_settings(settings)
+    assert caplog.text == ""
+    elsewhere = {**environment(), "threads": 7, "torch": "9.9"}
+    monkeypatch.setattr(run_module, "environment", lambda: elsewhere)
+    for _ in range(2):
+        run.write_settings(settings)
+    assert len(caplog.records) == 1
+    assert "threads" in caplog.text
+    assert "9.9" in caplog.text
+    kept = json.loads((tmp_path / "environment.json").read_text())
+    assert kept["continued_with"] == [{"torch": "9.9", "threads": 7}]
+    assert kept["threads"] == torch.get_num_threads()
+
+
+def test_a_finished_run_does_not_care_where_it_is_read(tmp_path, monkeypatch, caplog):
+    run = Run(tmp_path)
+    run.write_settings({"seed": 0})
+    run.write_results({})
+    run.write_table("| a |")
+    monkeypatch.setattr(run_module, "environment", lambda: {"threads": 7})
+    run.write_settings({"seed": 0})
+    assert caplog.text == ""
+
+
+def test_work_of_unknown_settings_is_not_gone_on_with(tmp_path):
+    run = Run(tmp_path)
+    run.write_tensors("weights", {"x": torch.zeros(1)}, {})
+    with pytest.raises(InputError, match="no settings.yaml"):
+        run.write_settings({"seed": 0})
+
+
+# ------------------------------------------------------------------ one command at a time
+
+
+def test_a_claimed_run_refuses_all_but_its_holder(tmp_path):
+    run = Run(tmp_path / "run")
+    with run.claimed(), run.claimed(), run.part("fold").claimed():
+        with pytest.raises(InputError, match="another motet command"), Run(tmp_path / "run").claimed():
+            pass
+        run.write_results({})
+    with Run(tmp_path / "run").claimed():
+        pass
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("has_work", [False, True])
+def test_work_that_is_refused_before_it_began_leaves_nothing(tmp_path, has_work):
+    run = Run(tmp_path / "runs" / "first")
+
+    def refuse():
+        with run.claimed():
+            run.write_settings({"seed": 0}, {"recordings": ["1"]})
+            if has_work:
+                run.part("fold").write_results({})
+            raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        refuse()
+    assert (tmp_path / "runs").exists() == has_work
+    assert run.has_settings == has_work

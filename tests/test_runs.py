@@ -1,4 +1,4 @@
-"""A command that is killed before or after any change of a name, and then run again, leaves what it would have left."""
+"""What commands leave: killed anywhere and run again, refused, or given while another one works in the folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from motet.files import locked_folder
 
 TINY = ["--model.width", "4", "--model.n_heads", "1", "--training.max_steps", "2", "--training.checkpoint_seconds", "0"]
 PAIRS = [*TINY, "--pairs.width", "4", "--pairs.depth", "1", "--pairs.laws", "1"]
@@ -40,7 +43,7 @@ def words_of(verb):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with recordings and runs, and a function that runs a command there."""
-    folder = tmp_path_factory.mktemp("kills")
+    folder = tmp_path_factory.mktemp("runs")
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("kills.py"))],
         cwd=folder,
@@ -103,3 +106,44 @@ def test_a_command_that_was_killed_goes_on_to_what_it_would_have_left(place, ver
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_a_command_may_be_killed_at_any_change_of_a_name(place, verb):
     check(place, verb)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb not in ("simulate", "predict")])
+def test_a_second_command_in_a_folder_is_refused_and_leaves_the_folder_as_it_is(place, verb):
+    folder, run = place
+    left = folder / LEFT.get(verb, "out")
+    shutil.rmtree(left, ignore_errors=True)
+    with locked_folder(left / "gravity-2x2" if verb in LEFT else left):
+        assert run(words_of(verb)) == [2, 0]
+        assert list(content(left)) == ["gravity-2x2/.lock" if verb in LEFT else ".lock"]
+
+
+GPU = ["--training.accelerator", "gpu"]
+REFUSED = {
+    "simulate": [*GRAVITY, "--n_trials", "0"],
+    "decode": [*DECODE, "--target", "nothing"],
+    "decode on what is not there": [*DECODE, *GPU],
+    "predict": ["predict", "decoder", TEST],
+    "interactions train": [*COMMANDS["interactions train"], "--target", "nothing"],
+    "interactions train on what is not there": [*COMMANDS["interactions train"], *GPU],
+    "interactions evaluate": ["interactions", "evaluate", "graphs", TRAIN],
+    "interactions evaluate without a run": ["interactions", "evaluate", "nothing", TEST],
+    "interactions recover": ["interactions", "recover", "graphs", "data/subject-1.npz"],
+    "forecast train": [*COMMANDS["forecast train"], "--objective.horizon_bins", "50"],
+    "forecast train on what is not there": [*COMMANDS["forecast train"], *GPU],
+    "forecast evaluate": ["forecast", "evaluate", "orbits", TRAIN],
+    "forecast predict": ["forecast", "predict", "orbits", TEST, "--horizon_bins", "0"],
+    "forecast predict of others": ["forecast", "predict", "orbits", "data/subject-1.npz"],
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_command_leaves_no_folder(place, case):
+    folder, run = place
+    if "not there" in case and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    before = sorted(folder.rglob("*"))
+    output = [] if "evaluate" in case else ["--output", "out/deep/table.csv" if case == "predict" else "out/deep"]
+    assert run([*REFUSED[case], *output])[0] == 2
+    assert sorted(folder.rglob("*")) == before

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
@@ -16,15 +16,20 @@ from motet.errors import InputError
 from motet.models.randomness import Dropout
 
 
-def rotary(x: Float[Tensor, "batch head time width"], *, base: float = 100.0) -> Float[Tensor, "batch head time width"]:
+def rotary(
+    x: Float[Tensor, "batch head time width"], bins: Int[Tensor, "batch time"] | None = None, *, base: float = 100.0
+) -> Float[Tensor, "batch head time width"]:
     """Turn each pair of features by an angle that grows with time (Su et al. 2021, arXiv:2104.09864).
 
-    The product of a turned query and a turned key depends on their distance in time alone.
+    The product of a turned query and a turned key depends on their distance in time alone. `bins` says which bin each
+    token is, if they are not in the order of time.
     """
     n_bins, width = x.shape[-2:]
     frequency = base ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
     angle = torch.arange(n_bins, device=x.device, dtype=torch.float32)[:, None] * frequency
     cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    if bins is not None:
+        cosine, sine = cosine[bins][:, None], sine[bins][:, None]
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
 
@@ -52,14 +57,15 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch token width"], readable: Bool[Tensor, "batch token"] | None
     ) -> Float[Tensor, "batch token width"]:
-        query, key, value = self._heads(x)
-        if readable is None:
-            x = F.scaled_dot_product_attention(query, key, value, is_causal=self.is_causal)
-        elif self.is_causal:
-            x = _causal_with_gaps(query, key, value, readable)
-        else:
-            x = F.scaled_dot_product_attention(query, key, value, attn_mask=readable[:, None, None])
-        return self.to_out(rearrange(x, "batch head token width -> batch token (head width)"))
+        order = None
+        if self.is_causal and readable is not None:  # tokens that nobody reads go last, where no other one looks
+            order = (~readable).to(torch.uint8).argsort(dim=-1, stable=True)
+            x, readable = _rows(x, order), None
+        query, key, value = self._heads(x, order)
+        mask = None if readable is None else readable[:, None, None]
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self.is_causal)
+        x = self.to_out(rearrange(x, "batch head token width -> batch token (head width)"))
+        return x if order is None else _rows(x, order.argsort(dim=-1))
 
     def weights(
         self, x: Float[Tensor, "batch token width"], readable: Bool[Tensor, "batch token"] | None
@@ -74,19 +80,19 @@ class Attention(nn.Module):
             allowed = allowed.tril() | torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
         return score.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x: Tensor, bins: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = rearrange(
             self.to_qkv(x), "batch token (part head width) -> part batch head token width", part=3, head=self.n_heads
         ).unbind(0)
-        return (rotary(query), rotary(key), value) if self.is_temporal else (query, key, value)
+        return (rotary(query, bins), rotary(key, bins), value) if self.is_temporal else (query, key, value)
 
 
-def _causal_with_gaps(query: Tensor, key: Tensor, value: Tensor, readable: Bool[Tensor, "batch token"]) -> Tensor:
-    """Causal attention without a mask: tokens that nobody may read are put last, where no other one looks."""
-    order = (~readable).to(torch.uint8).argsort(dim=-1, stable=True)[:, None, :, None]
-    query, key, value = (part.take_along_dim(order, dim=2) for part in (query, key, value))
-    x = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    return x.take_along_dim(order.argsort(dim=2), dim=2)
+def _rows(
+    x: Float[Tensor, "batch token width"], order: Int[Tensor, "batch token"]
+) -> Float[Tensor, "batch token width"]:
+    """The tokens of every batch entry in an order of its own."""
+    first = torch.arange(0, order.numel(), order.shape[1], device=order.device)[:, None]
+    return x.flatten(0, 1).index_select(0, (first + order).flatten()).view_as(x)
 
 
 class Block(nn.Module):

@@ -10,7 +10,9 @@ import torch
 
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
+from motet.data.preprocess import PreprocessSettings
 from motet.data.recording import Recording
+from motet.estimators import EITClassifier
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import Block
 from motet.models.randomness import draws_from
@@ -178,3 +180,52 @@ def test_unobserved_bins_and_trials_of_unknown_class_add_nothing_to_the_loss():
         targets = {"side": torch.where(torch.arange(20) < 10, both.targets["side"], -1)}
         beside = learner.objective.loss(learner.model(both.replace(targets=targets)), both.replace(targets=targets))
     assert float(alone) == pytest.approx(float(beside), rel=1e-5)
+
+
+def test_individuals_are_hidden_from_every_step(monkeypatch):
+    learner, dataset = learner_of(recording_of())
+    read = []
+    forward = EIT.forward
+    monkeypatch.setattr(
+        EIT, "forward", lambda self, batch: (read.append(batch.values.shape[1]), forward(self, batch))[1]
+    )
+    train(learner, dataset, None, SETTINGS, seed=0)
+    assert len(read) >= 20
+    assert max(read) < 5
+
+
+def test_trials_that_validate_are_never_trained_on(monkeypatch):
+    learner = None
+    seen = []
+    batch = PopulationDataset.batch
+
+    def spy(self, *given, **named):
+        found = batch(self, *given, **named)
+        if learner is not None and learner.training:
+            seen.append(found.values)
+        return found
+
+    monkeypatch.setattr(PopulationDataset, "batch", spy)
+    estimator = EITClassifier(
+        "side",
+        training=dataclasses.replace(SETTINGS, validation=0.25),
+        preprocess=PreprocessSettings("none", "none", "none"),
+    )
+    recording = recording_of()
+    make = EITClassifier._make_learner
+
+    def kept(self):
+        nonlocal learner
+        learner = make(self)
+        return learner
+
+    monkeypatch.setattr(EITClassifier, "_make_learner", kept)
+    train_part, validation = estimator._validation_split(PopulationDataset(recording), "side")
+    estimator.fit(recording, on_epoch=lambda row: None)
+    rows = {trial.numpy().tobytes() for values in seen for trial in values}
+    of = {
+        part: {np.ascontiguousarray(v).tobytes() for v in d.recordings[0].values}
+        for part, d in (("t", train_part), ("v", validation))
+    }
+    assert rows == of["t"]
+    assert not rows & of["v"]

@@ -1,0 +1,89 @@
+"""Guards of `interactions evaluate` and `forecast evaluate`: what is scored on which truth, and what a method may see."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from motet.forecaster import EITForecaster
+from motet.models.forecast_rules import FORECAST_RULES, Task
+from motet.systems import simulate
+from motet.tasks import forecast_evaluate, interactions_evaluate
+from motet.tasks.interactions import EITInteractions
+from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings
+from motet.tasks.interactions_scores import Truth
+from motet.training.forecast import ForecastSettings
+from motet.training.settings import TrainingSettings
+
+SETTINGS = EvaluateInteractionsSettings("run", ("recording",))
+
+
+class Knowing:
+    """A model that knows the truth."""
+
+    target, types_, method, n_parameters_, history_, state_targets_ = (
+        "interacts",
+        np.array([0, 1]),
+        "knowing",
+        0,
+        (),
+        (),
+    )
+    objective = types.SimpleNamespace(is_directed=False)
+
+    def predict_log_proba(self, recording):
+        return np.log(np.where(np.stack([recording.targets["interacts"] != 1] * 2, -1) == [True, False], 0.9, 0.1))
+
+
+@pytest.fixture(scope="module")
+def bodies():
+    return simulate("gravity", groups=("3x2",), n_trials=60, engine="numpy")[0]
+
+
+def test_the_control_is_what_a_model_that_knows_scores_on_another_truth(bodies):
+    truth = Truth.of(bodies, "interacts", [0, 1], is_directed=False)
+    found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {}, SETTINGS, lambda *_: None)
+    scores = {name: method["scores"]["auroc"].value for name, method in found["methods"].items()}
+    assert scores["knowing"] == 1
+    assert 0.4 < scores["knowing" + CONTROL] < 0.6
+    assert found["best_rival"] is None
+
+
+def test_every_rival_is_scored_by_its_own_answers(bodies):
+    truth = Truth.of(bodies, "interacts", [0, 1], is_directed=False)
+    wrong = Knowing().predict_log_proba(bodies)[..., ::-1]
+
+    class Rival:
+        n_parameters, fit_seconds = 1, 0.0
+
+        def __call__(self, recording):
+            return wrong
+
+    found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {"wrong": Rival()}, SETTINGS, lambda *_: None)
+    assert found["methods"]["wrong"]["scores"]["auroc"].value == 0
+    assert found["best_rival"] == "wrong"
+
+
+def test_no_forecast_sees_more_than_the_context():
+    objective = ForecastSettings(context_bins=8, horizon_bins=4, n_substeps=(1, 1), shoot=False)
+    (bodies,) = simulate("gravity", groups=("2x2",), n_trials=12, n_bins=12, engine="numpy")
+    forecaster = EITForecaster(objective=objective, training=TrainingSettings(max_steps=1)).fit(bodies)
+    windows = forecaster.windows(bodies)
+    task = Task(forecaster.geometry_, 4, n_substeps=1, shoots=False)
+    rules = {"constant velocity": FORECAST_RULES["constant velocity"]}
+    forecast = lambda w: forecast_evaluate._forecast_all(forecaster, rules, w, task, lambda *_: None)[0]  # noqa: E731
+    changed = windows.select(trials=slice(None))
+    changed.values[:, :, 8:] += 5.0
+    for name, found in forecast(windows).items():
+        np.testing.assert_array_equal(found.places, forecast(changed)[name].places)
+        assert found.places.shape[2] == 4
+
+
+def test_the_interactions_that_are_recovered_do_not_depend_on_those_that_are_known(bodies):
+    recovery = EITInteractions(training=TrainingSettings(max_steps=1)).fit(bodies)
+    others = {"interacts": 1 - np.abs(bodies.targets["interacts"]), "system": np.zeros_like(bodies.targets["system"])}
+    blind = dataclasses.replace(bodies, targets={**bodies.targets, **others})
+    np.testing.assert_array_equal(recovery.predict_log_proba(bodies), recovery.predict_log_proba(blind))

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all planted check clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("motet needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -21,6 +21,9 @@ test: $(READY)  ## the tests, without the slow ones
 
 test-all: $(READY)  ## the slow ones too
 	$(BIN)/python -m pytest -m ""
+
+planted: $(READY)  ## plant faults in copies of the code, each of which the tests named for it must notice
+	$(BIN)/python tests/planted/plant.py
 
 check: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
     python tests/planted/plant.py                 # all of faults.py
     python tests/planted/plant.py control leak    # those whose name contains a word
 
-The named tests first run on the code as it is, where all must pass. Then each fault is planted alone. A fault counts as
+The named tests first run on the code as it is, where all must pass. Then each fault is planted alone. It counts as
 caught when a test fails; one that no test notices, that breaks the collection of tests, or whose text no longer stands in
 the code exactly once, is an error.
 """

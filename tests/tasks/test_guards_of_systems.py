@@ -1,4 +1,4 @@
-"""Guards of `interactions evaluate` and `forecast evaluate`: what is scored on which truth, and what a method may see."""
+"""Guards of `interactions evaluate` and `forecast evaluate`: what is scored on which truth, what a method may see."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# A process for each core; what a file's tests share is made once.
+PARALLEL := -n auto --dist loadfile
 
 .PHONY: demo test test-all planted check clean
 
@@ -17,10 +19,10 @@ demo: $(READY)  ## decode a simulated population, beside classical rivals and ch
 	$(BIN)/motet decode runs/demo/data/subject-1.npz --target direction --folds 3 --output runs/demo/decode
 
 test: $(READY)  ## the tests, without the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(READY)  ## the slow ones too
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(PARALLEL) -m ""
 
 planted: $(READY)  ## plant faults in copies of the code, each of which the tests named for it must notice
 	$(BIN)/python tests/planted/plant.py

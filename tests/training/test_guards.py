@@ -229,3 +229,24 @@ def test_trials_that_validate_are_never_trained_on(monkeypatch):
     }
     assert rows == of["t"]
     assert not rows & of["v"]
+
+
+def test_labels_of_bins_in_which_nothing_was_observed_add_nothing_to_the_loss():
+    rng = np.random.default_rng(0)
+    state, observed = rng.integers(0, 2, (12, 6)), np.ones((12, 3, 6), dtype=bool)
+    observed[:6, :, 4:] = False
+    values = np.where(observed[..., None], rng.normal(size=(12, 3, 6, 1)), 0).astype(np.float32)
+    ids = ("a", "b", "c")
+    losses = []
+    for labels in (state, np.where(observed.any(axis=1), state, 1 - state)):
+        recording = Recording(values, observed, ids, {"state": labels}, target_levels={"state": "bin"})
+        dataset = PopulationDataset(recording)
+        target = Target("state", "bin", classes=(0, 1))
+        objective = make_objective([target], width=8, ids=ids, settings=ObjectiveSettings())
+        model = EIT(EITSettings(width=8), individual_ids=ids)
+        for place, parameter in enumerate([*model.parameters(), *objective.parameters()]):
+            parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(place))
+        batch = objective.prepare(dataset).batch()
+        with torch.no_grad():
+            losses.append(float(objective.eval().loss(model.eval()(batch), batch)))
+    assert losses[0] == losses[1]

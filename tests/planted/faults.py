@@ -419,7 +419,7 @@ FAULTS = (
         "src/motet/training/run.py",
         'described["digest"] != _digest(tensors, described["about"])',
         "False",
-        ("tests/test_estimators.py::test_weights_that_are_damaged_foreign_or_of_another_version_are_refused",),
+        ("tests/training/test_damage.py::test_any_byte_that_is_changed_and_any_end_that_is_lost_is_noticed",),
     ),
     Fault(
         "files: an option may name a class",

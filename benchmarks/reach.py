@@ -25,6 +25,7 @@ from motet.data.catalogue import load
 from motet.data.dataset import PopulationDataset
 from motet.models.eit import EITSettings
 from motet.models.templates import TemplateBaseline
+from motet.statistics import p_text
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
 from motet.training.settings import TrainingSettings
 
@@ -49,7 +50,7 @@ the others: logistic regression had .747 / .864 / .848 (`window-2`) and .849 / .
 Rivals of velocities: `template` decodes the direction of the trial at every bin (shrinkage LDA on the root of the counts so far) and averages the mean
 velocities of the directions at that bin with those probabilities, tempered. `template-kernel-ridge` adds kernel ridge from five bins of counts, template and time
 to what the template leaves. The templates that temperature and kernel ridge are fitted to are cross-fitted, and both are tuned, inside the training trials. Directions of
-test trials are never read, but those of training trials are, which the EIT, `ridge` and `kernel-ridge` do without. `ridge` and the kernel ridges read five bins, `kernel-ridge-time` the time in
+test trials are never read, but those of training trials are, which the EIT and the other rivals do without. `ridge` and the kernel ridges read five bins, `kernel-ridge-time` the time in
 the trial too. The oracle below each velocity table is told the true direction of every test trial: what a template could reach at most, and no rival.
 
 What was chosen with test folds in sight: the parameters of the SVM, of logistic regression and of `kernel-ridge` and `kernel-ridge-time`, which are therefore flattered, and the
@@ -88,7 +89,7 @@ def summary(cells: dict[tuple[str, str], dict[str, Any]]) -> str:
         rival = results["methods"][best]["score"]
         lines.append(
             f"| {protocol} | {recording} | {row['mean']:.3f} | {rival:.3f} ({best}) | {row['difference']:+.3f} "
-            f"| {row['p_holm']:.3f} |"
+            f"| {p_text(row['p_holm'])} |"
         )
     return "\n".join(lines)
 

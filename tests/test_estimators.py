@@ -160,21 +160,6 @@ def test_it_is_cloned_searched_and_piped_like_any_estimator():
         decoder.set_params(model__wdth=3)
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path, small_recording):
-    for decoder in (
-        EITClassifier("direction", auxiliary={"velocity": 0.5}, **QUICK),
-        EITRegressor("velocity", **QUICK),
-    ):
-        decoder.fit(small_recording)
-        run = decoder.save(tmp_path / type(decoder).__name__)
-        loaded = type(decoder).load(run.folder)
-        np.testing.assert_array_equal(loaded.predict(small_recording), decoder.predict(small_recording))
-        assert repr(loaded.get_params()) == repr(decoder.get_params())
-        assert repr(loaded.history_) == repr(decoder.history_)
-    with pytest.raises(InputError, match="EITRegressor.load"):
-        EITClassifier.load(run.folder)
-
-
 def test_weights_that_are_damaged_foreign_or_of_another_version_are_refused(tmp_path, small_recording):
     import safetensors.torch
 

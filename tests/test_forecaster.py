@@ -100,18 +100,6 @@ def test_several_recordings_are_scored_together(forecaster):
     assert both == pytest.approx(np.average(apart, weights=n_places))
 
 
-def test_permuting_individuals_permutes_forecasts(forecaster):
-    test, order = orbits(n_trials=6, seed=3), [2, 0, 3, 1]
-    objective = forecaster.objective
-    try:
-        for shoot in (False, True):
-            forecaster.objective = dataclasses.replace(objective, shoot=shoot)
-            permuted = forecaster.predict(test.select(individuals=order))
-            assert np.allclose(permuted, forecaster.predict(test)[:, order], atol=2e-3)
-    finally:
-        forecaster.objective = objective
-
-
 def test_trials_that_are_too_short_are_not_counted_when_some_are_held_out():
     long = orbits(n_trials=10)
     ragged = Recording.from_trials([x if n < 4 else x[:, :9] for n, x in enumerate(long.values)], bin_seconds=0.2)

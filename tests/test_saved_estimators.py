@@ -96,14 +96,6 @@ def edited(about, place, new):
     return about
 
 
-def test_what_is_saved_is_what_is_loaded(saved):
-    estimator, recording, run = saved
-    loaded = type(estimator).load(run.folder)
-    np.testing.assert_array_equal(loaded.predict(recording), estimator.predict(recording))
-    assert repr(loaded.get_params()) == repr(estimator.get_params())
-    assert repr(loaded.history_) == repr(estimator.history_)
-
-
 @pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
 def test_any_edit_of_the_description_is_one_refusal_or_a_model_that_works(saved, every):
     estimator, recording, run = saved

@@ -360,3 +360,14 @@ def test_values_that_are_not_finite_are_refused_where_observed():
     values[0, 0, 0] = np.nan
     with pytest.raises(InputError, match="infinite or NaN"):
         Recording(values, recording.observed, recording.individual_ids, {})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_are_zero_where_nothing_is_observed(dtype):
+    values = np.arange(1, 13, dtype=dtype).reshape(1, 2, 3, 2)
+    observed = np.array([[[True, False, True], [False, False, False]]])
+    recording = Recording(values, observed, ("a", "b"), {})
+    assert recording.values.dtype == dtype
+    np.testing.assert_array_equal(recording.values[0, 0], [[1, 2], [0, 0], [5, 6]])
+    assert not recording.values[0, 1].any()
+    assert values.all()

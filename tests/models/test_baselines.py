@@ -101,17 +101,6 @@ def test_a_target_per_trial_is_predicted_once_per_window(baseline, train, test):
 
 
 @EVERY_BIN_DECODER
-def test_the_prediction_of_a_trial_depends_on_no_other_test_trial(baseline, target, train, test):
-    fitted = baseline.fit(train, target)
-    alone = [fitted.predict(test.select(trials=[trial]))[0] for trial in range(test.n_trials)]
-    together = fitted.predict(test)
-    if target == "velocity":
-        assert np.allclose(together, alone, equal_nan=True)
-    else:
-        assert np.array_equal(together, alone)
-
-
-@EVERY_BIN_DECODER
 def test_padding_never_changes_a_prediction(baseline, target, train, test):
     def padded(recording: Recording) -> Recording:
         extra = ((0, 0), (0, 4))
@@ -145,14 +134,6 @@ def test_quantities_are_decoded_from_bins_up_to_now(baseline, train, test):
     before, after = fitted.predict(test), fitted.predict(changed(test, values=values))
     assert np.array_equal(before[:, :4], after[:, :4])
     assert (baseline.name == "mean") == np.allclose(before[:, 4:], after[:, 4:], equal_nan=True)
-
-
-@EVERY_BIN_DECODER
-def test_the_order_of_individuals_does_not_matter_if_training_and_test_agree(baseline, target, train, test):
-    order = np.random.default_rng(1).permutation(8)
-    expected = baseline.fit(train, target).predict(test)
-    given = baseline.fit(train.select(individuals=order), target).predict(test.select(individuals=order))
-    assert np.array_equal(given, expected) if target == "state" else np.allclose(given, expected, equal_nan=True)
 
 
 @REGRESSORS

@@ -88,30 +88,12 @@ def test_scores_are_finite_none_on_the_diagonal_and_symmetric_where_that_is_aske
 
 
 @RULES
-def test_the_order_of_individuals_does_not_matter(rule, recording_for, rng):
-    recording, order = recording_for(rule), rng.permutation(6)
-    shuffled = scored(rule, recording.select(individuals=order))
-    assert_same(shuffled, scored(rule, recording)[:, order][:, :, order])
-
-
-@RULES
 def test_each_trial_is_scored_alone_whatever_the_length_of_others(rule, recording_for):
     recording = recording_for(rule)
     trials = [recording.values[trial, :, : 20 - 3 * (trial % 3)] for trial in range(6)]
     together = scored(rule, Recording.from_trials(trials, bin_seconds=BIN_SECONDS))
     alone = [scored(rule, Recording.from_trials([trial], bin_seconds=BIN_SECONDS))[0] for trial in trials]
     assert_same(together, np.stack(alone))
-
-
-@RULES
-def test_absent_individuals_score_nothing_and_change_nothing(rule, recording_for):
-    recording = recording_for(rule)
-    kept = [0, 2, 3, 5, 6, 7]
-    values = np.full((6, 8, *recording.values.shape[2:]), np.nan)
-    values[:, kept] = recording.values
-    padded = scored(rule, Recording.from_trials(values, bin_seconds=BIN_SECONDS))
-    assert_same(padded[:, kept][:, :, kept], scored(rule, recording))
-    assert np.isnan(padded[:, [1, 4]]).all()
 
 
 @RULES

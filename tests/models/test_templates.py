@@ -143,13 +143,6 @@ def test_later_bins_change_no_bin_before(baseline, train, test, t):
     assert not np.allclose(before, after, equal_nan=True)
 
 
-@EVERY
-def test_the_order_of_training_trials_does_not_matter(baseline, train, test):
-    order = np.random.default_rng(0).permutation(train.n_trials)
-    given = baseline.fit(train.select(trials=order), "speed").predict(test)
-    assert np.allclose(given, baseline.fit(train, "speed").predict(test), equal_nan=True)
-
-
 @pytest.mark.parametrize("n_copies", [1, 3], ids=["trials", "windows of trials"])
 def test_what_is_tuned_is_tuned_on_trials_that_were_not_fitted(n_copies):
     """Counts that tell nothing: a decoder that knows its trials is certain of them, one that does not is even."""

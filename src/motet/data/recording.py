@@ -82,6 +82,8 @@ class Recording:
         set_field("values", _floats(self.values, what=f"values {of_recording}"))
         set_field("observed", np.ma.filled(self.observed, False))
         _check_values(self.values, self.observed, self.individual_ids, self.name)
+        if self.values.any(where=~self.observed[..., None]):
+            set_field("values", np.where(self.observed[..., None], self.values, 0))
         set_field("bin_seconds", _seconds(self.bin_seconds))
         set_field("targets", {key: target_array(target, self.name, key)[0] for key, target in self.targets.items()})
         levels = {
@@ -106,10 +108,10 @@ class Recording:
     @classmethod
     def from_trials(
         cls,
-        values: ArrayLike | Sequence[ArrayLike],
+        values: Any,
         *,
         targets: Mapping[str, Any] | None = None,
-        individual_ids: Sequence[str] | None = None,
+        individual_ids: Any = None,
         name: str = "array",
         **fields: Any,
     ) -> Recording:

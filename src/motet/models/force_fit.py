@@ -284,7 +284,10 @@ def noise_variance(measured: Array, observed: NDArray[np.bool_]) -> Array:
 
 
 def bridged(values: Array, observed: NDArray[np.bool_]) -> Array:
-    """Values (…, time, coordinate) with straight lines over gaps, and held before the first and after the last bin."""
+    """Values (…, time, coordinate) with straight lines over gaps, and held before the first and after the last bin.
+
+    0 where nothing is observed at any time.
+    """
     n_bins = observed.shape[-1]
     bins = np.arange(n_bins)
     before = np.maximum.accumulate(np.where(observed, bins, -1), axis=-1)
@@ -294,7 +297,7 @@ def bridged(values: Array, observed: NDArray[np.bool_]) -> Array:
     share = ((bins - before) / np.maximum(after - before, 1))[..., None]
     start, end = (np.take_along_axis(values, index[..., None], axis=-2) for index in (before, after))
     between: Array = np.multiply(1 - share, start) + np.multiply(share, end)
-    return between
+    return np.where(np.asarray(observed.any(axis=-1))[..., None, None], between, 0)
 
 
 def _solved(gram: Array, toward: Array, is_nonnegative: bool) -> Array:

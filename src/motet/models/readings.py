@@ -24,7 +24,7 @@ class Reading:
         reads_time: whether the bin's position is the last input.
         pools_bins: whether a row per trial holds √(total counts).
         individual_ids: of the training recording.
-        n_bins: of the training recording.
+        n_bins: of the longest training trial.
         mean: (individual × feature,) mean √count over the observed training bins.
         is_kept: (individual × feature,) True for those which vary in the training recording.
     """
@@ -57,13 +57,14 @@ class Reading:
         is_kept = varies([train]).ravel()
         if not is_kept.any():
             raise InputError(f"no individual of recording {train.name!r} varies; give some with activity.")
+        n_bins = int(train.trial_lengths.max())
         return cls(
             level=level,
-            lags=tuple(lag for lag in lags if abs(lag) < train.n_bins),
+            lags=tuple(lag for lag in lags if abs(lag) < n_bins),
             reads_time=reads_time,
             pools_bins=pools_bins,
             individual_ids=train.individual_ids,
-            n_bins=train.n_bins,
+            n_bins=n_bins,
             mean=(roots * seen).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1),
             is_kept=is_kept,
         )
@@ -93,12 +94,13 @@ class Reading:
         """
         roots, bins = self.roots(recording), recording.bin_is_observed
         if self.level == "trial":
-            if recording.n_bins != self.n_bins or not bins.all():
+            if (recording.trial_lengths != self.n_bins).any() or not bins[:, : self.n_bins].all():
                 raise InputError(
                     f"a target per trial is read from windows of {self.n_bins} observed bins, but trials of "
                     f"recording {recording.name!r} last {recording.trial_lengths.min()} to "
                     f"{recording.trial_lengths.max()}; cut training and test with recording.windows(length)."
                 )
+            roots = roots[:, : self.n_bins]
             if self.pools_bins:
                 return np.sqrt((roots**2).sum(axis=1)), np.ones(len(roots), dtype=bool)
             return rearrange(roots, "trial time input -> trial (time input)"), np.ones(len(roots), dtype=bool)

@@ -1,0 +1,479 @@
+"""What every estimator and every rival promises, each contract tested once over all of them.
+
+`MEMBERS` says how each is fitted to small data and what it predicts. Where a contract does not hold, the member says
+why; that it fails there is tested too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+import motet
+from motet.data.dataset import PopulationDataset
+from motet.data.motion import MotionSettings
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.estimators import EITClassifier, EITRegressor
+from motet.forecaster import EITForecaster
+from motet.interactions import EITInteractions
+from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.models.eit import EITSettings
+from motet.models.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
+from motet.models.geometry import Geometry
+from motet.models.pair_rules import PAIR_RULES
+from motet.models.pairs import PairSettings
+from motet.models.reference import EITReference
+from motet.models.reference_training import train_reference
+from motet.models.templates import TemplateBaseline
+from motet.systems import simulate
+from motet.tasks.interactions_rivals import BASE_RATE, fit_rival
+from motet.tasks.interactions_scores import Truth
+from motet.trained import TrainedEstimator
+from motet.training.forecast import ForecastSettings
+from motet.training.settings import TrainingSettings
+
+N_CONTEXT, N_AHEAD = 9, 3
+
+# ------------------------------------------------------------------ data
+
+
+def with_gaps(recording: Recording) -> Recording:
+    """In two trials an individual is missing, in two others for some bins."""
+    observed = recording.observed.copy()
+    observed[0, 1] = observed[3, 2] = observed[1, 0, 2:4] = observed[4, 3, 1:2] = False
+    return dataclasses.replace(recording, observed=observed, values=np.where(observed[..., None], recording.values, 0))
+
+
+def counts(n_trials: int, seed: int) -> Recording:
+    """Five neurons that tell three directions and how fast a hand moves; targets of every kind and level."""
+    rng = np.random.default_rng(seed)
+    direction, time = np.arange(n_trials) % 3, np.arange(6)
+    speed = np.sin(np.pi * (time + 0.5) / 6) * rng.uniform(0.5, 1.5, (n_trials, 1))
+    angle = 2 * np.pi * direction[:, None] / 3
+    tuning = np.random.default_rng(0).normal(size=(3, 5))
+    values = rng.poisson(np.exp(0.5 + tuning[direction][:, :, None] * (0.5 + speed[:, None])))
+    targets = {
+        "direction": direction,
+        "is_fast": speed > 0.6,
+        "peak": speed.max(axis=1),
+        "velocity": np.stack([np.cos(angle) * speed, np.sin(angle) * speed], axis=-1),
+    }
+    ids = np.arange(n_trials) + 100 * seed
+    return with_gaps(Recording.from_trials(values, targets=targets, name="counts", bin_seconds=0.1, trial_ids=ids))
+
+
+@functools.cache
+def data(kind: Kind) -> tuple[Recording, Recording]:
+    """Trials to train on, and to test on."""
+    if kind == "counts":
+        return counts(30, 1), counts(6, 2)
+    options: dict[str, Any] = {"n_trials": 30, "n_bins": N_CONTEXT + N_AHEAD, "noise": 0.01}
+    system = {
+        "bodies": ("gravity", {"groups": ("2x2",), "engine": "numpy"}),
+        "phases": ("kuramoto", {"n_oscillators": (4,)}),
+    }
+    name, more = system[kind]
+    train, test = (with_gaps(simulate(name, seed=seed, **options, **more)[0]) for seed in (1, 2))
+    return train, test.select(trials=slice(0, 6), bins=slice(0, N_CONTEXT))
+
+
+# ------------------------------------------------------------------ members
+
+Kind = Literal["counts", "bodies", "phases"]
+Variant = Literal["other names", "fewer", "more features"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """An estimator or a rival.
+
+    Attributes:
+        name: for messages.
+        of: the class, or the entry of a registry, that it is made of.
+        fit: to a recording, from a seed.
+        predict: an array (trial, …) of a fitted member and a recording.
+        kind: of data.
+        axes: of the prediction, along which individuals lie.
+        reads: other populations that it reads; it refuses the rest.
+        fails: contracts that do not hold, by the name of their test, and why.
+    """
+
+    name: str
+    of: Any
+    fit: Callable[[Recording, int], Any]
+    predict: Callable[[Any, Recording], np.ndarray]
+    kind: Kind = "counts"
+    axes: tuple[int, ...] = ()
+    reads: tuple[Variant, ...] = ()
+    fails: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_trained(self) -> bool:
+        return inspect.isclass(self.of)
+
+
+ANY_SYSTEM: tuple[Variant, ...] = ("other names", "fewer")
+
+
+def silent(_: Any) -> None:
+    """Instead of a progress bar."""
+
+
+MODEL = EITSettings(width=8, n_heads=2, dropout=0.1)
+TRAINING = TrainingSettings(max_steps=3, batch_trials=16, learning_rate=0.01, validation=0.2)
+PAIRS = {"model": dataclasses.replace(MODEL, identity="none", token_bins=1), "pairs": PairSettings(width=8, depth=2)}
+SETTINGS: Mapping[type[TrainedEstimator], dict[str, Any]] = {
+    EITClassifier: {"target": "direction", "model": MODEL},
+    EITRegressor: {"target": "velocity", "model": MODEL},
+    EITInteractions: PAIRS,
+    EITForecaster: {**PAIRS, "objective": ForecastSettings(N_CONTEXT, N_AHEAD, n_substeps=(1, 2))},
+}
+
+
+def estimator(of: type[TrainedEstimator], predict: str, **about: Any) -> Member:
+    def fit(train: Recording, seed: int) -> Any:
+        return of(**SETTINGS[of], training=TRAINING, seed=seed).fit(train, on_epoch=silent)
+
+    return Member(of.__name__, of, fit, lambda fitted, test: getattr(fitted, predict)(test), **about)
+
+
+def decoder(of: Any, target: str) -> Member:
+    def fit(train: Recording, seed: int) -> Any:
+        baseline = dataclasses.replace(of, class_target="direction") if isinstance(of, TemplateBaseline) else of
+        return baseline.fit(train, target)
+
+    def predict(fitted: Any, test: Recording) -> np.ndarray:
+        has_probabilities = hasattr(getattr(fitted, "model", None), "predict_proba")
+        return fitted.predict_proba(test) if has_probabilities else fitted.predict(test)
+
+    return Member(f"{of.name}, {target}", of, fit, predict)
+
+
+def pair_rule(name: str) -> Member:
+    rule = PAIR_RULES.get(name)
+    features = "position" if rule is None else "none" if "none" in rule.reads else rule.reads[0]
+
+    def fit(train: Recording, seed: int) -> Any:
+        truth = Truth.of(train, "interacts", (0, 1), is_directed=False)
+        return fit_rival(rule, [train], [truth], features=features)
+
+    about: dict[str, Any] = {"kind": "phases" if features == "phase" else "bodies", "axes": (1, 2)}
+    reads: tuple[Variant, ...] = ANY_SYSTEM if rule and features != "none" else (*ANY_SYSTEM, "more features")
+    return Member(name, rule or name, fit, lambda fitted, test: fitted(test), reads=reads, **about)
+
+
+def forecast_rule(rule: ForecastRule) -> Member:
+    def fit(train: Recording, seed: int) -> tuple[ForecastRule, Task]:
+        geometry = Geometry.learn(PopulationDataset(train), MotionSettings("position"))
+        task = Task(geometry, N_AHEAD, n_substeps=2, shoots=False)
+        return rule.tuned([train], task, n_context=N_CONTEXT), task
+
+    def predict(fitted: tuple[ForecastRule, Task], test: Recording) -> np.ndarray:
+        return fitted[0].forecast(test, fitted[1]).places
+
+    fails = {"test_bins_after_the_end_of_all_trials_change_nothing": "what comes after its last bin is forecast"}
+    if rule is ORACLE:
+        why = "the true couplings are among the targets"
+        fails["test_targets_of_test_trials_are_never_read"] = why
+        fails["test_absent_individuals_change_nothing_and_are_not_predicted"] = why
+    return Member(rule.name, rule, fit, predict, "bodies", (1,), ANY_SYSTEM, fails)
+
+
+def reference() -> Member:
+    def values(recording: Recording) -> torch.Tensor:
+        rates = torch.from_numpy(recording.values.swapaxes(1, 2)).float()
+        return rates[..., 0] if recording.n_features == 1 else rates
+
+    def fit(train: Recording, seed: int) -> EITReference:
+        model = EITReference(train.n_individuals, 3, depth=1, n_heads=2, head_width=8, seed=seed)
+        labels = torch.from_numpy(train.targets["direction"]).long()
+        train_reference(model, values(train), labels, n_epochs=2, learning_rate=1e-2, seed=seed)
+        return model
+
+    def predict(model: EITReference, test: Recording) -> np.ndarray:
+        with torch.no_grad():
+            return model(values(test)).population.numpy()
+
+    fails = {
+        "test_individuals_in_another_order_are_found_by_name_or_refused": "it knows individuals by position",
+        "test_what_was_not_observed_is_never_read": "it has no mask",
+        "test_bins_after_the_end_of_all_trials_change_nothing": "it has no mask",
+    }
+    return Member("EITReference", EITReference, fit, predict, reads=("other names",), fails=fails)
+
+
+TARGETS = {"classes": {"trial": "direction", "bin": "is_fast"}, "quantities": {"trial": "peak", "bin": "velocity"}}
+MEMBERS = (
+    estimator(EITClassifier, "predict_proba", reads=("fewer",)),
+    estimator(EITRegressor, "predict", reads=("fewer",)),
+    estimator(EITInteractions, "predict_log_proba", kind="bodies", axes=(1, 2), reads=ANY_SYSTEM),
+    estimator(EITForecaster, "predict", kind="bodies", axes=(1,), reads=ANY_SYSTEM),
+    reference(),
+    *(
+        decoder(of, TARGETS[of.decodes][level])
+        for of in (*BASELINES_CLASSIFY.values(), *BASELINES_REGRESS.values())
+        for level in of.levels
+    ),
+    *map(pair_rule, (BASE_RATE, *PAIR_RULES)),
+    *map(forecast_rule, (*FORECAST_RULES.values(), ORACLE)),
+)
+
+
+def of_members(*which: Callable[[Member], bool]) -> Callable[[Any], Any]:
+    """Run a contract for all members, or for those of a kind; where a member says that it fails, it must."""
+
+    def decorate(test: Any) -> Any:
+        def case(member: Member) -> Any:
+            why = member.fails.get(test.__name__)
+            return pytest.param(
+                member, id=member.name, marks=[pytest.mark.xfail(reason=why, strict=True)] if why else []
+            )
+
+        return pytest.mark.parametrize("member", [case(m) for m in MEMBERS if all(is_one(m) for is_one in which)])(test)
+
+    return decorate
+
+
+@functools.cache
+def fitted(name: str) -> Any:
+    member = next(member for member in MEMBERS if member.name == name)
+    return member.fit(data(member.kind)[0], 0)
+
+
+@functools.cache
+def predicted(name: str) -> np.ndarray:
+    member = next(member for member in MEMBERS if member.name == name)
+    return member.predict(fitted(name), data(member.kind)[1])
+
+
+def is_trained(member: Member) -> bool:
+    return member.is_trained
+
+
+def is_estimator(member: Member) -> bool:
+    return member.is_trained and issubclass(member.of, TrainedEstimator)
+
+
+def is_closed_form(member: Member) -> bool:
+    return not member.is_trained
+
+
+def is_of_systems(member: Member) -> bool:
+    return bool(member.axes)
+
+
+def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * max(1.0, float(np.nanstd(wanted))))
+
+
+def permuted(array: np.ndarray, order: Any, axes: tuple[int, ...]) -> np.ndarray:
+    for axis in axes:
+        array = array.take(order, axis=axis)
+    return array
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_options():
+    """Rules are tuned as ever, with fewer options to try."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("motet.models.pair_rules.WINDOWS", ((2, 2), (3, 2)))
+        patch.setattr("motet.models.pair_rules.RIDGE_FACTORS", (1.0, 10.0))
+        patch.setattr("motet.models.pair_rules.LAGS", (1, 2))
+        yield
+
+
+# ------------------------------------------------------------------ contracts
+
+
+def is_rival(one: Any) -> bool:
+    return hasattr(one, "name") and any(callable(getattr(one, verb, None)) for verb in ("fit", "score", "forecast"))
+
+
+def registries() -> list[Mapping[str, Any]]:
+    """All mappings whose members are rivals, anywhere in motet."""
+    modules = [m.name for m in pkgutil.walk_packages(motet.__path__, "motet.") if not m.name.endswith("__main__")]
+    found = [value for name in modules for value in vars(importlib.import_module(name)).values()]
+    return [value for value in found if isinstance(value, Mapping) and value and all(map(is_rival, value.values()))]
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+def missing() -> list[str]:
+    """Estimators and entries of registries that are no members."""
+    estimators = [e for e in subclasses(TrainedEstimator) if not (inspect.isabstract(e) or e.__name__.startswith("_"))]
+    rivals = [rival for registry in registries() for rival in registry.values()]
+    tested = [member.of for member in MEMBERS]
+    return [getattr(one, "name", None) or one.__name__ for one in (*estimators, *rivals) if one not in tested]
+
+
+def test_every_estimator_and_rival_is_here():
+    assert missing() == []
+
+
+def test_a_rival_or_estimator_that_is_not_here_is_noticed(monkeypatch):
+    toy = dataclasses.replace(PAIR_RULES["together"], name="toy")
+    monkeypatch.setattr("motet.models.pair_rules.PAIR_RULES", {**PAIR_RULES, "toy": toy})
+    assert missing() == ["toy"]
+    monkeypatch.undo()
+    monkeypatch.setitem(globals(), "MEMBERS", MEMBERS[1:])
+    assert missing() == ["EITClassifier"]
+
+
+@of_members()
+def test_individuals_in_another_order_are_found_by_name_or_refused(member):
+    test = data(member.kind)[1]
+    order = np.random.default_rng(3).permutation(test.n_individuals)
+    try:
+        found = member.predict(fitted(member.name), test.select(individuals=order))
+    except InputError:
+        assert not is_of_systems(member)
+        return
+    assert_close(found, permuted(predicted(member.name), order, member.axes))
+
+
+@of_members(is_closed_form)
+def test_a_closed_form_does_not_depend_on_the_order_of_training_trials_and_individuals(member):
+    train, test = data(member.kind)
+    rng = np.random.default_rng(4)
+    individuals = rng.permutation(train.n_individuals)
+    again = member.fit(train.select(trials=rng.permutation(train.n_trials), individuals=individuals), 0)
+    found = member.predict(again, test.select(individuals=individuals))
+    assert_close(found, permuted(predicted(member.name), individuals, member.axes))
+
+
+@of_members()
+def test_a_trial_is_predicted_alike_in_any_company(member):
+    test = data(member.kind)[1]
+    for trials in ([5, 1, 4], [3]):
+        assert_close(member.predict(fitted(member.name), test.select(trials=trials)), predicted(member.name)[trials])
+
+
+def garbled(recording: Recording) -> Recording:
+    """The recording with large numbers wherever nothing was observed, where `Recording` itself has zeros."""
+    made = dataclasses.replace(recording, values=recording.values.copy())
+    noise = np.random.default_rng(5).uniform(1e5, 1e6, size=made.values.shape)
+    np.copyto(made.values, noise, where=~made.observed[..., None], casting="unsafe")
+    return made
+
+
+@of_members()
+def test_what_was_not_observed_is_never_read(member):
+    train, test = map(garbled, data(member.kind))
+    assert_close(member.predict(member.fit(train, 0), test), predicted(member.name))
+
+
+def padded(recording: Recording, *, individuals: int = 0, bins: int = 0) -> Recording:
+    """The recording with individuals and bins that are never observed, and no targets."""
+    widths = [(0, 0), (0, individuals), (0, bins)]
+    return dataclasses.replace(
+        recording,
+        values=np.pad(recording.values, [*widths, (0, 0)]),
+        observed=np.pad(recording.observed, widths),
+        individual_ids=(*recording.individual_ids, *(f"absent/{n}" for n in range(individuals))),
+        targets={},
+        target_levels={},
+    )
+
+
+@of_members()
+def test_bins_after_the_end_of_all_trials_change_nothing(member):
+    wanted = predicted(member.name)
+    found = member.predict(fitted(member.name), padded(data(member.kind)[1], bins=2))
+    assert_close(found[tuple(map(slice, wanted.shape))], wanted)
+
+
+@of_members(is_of_systems)
+def test_absent_individuals_change_nothing_and_are_not_predicted(member):
+    wanted = predicted(member.name)
+    found = member.predict(fitted(member.name), padded(data(member.kind)[1], individuals=2))
+    n = wanted.shape[1]
+    assert_close(permuted(found, range(n), member.axes), wanted)
+    assert np.isnan(found[:, n:]).all()
+
+
+def shuffled(target: np.ndarray) -> np.ndarray:
+    return np.roll(target, 1, axis=0)
+
+
+def replaced(target: np.ndarray) -> np.ndarray:
+    return 3 * target + 1 if target.dtype.kind == "f" else (target.max() - target.astype(int)).astype(target.dtype)
+
+
+@of_members()
+def test_targets_of_test_trials_are_never_read(member):
+    test = data(member.kind)[1]
+    for change in (shuffled, replaced):
+        changed = dataclasses.replace(test, targets={name: change(target) for name, target in test.targets.items()})
+        assert np.array_equal(member.predict(fitted(member.name), changed), predicted(member.name), equal_nan=True)
+    without = dataclasses.replace(test, targets={}, target_levels={})
+    assert np.array_equal(member.predict(fitted(member.name), without), predicted(member.name), equal_nan=True)
+
+
+@of_members()
+def test_the_same_seed_gives_the_same_bits_in_threads_too(member):
+    train, test = data(member.kind)
+    seeds = [0, 0, 1] if member.is_trained else [0]
+
+    def answer(seed: int) -> np.ndarray:
+        return member.predict(member.fit(train, seed), test)
+
+    with ThreadPoolExecutor(len(seeds)) as threads:
+        found = list(threads.map(answer, seeds))
+    for seed, one in zip(seeds, found, strict=True):
+        assert np.array_equal(one, predicted(member.name), equal_nan=True) == (seed == 0)
+
+
+@of_members(is_estimator)
+def test_what_is_saved_and_loaded_predicts_the_same_bits(member, tmp_path):
+    fitted(member.name).save(tmp_path / "saved")
+    loaded = member.of.load(tmp_path / "saved")
+    found = member.predict(loaded, data(member.kind)[1])
+    assert np.array_equal(found, predicted(member.name), equal_nan=True)
+    assert repr(loaded.get_params()) == repr(fitted(member.name).get_params())
+    assert repr(loaded.history_) == repr(fitted(member.name).history_)
+
+
+@of_members(is_estimator)
+def test_settings_inside_of_settings_are_got_and_set_and_clones_share_them(member):
+    made = clone(fitted(member.name))
+    for name, value in made.get_params().items():
+        assert made.set_params(**{name: value}).get_params()[name] == value
+    twin = clone(made.set_params(model__individual_depth=2, training__max_steps=2))
+    assert twin.get_params() == made.get_params()
+    assert (twin.model.individual_depth, twin.training.max_steps) == (2, 2)
+    assert fitted(member.name).training.max_steps == TRAINING.max_steps
+
+
+def population(recording: Recording, variant: Variant) -> Recording:
+    if variant == "fewer":
+        return recording.select(individuals=slice(1, None))
+    if variant == "other names":
+        return dataclasses.replace(
+            recording, individual_ids=tuple(f"other/{k}" for k in range(recording.n_individuals))
+        )
+    return dataclasses.replace(recording, values=np.concatenate([recording.values] * 2, axis=-1))
+
+
+@pytest.mark.parametrize("variant", ["other names", "fewer", "more features"])
+@of_members()
+def test_another_population_is_refused_or_read(member, variant):
+    other = population(data(member.kind)[1], variant)
+    if variant in member.reads:
+        assert np.isfinite(member.predict(fitted(member.name), other)).any()
+    else:
+        with pytest.raises(InputError):
+            member.predict(fitted(member.name), other)

@@ -154,6 +154,8 @@ def test_quantities_of_every_shape_are_decoded_beside_the_rivals_that_fit(settin
         expected |= {"kernel-ridge-time", "template", "template-kernel-ridge"}
     assert set(decoded.results["methods"]) == expected
     assert decoded.results["left_out"] == {}
+    if target == "drive":  # the counts of one of them
+        assert decoded.results["methods"]["ridge"]["score"] > 0.7
     tensors, _ = decoded.run.part("folds/00/eit").read_tensors("predictions")
     assert tensors["truth"].shape == tensors["prediction"].shape
 
@@ -314,10 +316,20 @@ def test_a_rank_in_the_environment_means_nothing_to_a_single_process(settings, m
     assert "| eit |" in decode(settings).table
 
 
-def test_the_control_is_chance_and_no_rival(settings):
-    results = decode(dataclasses.replace(settings, control=True)).results
-    assert CONTROL in results["methods"]
-    assert results["best_rival"] != CONTROL
+def test_the_control_is_chance_and_no_rival(settings, tmp_path):
+    side = np.arange(60) % 2
+    values = np.random.default_rng(0).poisson(2.0, (60, 4, 6)) + 3.0 * (side[:, None, None] * [[1], [0], [0], [0]])
+    easy = str(write_recording(Recording.from_trials(values, targets={"side": side}), tmp_path / "easy.npz"))
+    training = TrainingSettings(max_steps=40, batch_trials=20, learning_rate=0.02)
+    results = decode(dataclasses.replace(settings, recordings=(easy,), control=True, training=training)).results
+    scores = {name: method["score"] for name, method in results["methods"].items()}
+    assert scores[MODEL] > 0.9
+    assert abs(scores[CONTROL] - 0.5) < 0.2
+    rivals = scores.keys() - {MODEL, CONTROL}
+    assert rivals == BASELINES_CLASSIFY.keys()
+    assert scores[results["best_rival"]] == max(scores[name] for name in rivals) > 0.9
+    compared = {row.method for row in results["rows"] if row.difference is not None}
+    assert compared == scores.keys() - {results["best_rival"], CONTROL}
 
 
 # ------------------------------------------------------------------ predict

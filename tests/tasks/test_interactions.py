@@ -23,7 +23,7 @@ from motet.tasks.interactions import TrainInteractionsSettings, check_features, 
 from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions
 from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
 from motet.tasks.interactions_rivals import BASE_RATE, _isotonic, fit_rival, fit_rivals
-from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, with_other_truth
+from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, truth_of, with_other_truth
 from motet.training import loop
 from motet.training.interactions import InteractionSettings
 from motet.training.run import Run
@@ -265,12 +265,22 @@ def test_an_evaluation_has_the_model_rules_and_chance_in_one_table(evaluated):
     assert found["methods"][BASE_RATE]["scores"]["auroc"]["value"] == 0.5
     assert found["methods"][BASE_RATE]["scores"]["edge_accuracy"]["value"] == pytest.approx(0.8)  # all without an edge
     assert found["methods"][BASE_RATE]["scores"]["average_precision"]["value"] == pytest.approx(0.2)
-    assert found["best_rival"] in found["methods"]
-    assert found["methods"]["force-fit-gravity"]["scores"]["auroc"]["value"] > 0.7
+    auroc = {name: method["scores"]["auroc"]["value"] for name, method in found["methods"].items()}
+    assert found["best_rival"] == max((BASE_RATE, *RULES), key=auroc.__getitem__)
+    assert auroc["force-fit-gravity"] > 0.7
     assert set(found["states"]["mass"][WHOLE]) == {"r2", "median_error"}
     assert f"| {WHOLE} |" in evaluated.table
     assert "24 of gravity/2x2; 24 of gravity/2x3" in evaluated.table
     assert evaluated.table.count("## gravity/") == 3
+
+
+def test_the_control_of_a_model_that_knows_is_chance(data, run, without_figures, monkeypatch):
+    monkeypatch.setattr(EITInteractions, "predict_log_proba", lambda self, test: certain(truth_of(test, self)))
+    settings = EvaluateInteractionsSettings(str(run), (str(data / "test-3x2.npz"),), name="knows", rivals=False)
+    methods = evaluate_interactions(settings).results["recordings"]["gravity/3x2"]["methods"]
+    auroc = {name: method["scores"]["auroc"]["value"] for name, method in methods.items()}
+    assert auroc[WHOLE] == 1
+    assert abs(auroc[WHOLE + CONTROL] - 0.5) < 0.15
 
 
 def test_an_evaluation_draws_graphs_curves_calibration_embeddings_and_states(data, run):

@@ -1,20 +1,18 @@
-"""Shapes are checked in every test: jaxtyping with beartype, switched on here and nowhere else."""
+"""Types and shapes of all of motet are checked in every test; switched on here alone."""
 
 from __future__ import annotations
 
-import jaxtyping
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-jaxtyping.install_import_hook(
-    [
-        *(f"motet.models.{name}" for name in ("layers", "eit", "readouts", "geometry", "coupling", "pairs", "rollout")),
-        *(f"motet.training.{name}" for name in ("objectives", "interactions", "augment")),
-    ],
-    "beartype.beartype",
-)
+sys.path.insert(0, str(Path(__file__).parent))
+from checked_types import CheckedFinder
 
+sys.meta_path.insert(0, CheckedFinder)
 
 torch.set_num_threads(1)  # the tensors of tests are tiny
 

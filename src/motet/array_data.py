@@ -7,22 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from motet import given
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import MOST_COORDINATES, Level, Recording
 from motet.data.trials import target_array
 from motet.errors import InputError
-from motet.trained import Population
 from motet.training.objectives import TargetKind
 
 
 def read_population(
-    X: Population | ArrayLike,
-    y: ArrayLike | None = None,
+    X: Any,
+    y: Any = None,
     *,
-    individual_ids: Sequence[str] | None = None,
+    individual_ids: Any = None,
     target: str,
     kind: TargetKind,
     level: Level | None = None,
@@ -46,10 +45,10 @@ def read_population(
                 raise InputError(
                     f"{name} was given beside recordings, which carry their own targets and names; leave it out."
                 )
-        return X if isinstance(X, PopulationDataset) else PopulationDataset(X)  # type: ignore[arg-type]
+        return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
     if not hasattr(X, "__len__") or isinstance(X, str | bytes):
         raise InputError(f"X is a {type(X).__name__}; give recordings, an array of trials, or a list of trials.")
-    recording = Recording.from_trials(X, individual_ids=individual_ids)  # type: ignore[arg-type]
+    recording = Recording.from_trials(X, individual_ids=individual_ids)
     if y is None:
         return PopulationDataset(recording)
     array, named_level = _labels(y, target, recording)
@@ -71,7 +70,7 @@ def are_nameless(recording: Recording) -> bool:
     return recording.individual_ids == tuple(f"{recording.name}/{position}" for position in positions)
 
 
-def _labels(y: ArrayLike, target: str, recording: Recording) -> tuple[NDArray[Any], Level | None]:
+def _labels(y: Any, target: str, recording: Recording) -> tuple[NDArray[Any], Level | None]:
     """The target as an array, and its level if its axes have names or its trials differ in length."""
     labels: Any = y if hasattr(y, "dtype") else given.in_order(y, what="y")
     if _holds_bytes(labels):

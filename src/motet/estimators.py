@@ -158,15 +158,11 @@ class _EIT(TransformerMixin, TrainedEstimator):
             raise InputError(f"the recordings have the targets {names}; say which with target=….")
         return str(names[0])
 
-    def _to_learn(
-        self, X: Population | ArrayLike, y: ArrayLike | None, individual_ids: Sequence[str] | None
-    ) -> PopulationDataset:
+    def _to_learn(self, X: Any, y: Any, individual_ids: Any) -> PopulationDataset:
         name = self.target or _ARRAY_TARGET
         return read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
 
-    def _to_read(
-        self, X: Population | ArrayLike, y: ArrayLike | None = None, individual_ids: Sequence[str] | None = None
-    ) -> PopulationDataset:
+    def _to_read(self, X: Any, y: Any = None, individual_ids: Any = None) -> PopulationDataset:
         """Recordings or arrays, of individuals that the model can read."""
         check_is_fitted(self)
         t = self.targets_[0]
@@ -237,11 +233,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
         }
 
     def _scored(
-        self,
-        X: Population | ArrayLike,
-        y: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-        individual_ids: Sequence[str] | None,
+        self, X: Any, y: Any, sample_weight: Any, individual_ids: Any
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         """Truth, prediction and weight of all trials (or bins) with a known target and anything observed."""
         dataset = self._to_read(X, y, individual_ids)

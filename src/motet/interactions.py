@@ -212,7 +212,7 @@ class EITInteractions(PairEstimator):
         log_p = self.predict_log_proba(recording)
         return assign_groups(log_p[..., 1] - log_p[..., 0], recording.observed.any(axis=2))
 
-    def predict_states(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
+    def predict_states(self, recording: Recording) -> dict[str, NDArray[np.floating[Any]]]:
         """Each state, (trial, individual); NaN for individuals that are not observed."""
         raw = self._raw(recording)
         is_here = recording.observed.any(axis=2)
@@ -228,7 +228,7 @@ class EITInteractions(PairEstimator):
         return objective.score(outputs, batches)
 
     @torch.no_grad()
-    def _raw(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
+    def _raw(self, recording: Recording) -> dict[str, NDArray[np.floating[Any]]]:
         """What the objectives predict, by target; log-probabilities as the model has them."""
         check_is_fitted(self)
         parts = [self.learner_.objective.predict(encoding, batch) for encoding, batch in self._encoded(recording)]

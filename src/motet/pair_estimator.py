@@ -22,7 +22,7 @@ from motet.errors import InputError
 from motet.models.eit import EITSettings, Encoding
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
-from motet.trained import Population, TrainedEstimator
+from motet.trained import TrainedEstimator
 from motet.training.predictions import stack_trials
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -101,11 +101,11 @@ class PairEstimator(TrainedEstimator):
 
     def _fit(
         self,
-        X: Population,
-        y: None,
+        X: Any,
+        y: Any,
         *,
-        learns: str,
-        validation: Population | None,
+        learns: Any,
+        validation: Any,
         run: Run | Path | str | None,
         on_epoch: Callable[[Epoch], None] | None,
     ) -> PopulationDataset | None:
@@ -177,7 +177,7 @@ class PairEstimator(TrainedEstimator):
         self._load_weights(tensors)
 
 
-def as_dataset(X: Population) -> PopulationDataset:
+def as_dataset(X: Any) -> PopulationDataset:
     """Recordings as one dataset.
 
     Raises:

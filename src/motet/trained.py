@@ -176,7 +176,8 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
             settings: dict[str, Any] = about["settings"]
             plain = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
             parts = {name: from_plain(kind, settings[name]) for name, kind in cls._part_settings().items()}
-            estimator = cls(**{**plain, **parts})
+            check_arguments(cls.__init__, made := {**plain, **parts})
+            estimator = cls(**made)
             estimator._check_settings()
             estimator._take_up(tensors, about)
             estimator.history_ = read_history(about)

@@ -388,7 +388,7 @@ def _check_alike(recordings: Sequence[Recording]) -> None:
                 )
 
 
-def _check_split(by: str, *, stratify: str | None, gap_seconds: float | None, seed: int) -> None:
+def _check_split(by: Any, *, stratify: Any, gap_seconds: Any, seed: Any) -> None:
     if by not in get_args(SplitBy):
         raise did_you_mean(str(by), get_args(SplitBy), what="way to split")
     if stratify is not None and by != "trial":
@@ -398,8 +398,8 @@ def _check_split(by: str, *, stratify: str | None, gap_seconds: float | None, se
     _check_whole("seed", seed, least=0)
 
 
-def _check_whole(name: str, value: int, *, least: int) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= value < 2**32:
+def _check_whole(name: str, value: Any, *, least: int) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= int(value) < 2**32:
         raise InputError(f"{name} is {value!r}; give a whole number from {least} to below 2**32.")
 
 

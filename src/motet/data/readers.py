@@ -201,7 +201,7 @@ def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: st
     return Recording(**fields)
 
 
-def _text(text: str | list[str] | list[list[str]]) -> NDArray[np.str_]:
+def _text(text: str | list[str] | list[list[str]]) -> NDArray[Any]:
     """Text as a unicode array, exactly: numpy drops zero characters at the end."""
     array = np.array(text, dtype=np.str_)
     if array.tolist() != text:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from motet.errors import InputError
 from motet.memory import GIB, available_bytes
@@ -44,7 +44,7 @@ def file_reader(reader: Callable[P, R]) -> Callable[P, R]:
     return read
 
 
-def refuse_no_file(path: Path | str) -> None:
+def refuse_no_file(path: Any) -> None:
     """Refuse what is not there, or is a folder, a pipe or a device: reading one may never end.
 
     Raises:

@@ -141,7 +141,7 @@ def _exactly(kind: type[T], given: Any) -> T:
     return given
 
 
-def _storage(content: bytes) -> NDArray[Any]:
+def _storage(content: Any) -> NDArray[Any]:
     """The numbers of one tensor, flat.
 
     They come in torch's format of before version 1.6: five small pickles (two numbers that name the format,

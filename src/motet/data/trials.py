@@ -37,7 +37,7 @@ def narrowest(values: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArr
     return narrow
 
 
-def padded_values(values: Any, name: str) -> tuple[NDArray[np.float64], dict[str, Any]]:
+def padded_values(values: Any, name: Any) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """(trial, individual, time, feature) float64 with NaN beyond the end of shorter trials; names of its places."""
     allowed = "give (trial, individual, time[, feature]) numbers, or a list of trials (individual, time[, feature])"
     what = f"values of recording {name!r}"

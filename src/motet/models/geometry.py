@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,7 @@ class Geometry:
         return cls(motion, n_raw, n_features, length, velocity, acceleration, bin_seconds)
 
     @classmethod
-    def from_plain(cls, fields: Mapping[str, Any]) -> Geometry:
+    def from_plain(cls, fields: Any) -> Geometry:
         """What was written as YAML or JSON."""
         return cls(**{**fields, "motion": MotionSettings(**fields["motion"])})
 

@@ -16,7 +16,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -352,12 +352,12 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _check_whole(name: str, value: int, *, least: int) -> None:
+def _check_whole(name: str, value: Any, *, least: int) -> None:
     if not _is_whole(value) or value < least:
         raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
 
 
-def _check_neurons(n_neurons: int | tuple[int, int]) -> None:
+def _check_neurons(n_neurons: Any) -> None:
     sizes = n_neurons if isinstance(n_neurons, tuple) else (n_neurons, n_neurons)
     if len(sizes) != 2 or not all(map(_is_whole, sizes)) or not 1 <= sizes[0] <= sizes[1]:
         raise InputError(
@@ -365,7 +365,7 @@ def _check_neurons(n_neurons: int | tuple[int, int]) -> None:
         )
 
 
-def _check_between(name: str, value: float, *, least: float, most: float) -> None:
+def _check_between(name: str, value: Any, *, least: float, most: float) -> None:
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not least <= value <= most:
         raise InputError(f"{name} is {value!r}; give a number from {least:g} to {most:g}.")

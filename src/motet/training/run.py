@@ -371,6 +371,6 @@ def as_plain(value: Any) -> Any:
     return value
 
 
-def from_plain(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
+def from_plain(kind: type[Fields], fields: Any) -> Fields:
     """The dataclass whose fields were written as YAML or JSON, which have lists for tuples."""
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})

@@ -261,13 +261,13 @@ def read_history(about: Mapping[str, Any]) -> list[Epoch]:
     Raises:
         KeyError, TypeError, ValueError: if there is none.
     """
-    rows = [Epoch(**row) for row in about["history"]]
+    rows = [dict(row) for row in about["history"]]
     for number, row in enumerate(rows, start=1):
-        if row.epoch != number or not all(isinstance(value, int | float) for value in dataclasses.astuple(row)):
+        if row["epoch"] != number or not all(isinstance(value, int | float) for value in row.values()):
             raise ValueError(f"epoch {number} of the history is {row}")
     if not rows:
         raise ValueError("the history has no epoch")
-    return rows
+    return [Epoch(**{**row, "epoch": number}) for number, row in enumerate(rows, start=1)]
 
 
 def fingerprint(

@@ -34,7 +34,8 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
     assert "| eit |" in printed.out
     results = json.loads((folder / "results.json").read_text())
     assert set(results["methods"]) == {
-        "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "eit, shuffled targets",
+        "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "kernel-svm-total-counts",
+        "eit, shuffled targets",
     }  # fmt: skip
     assert all(len(method["fold_scores"]) == 2 for method in results["methods"].values())
     for figure in ("scores", "learning_curve", "confusion_matrix", "psths"):
@@ -168,10 +169,10 @@ def test_interactions_are_learned_evaluated_and_recovered(tmp_path, capsys):
     quick += ["--pairs.width", 8, "--pairs.depth", 1]
     capsys.readouterr()
     assert run("interactions", "train", first, "--states", "[mass]", "--output", folder, *quick) == 0
-    assert "| eit |" in capsys.readouterr().out
+    assert "| eit + force fit + pair geometry |" in capsys.readouterr().out
     assert (folder / "figures" / "calibration.png").exists()
     assert run("interactions", "evaluate", folder, second, "--rivals", "false", "--name", "second") == 0
-    assert "| eit, shuffled truth |" in capsys.readouterr().out
+    assert "| eit + force fit + pair geometry, shuffled truth |" in capsys.readouterr().out
     assert (folder / "evaluations" / "second" / "figures" / "graph.png").exists()
     assert run("interactions", "recover", folder, second, "--output", tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

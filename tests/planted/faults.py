@@ -226,7 +226,7 @@ FAULTS = (
         "src/motet/data/preprocess.py",
         "is_stranger = ~is_known & ~is_silent & recording.observed.any(axis=(0, 2))",
         "is_stranger = np.zeros_like(is_known)",
-        ("tests/data/test_preprocess.py::test_individuals_silent_in_training_are_dropped_and_strangers_refused",),
+        ("tests/tasks/test_guards.py::test_individuals_are_known_by_their_names_and_not_by_their_places",),
     ),
     Fault(
         "preprocess: padding counts in the mean",

@@ -122,5 +122,6 @@ def test_individuals_are_known_by_their_names_and_not_by_their_places():
     np.testing.assert_allclose(model.predict_proba(turned), model.predict_proba(recording), atol=1e-5)
     renamed = dataclasses.replace(turned, individual_ids=recording.individual_ids)
     assert not np.allclose(model.predict_proba(renamed), model.predict_proba(recording), atol=1e-5)
-    with pytest.raises(InputError, match="never saw"):
-        model.predict(dataclasses.replace(recording, individual_ids=tuple("abcdef")))
+    for strangers in (tuple("abcdef"), (*recording.individual_ids[:5], "f")):
+        with pytest.raises(InputError, match="never saw"):
+            model.predict(dataclasses.replace(recording, individual_ids=strangers))

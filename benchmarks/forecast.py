@@ -26,7 +26,7 @@ from interactions import Data, bodies, particles
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.files import write_text
-from motet.forecaster import DIVERGED, EITForecaster
+from motet.forecaster import EITForecaster
 from motet.models.forecast_rules import FORECAST_RULES
 from motet.models.forecast_rules import Task as RuleTask
 from motet.models.geometry import Geometry
@@ -34,7 +34,7 @@ from motet.pair_estimator import PAIR_TRAINING
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_scores import Truth, marked_bins, score_forecast, summary
-from motet.training.forecast import ForecastSettings
+from motet.training.forecast import DIVERGED, ForecastSettings
 from motet.training.settings import TrainingSettings
 
 TEST_SEED, TRAIN_SEED = 9100, 1000

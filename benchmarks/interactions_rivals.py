@@ -63,8 +63,8 @@ def fitted_rivals(name: str, n_bins: int | None, runs: Path, n_trials: int) -> d
     """The rules that read such recordings, fitted to training trials as long as the test's."""
     task = TASKS[name]
     features: Features = task.settings.get("motion", MotionSettings()).features
-    train = [dataclasses.replace(data, n_trials=n_trials, n_bins=n_bins) for data in task.train]
-    train = [data.load(runs / "data", TRAIN_SEED) for data in train]
+    cut = [dataclasses.replace(data, n_trials=n_trials, n_bins=n_bins) for data in task.train]
+    train = [data.load(runs / "data", TRAIN_SEED) for data in cut]
     truths = [Truth.of(recording, "interacts", (0, 1), is_directed=False) for recording in train]
     found = {}
     for rule in RULES.get(name, tuple(PAIR_RULES)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import re
 import sys
@@ -46,8 +47,7 @@ motet <verb> --help tells the options of a verb, with an example. motet --versio
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it worked, 2 for an `InputError`, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter shows its number
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _write_plainly_where_letters_lack()
     try:
         return _run(words)
     except InputError as error:
@@ -59,6 +59,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("motet: interrupted; the same command goes on where it stopped.\n")
         return 130
+
+
+_PLAIN = {
+    "…": "...",
+    "×": "x",
+    "²": "2",
+    "³": "3",
+    "·": "*",
+    "→": "->",
+    "−": "-",
+    "–": "-",
+    "±": "+-",
+    "≥": ">=",
+    "≤": "<=",
+}
+
+
+def _write_plainly_where_letters_lack() -> None:
+    """Write ASCII to a terminal that is not of Unicode: what it lacks is spelt out, or shown by its number."""
+    encoding = (sys.stdout.encoding or "utf-8").lower()
+    if hasattr(sys.stdout, "reconfigure") and not encoding.startswith("utf"):
+        codecs.register_error("motet.plain", _spelt_out)
+        sys.stdout.reconfigure(encoding="ascii", errors="motet.plain")
+
+
+def _spelt_out(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    letter = error.object[error.start]
+    return _PLAIN.get(letter, letter.encode("ascii", "backslashreplace").decode()), error.start + 1
 
 
 def _run(words: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
@@ -14,28 +13,30 @@ from motet.systems import simulate
 from motet.tasks import forecast_evaluate, interactions_evaluate
 from motet.tasks.interactions import EITInteractions
 from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings
+from motet.tasks.interactions_rivals import Rival
 from motet.tasks.interactions_scores import Truth
+from motet.training.calibration import Calibration
 from motet.training.forecast import ForecastSettings
 from motet.training.settings import TrainingSettings
 
 SETTINGS = EvaluateInteractionsSettings("run", ("recording",))
 
 
-class Knowing:
+class Knowing(EITInteractions):
     """A model that knows the truth."""
 
-    target, types_, method, n_parameters_, history_, state_targets_ = (
-        "interacts",
-        np.array([0, 1]),
-        "knowing",
-        0,
-        (),
-        (),
-    )
-    objective = types.SimpleNamespace(is_directed=False)
+    types_, method = np.array([0, 1]), "knowing"
+    n_parameters_, history_, state_targets_ = 0, (), ()
 
     def predict_log_proba(self, recording):
         return np.log(np.where(np.stack([recording.targets["interacts"] != 1] * 2, -1) == [True, False], 0.9, 0.1))
+
+
+class Wrong(Rival):
+    """A rule that is always wrong."""
+
+    def __call__(self, recording):
+        return Knowing().predict_log_proba(recording)[..., ::-1]
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +55,8 @@ def test_the_control_is_what_a_model_that_knows_scores_on_another_truth(bodies):
 
 def test_every_rival_is_scored_by_its_own_answers(bodies):
     truth = Truth.of(bodies, "interacts", [0, 1], is_directed=False)
-    wrong = Knowing().predict_log_proba(bodies)[..., ::-1]
-
-    class Rival:
-        n_parameters, fit_seconds = 1, 0.0
-
-        def __call__(self, recording):
-            return wrong
-
-    found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {"wrong": Rival()}, SETTINGS, lambda *_: None)
+    wrong = Wrong(None, "position", False, lambda x: x, Calibration.none(2), np.ones(1), 1, 0.0)
+    found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {"wrong": wrong}, SETTINGS, lambda *_: None)
     assert found["methods"]["wrong"]["scores"]["auroc"].value == 0
     assert found["best_rival"] == "wrong"
 

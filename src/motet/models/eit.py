@@ -139,7 +139,8 @@ class EIT(nn.Module):
         observed = batch.observed
 
         # 1. Token
-        x = self.token(_recent(batch.values, self.settings.token_bins))
+        values = batch.values.masked_fill(~observed[..., None], 0.0)
+        x = self.token(_recent(values, self.settings.token_bins))
         if self.clock is not None:
             x = x + self.clock(x.shape[2])
 

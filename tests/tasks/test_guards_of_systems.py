@@ -69,8 +69,9 @@ def test_no_forecast_sees_more_than_the_context():
     task = Task(forecaster.geometry_, 4, n_substeps=1, shoots=False)
     rules = {"constant velocity": FORECAST_RULES["constant velocity"]}
     forecast = lambda w: forecast_evaluate._forecast_all(forecaster, rules, w, task, lambda *_: None)[0]  # noqa: E731
-    changed = windows.select(trials=slice(None))
-    changed.values[:, :, 8:] += 5.0
+    values = windows.values.copy()
+    values[:, :, 8:] += 5.0
+    changed = dataclasses.replace(windows, values=values)
     for name, found in forecast(windows).items():
         np.testing.assert_array_equal(found.places, forecast(changed)[name].places)
         assert found.places.shape[2] == 4

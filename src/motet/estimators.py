@@ -422,6 +422,7 @@ class EITRegressor(RegressorMixin, _EIT):
         >>> rng = np.random.default_rng(0)
         >>> drive = rng.uniform(0.0, 2.0, (40, 1, 9))
         >>> counts = rng.poisson(1.0 + 3.0 * drive, (40, 6, 9))
+        >>> from motet.data.recording import Recording
         >>> recording = Recording.from_trials(counts, targets={"drive": drive[:, 0]})
         >>> decoder = EITRegressor("drive", training=TrainingSettings(max_steps=10)).fit(recording)
         >>> decoder.predict(recording).shape

@@ -314,7 +314,8 @@ def subclasses(kind: type) -> set[type]:
 
 def missing() -> list[str]:
     """Estimators and entries of registries that are no members."""
-    estimators = [e for e in subclasses(TrainedEstimator) if not (inspect.isabstract(e) or e.__name__.startswith("_"))]
+    of_motet = [e for e in subclasses(TrainedEstimator) if e.__module__.startswith("motet.")]
+    estimators = [e for e in of_motet if not (inspect.isabstract(e) or e.__name__.startswith("_"))]
     rivals = [rival for registry in registries() for rival in registry.values()]
     tested = [member.of for member in MEMBERS]
     return [getattr(one, "name", None) or one.__name__ for one in (*estimators, *rivals) if one not in tested]

@@ -248,6 +248,16 @@ def test_nothing_is_learned_from_the_trials_that_are_held_out_or_predicted(small
     assert fits[0].calibration_ != fits[1].calibration_
 
 
+def test_the_part_of_trials_that_validates_is_not_trained_on(small):
+    dataset = PopulationDataset(small)
+    train, held_out = dataset.split(by="trial", test=0.25, seed=0)
+    part = dataclasses.replace(SHORT, max_steps=1, validation=0.25)
+    by_itself = estimator(training=part).fit(small, on_epoch=silent)
+    given = estimator(training=part).fit(train, validation=held_out, on_epoch=silent)
+    assert by_itself.geometry_ == given.geometry_
+    assert all(torch.equal(tensor, weights(given)[name]) for name, tensor in weights(by_itself).items())
+
+
 def test_calibration_is_on_validation_trials_and_can_be_repeated(small):
     none = estimator(training=dataclasses.replace(SHORT, validation=0.0)).fit(small, on_epoch=silent)
     assert none.calibration_ == Calibration.none(2)

@@ -421,4 +421,18 @@ FAULTS = (
         "False",
         ("tests/data/test_safe_pickle.py::test_a_program_that_asks_for_more_than_data_is_refused",),
     ),
+    Fault(
+        "interactions train: validation trials train",
+        "src/motet/pair_estimator.py",
+        "            dataset, held_out = dataset.split(",
+        "            _, held_out = dataset.split(",
+        ("tests/test_interactions.py::test_the_part_of_trials_that_validates_is_not_trained_on",),
+    ),
+    Fault(
+        "interactions recover: source and target change places",
+        "src/motet/tasks/interactions_recover.py",
+        '{"source": ids[b], "target": ids[a]}',
+        '{"source": ids[a], "target": ids[b]}',
+        ("tests/tasks/test_interactions.py::test_directed_graphs_tell_both_orders",),
+    ),
 )

@@ -19,6 +19,7 @@ from motet.models.pair_rules import PAIR_RULES
 from motet.models.pairs import PairSettings
 from motet.systems import simulate
 from motet.tasks import interactions_figures, interactions_rivals
+from motet.tasks.find import find_recording
 from motet.tasks.interactions import TrainInteractionsSettings, check_features, train_interactions
 from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions
 from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
@@ -485,7 +486,15 @@ def test_directed_graphs_tell_both_orders(tmp_path, save, without_figures):
     )
     found = train_interactions(settings)
     recovered = recover(RecoverInteractionsSettings(str(found.run.folder), save(moving(1), name="test")))
-    assert len(rows(recovered.files[0])) == 12
+    found_pairs = rows(recovered.files[0])
+    assert len(found_pairs) == 12
+    recording = find_recording(save(moving(1), name="test"))
+    probability = EITInteractions.load(found.run.folder).predict_proba(recording)[0]
+    place = {name: number for number, name in enumerate(recording.individual_ids)}
+    for pair in found_pairs:  # probability[i, j] is that j acts on i
+        expected = probability[place[pair["target"]], place[pair["source"]]]
+        assert float(pair["probability"]) == pytest.approx(expected, rel=1e-4)
+    assert abs(probability - probability.T)[~np.eye(4, dtype=bool)].max() > 1e-3
 
 
 def test_an_estimator_that_was_saved_by_hand_recovers_too(data, tmp_path, save, without_figures):

@@ -88,7 +88,7 @@ def draw_evaluation(
 def draw_sizes(results: Mapping[str, Any], model: str) -> dict[str, Figure]:
     """Scores of the model and of the best rules against the number of individuals, where there are enough sizes."""
     found, drawn = results["recordings"], {}
-    shown = {model, *(about["best_rival"] for about in found.values())}
+    shown = {model, *(about["best_rival"] for about in found.values() if about["best_rival"] is not None)}
     for metric, words in (("average_precision", "average precision"), ("adjusted_rand", "adjusted Rand index")):
         if curves := _size_curves(found, metric, shown):
             trained = results["trained_on"].get("n_individuals", ())

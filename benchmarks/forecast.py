@@ -25,12 +25,12 @@ from interactions import Data, bodies, particles
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
+from motet.estimators.forecaster import EITForecaster
+from motet.estimators.pairs import PAIR_TRAINING
 from motet.files import write_text
-from motet.forecaster import EITForecaster
-from motet.models.forecast_rules import FORECAST_RULES
-from motet.models.forecast_rules import Task as RuleTask
 from motet.models.geometry import Geometry
-from motet.pair_estimator import PAIR_TRAINING
+from motet.rivals.forecast_rules import FORECAST_RULES
+from motet.rivals.forecast_rules import Task as RuleTask
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_scores import Truth, marked_bins, score_forecast, summary

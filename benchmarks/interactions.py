@@ -25,11 +25,11 @@ from motet import metrics
 from motet.data.motion import Features, MotionSettings
 from motet.data.readers import read_recording, write_recording
 from motet.data.recording import Recording
+from motet.estimators.interactions import EITInteractions
+from motet.estimators.pairs import PAIR_TRAINING, is_pair, n_observed
 from motet.files import write_text
-from motet.interactions import EITInteractions
 from motet.models.pairs import PairSettings
 from motet.models.partition import assign_groups, assign_groups_of_sizes
-from motet.pair_estimator import PAIR_TRAINING, is_pair, n_observed
 from motet.systems import simulate
 from motet.training.interactions import InteractionSettings
 from motet.training.run import Run

@@ -21,10 +21,10 @@ import torch
 from interactions import TASKS, TEST_SEED, TRAIN_SEED, VALIDATION_SEED, Data, Task, score
 
 from motet.data.recording import Recording
+from motet.estimators.interactions import EITInteractions
+from motet.estimators.pairs import PAIR_MODEL
 from motet.files import write_text
-from motet.interactions import EITInteractions
 from motet.models.pairs import PairSettings
-from motet.pair_estimator import PAIR_MODEL
 from motet.training.state import Learner
 
 NO_TRANSFORMER = {"individual_depth": 0, "interaction_depth": 0}

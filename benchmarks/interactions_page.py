@@ -14,8 +14,8 @@ import numpy as np
 from interactions import SIZES, TASKS
 from interactions_ablation import CUTS, VARIANTS, score_file
 
+from motet.estimators.interactions import EITInteractions
 from motet.files import write_text
-from motet.interactions import EITInteractions
 from motet.report.pair_scores import draw_size_curve
 from motet.report.style import save_figure
 

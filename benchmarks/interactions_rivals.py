@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from interactions import N_TEST, TASKS, TEST_SEED, TRAIN_SEED, score_graph
 from numpy.typing import NDArray
+from reference_bodies import train_reference_bodies
 
 from motet.data.motion import Features, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
-from motet.models.force_fit import FORCES, fit_forces
-from motet.models.pair_rules import PAIR_RULES
-from motet.models.reference_bodies import train_reference_bodies
+from motet.rivals.force_fit import FORCES, fit_forces
+from motet.rivals.pair_rules import PAIR_RULES
 from motet.tasks.interactions_rivals import Rival, fit_rival
 from motet.tasks.interactions_scores import Truth
 

@@ -27,7 +27,7 @@ from speed import peak_mib, shown
 
 from motet.data.batch import BATCH_BYTES
 from motet.data.recording import Recording
-from motet.estimators import EITClassifier, EITRegressor
+from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
 from motet.training.objectives import ObjectiveSettings
 from motet.training.settings import TrainingSettings
@@ -94,7 +94,7 @@ def measure(cell: Cell) -> Measured:
 def measure_apart(cell: Cell) -> Measured:
     """`measure` in a fresh process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "motet.estimators"])
+    context.set_forkserver_preload(["torch._dynamo", "motet.estimators.decoders"])
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as executor:
         return executor.submit(measure, cell).result()
 

@@ -25,18 +25,18 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from reference_training import train_reference
 from threadpoolctl import threadpool_limits
 
 from motet.data.catalogue import load
 from motet.data.recording import Recording
-from motet.estimators import EITClassifier
+from motet.estimators.decoders import EITClassifier
 from motet.files import write_text
-from motet.models.baselines import BASELINES_CLASSIFY
 from motet.models.eit import EITSettings
 from motet.models.reference import EITReference
-from motet.models.reference_training import train_reference
 from motet.progress import Advance, progress_bar
 from motet.report.style import ACCENT, BEST, GREY, INK, in_our_style, save_figure, titled
+from motet.rivals.decoders import BASELINES_CLASSIFY
 from motet.statistics import estimate_mean, interval_text
 from motet.training.settings import TrainingSettings
 
@@ -67,7 +67,7 @@ each of its bins. One test trial is {trial:.1f} points, so differences of a few 
 - **{eit}**: `EITClassifier` with {settings} and otherwise its defaults. Input statistics come from training trials only. {n_seeds} seed(s);
   every budget of epochs is a training of its own, with a full learning-rate schedule. The seconds are those of the whole `fit`. The
   settings were chosen on folds of the same recording (see the reach page), which hold these test trials too; the split itself was looked at before.
-- **{lda}** and **{svm}**: `lda`, on √counts of the window, and `kernel-svm-total-counts` of `motet.models.baselines`.
+- **{lda}** and **{svm}**: `lda`, on √counts of the window, and `kernel-svm-total-counts` of `motet.rivals.decoders`.
 
 Seconds to reach are those of the earliest scored point of a method whose mean accuracy is at least {target:.3f}, the accuracy of the released EIT
 after its last epoch ({n_epochs}); the ratio is how many times longer the released EIT takes to get there.

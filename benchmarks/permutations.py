@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from reference_bodies import Partitions, permuted_bodies
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.files import write_text
-from motet.models.reference_bodies import Partitions, permuted_bodies
 from motet.systems import simulate
 
 GROUP, N_SYSTEMS, N_OF_SYSTEM, N_BINS, N_AXES = "2x3", 2, 3, 50, 2

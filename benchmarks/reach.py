@@ -24,7 +24,7 @@ from motet import metrics
 from motet.data.catalogue import load
 from motet.data.dataset import PopulationDataset
 from motet.models.eit import EITSettings
-from motet.models.templates import TemplateBaseline
+from motet.rivals.templates import TemplateBaseline
 from motet.statistics import p_text
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
 from motet.training.settings import TrainingSettings

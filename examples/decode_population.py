@@ -6,8 +6,8 @@ No download. Run it from anywhere: python examples/decode_population.py
 from __future__ import annotations
 
 import motet
-from motet.models.baselines import BASELINES_CLASSIFY
 from motet.report.neurons import informative_individuals
+from motet.rivals.decoders import BASELINES_CLASSIFY
 
 
 def main() -> None:

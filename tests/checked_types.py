@@ -25,7 +25,7 @@ from jaxtyping import jaxtyped
 from numpy.typing import ArrayLike, NDArray
 
 _TESTS = Path(__file__).parent
-_OUTSIDE = (str(_TESTS), str(_TESTS.parent / "src/motet/data/reading.py"))
+_OUTSIDE = (str(_TESTS), str(_TESTS.parent / "src/motet/data/readers/reading.py"))
 
 
 class WrongType(BaseException):  # no `except Exception` hides it

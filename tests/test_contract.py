@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from reference_training import train_reference
 from sklearn.base import clone
 
 import motet
@@ -25,22 +26,21 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators import EITClassifier, EITRegressor
-from motet.forecaster import EITForecaster
-from motet.interactions import EITInteractions
-from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.estimators.base import TrainedEstimator
+from motet.estimators.decoders import EITClassifier, EITRegressor
+from motet.estimators.forecaster import EITForecaster
+from motet.estimators.interactions import EITInteractions
 from motet.models.eit import EITSettings
-from motet.models.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
 from motet.models.geometry import Geometry
-from motet.models.pair_rules import PAIR_RULES
 from motet.models.pairs import PairSettings
 from motet.models.reference import EITReference
-from motet.models.reference_training import train_reference
-from motet.models.templates import TemplateBaseline
+from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
+from motet.rivals.pair_rules import PAIR_RULES
+from motet.rivals.templates import TemplateBaseline
 from motet.systems import simulate
 from motet.tasks.interactions_rivals import BASE_RATE, fit_rival
 from motet.tasks.interactions_scores import Truth
-from motet.trained import TrainedEstimator
 from motet.training.forecast import ForecastSettings
 from motet.training.settings import TrainingSettings
 
@@ -288,9 +288,9 @@ def permuted(array: np.ndarray, order: Any, axes: tuple[int, ...]) -> np.ndarray
 def few_options():
     """Rules are tuned as ever, with fewer options to try."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("motet.models.pair_rules.WINDOWS", ((2, 2), (3, 2)))
-        patch.setattr("motet.models.pair_rules.RIDGE_FACTORS", (1.0, 10.0))
-        patch.setattr("motet.models.pair_rules.LAGS", (1, 2))
+        patch.setattr("motet.rivals.pair_rules.WINDOWS", ((2, 2), (3, 2)))
+        patch.setattr("motet.rivals.pair_rules.RIDGE_FACTORS", (1.0, 10.0))
+        patch.setattr("motet.rivals.pair_rules.LAGS", (1, 2))
         yield
 
 
@@ -327,7 +327,7 @@ def test_every_estimator_and_rival_is_here():
 
 def test_a_rival_or_estimator_that_is_not_here_is_noticed(monkeypatch):
     toy = dataclasses.replace(PAIR_RULES["together"], name="toy")
-    monkeypatch.setattr("motet.models.pair_rules.PAIR_RULES", {**PAIR_RULES, "toy": toy})
+    monkeypatch.setattr("motet.rivals.pair_rules.PAIR_RULES", {**PAIR_RULES, "toy": toy})
     assert missing() == ["toy"]
     monkeypatch.undo()
     monkeypatch.setitem(globals(), "MEMBERS", MEMBERS[1:])

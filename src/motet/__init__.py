@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from motet.data.readers import read_recording, write_recording
     from motet.data.recording import Recording
     from motet.errors import InputError
-    from motet.estimators import EITClassifier, EITRegressor
-    from motet.forecaster import EITForecaster
-    from motet.interactions import EITInteractions, recover_interactions
+    from motet.estimators.decoders import EITClassifier, EITRegressor
+    from motet.estimators.forecaster import EITForecaster
+    from motet.estimators.interactions import EITInteractions, recover_interactions
     from motet.models.eit import EIT, EITSettings, Encoding
     from motet.models.reference import EITReference
     from motet.systems import simulate
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 _HOME = {
     "Batch": "motet.data.batch",
     "EIT": "motet.models.eit",
-    "EITClassifier": "motet.estimators",
-    "EITForecaster": "motet.forecaster",
-    "EITInteractions": "motet.interactions",
+    "EITClassifier": "motet.estimators.decoders",
+    "EITForecaster": "motet.estimators.forecaster",
+    "EITInteractions": "motet.estimators.interactions",
     "EITReference": "motet.models.reference",
-    "EITRegressor": "motet.estimators",
+    "EITRegressor": "motet.estimators.decoders",
     "EITSettings": "motet.models.eit",
     "Encoding": "motet.models.eit",
     "InputError": "motet.errors",
@@ -53,7 +53,7 @@ _HOME = {
     "list_recordings": "motet.data.catalogue",
     "load": "motet.data.catalogue",
     "read_recording": "motet.data.readers",
-    "recover_interactions": "motet.interactions",
+    "recover_interactions": "motet.estimators.interactions",
     "simulate": "motet.systems",
     "write_recording": "motet.data.readers",
 }

@@ -18,8 +18,8 @@ import pytest
 
 from motet.data import catalogue
 from motet.data.catalogue import CATALOGUE, DataFile, Entry, fetch, list_recordings, load
+from motet.data.readers.sleep import read_sleep
 from motet.data.recording import Recording
-from motet.data.sleep import read_sleep
 from motet.errors import InputError
 
 # ---- files, on a small recording of our own -----------------------------------------------------

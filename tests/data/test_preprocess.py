@@ -10,7 +10,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings, varies
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 
 def a_dataset(seed=0, n_trials=30, name="a", rate=3.0):

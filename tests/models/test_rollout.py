@@ -13,9 +13,9 @@ from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.models.continuation import centre_of, continued
 from motet.models.coupling import CouplingFit
-from motet.models.forecast_rules import known_rollout, true_couplings
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout, line_end, rolled, tamed
+from motet.rivals.forecast_rules import known_rollout, true_couplings
 from motet.systems import simulate
 
 PLANE = Geometry(MotionSettings(), 2, 6)

@@ -12,10 +12,10 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.models.coupling import CouplingFit
-from motet.models.forecast_rules import known_rollout
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout, rolled
 from motet.models.shooting import _fitted, _Problem, shoot
+from motet.rivals.forecast_rules import known_rollout
 from motet.systems import simulate
 from motet.systems.gravity import gravity_orbits
 

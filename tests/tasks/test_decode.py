@@ -12,8 +12,8 @@ import yaml
 from motet.data.readers import write_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.models.baselines import BASELINES_CLASSIFY
 from motet.models.eit import EITSettings
+from motet.rivals.decoders import BASELINES_CLASSIFY
 from motet.tasks import decode as decode_module
 from motet.tasks import decode_figures, decode_fold
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
@@ -351,7 +351,7 @@ def test_predict_reads_as_many_bins_as_the_decoding(settings):
 
 
 def test_predict_reads_a_run_that_no_decoding_made_whole(settings, tmp_path):
-    from motet.estimators import EITRegressor
+    from motet.estimators.decoders import EITRegressor
 
     estimator = EITRegressor("drive", model=settings.model, training=settings.training)
     estimator.fit(find_recording(settings.recordings[0])).save(tmp_path / "mine")

@@ -11,15 +11,15 @@ import pytest
 
 from motet.cli import main
 from motet.data.readers import read_recording, write_recording
+from motet.data.readers.write_trajectories import write_trajectories_csv
 from motet.data.recording import Recording
-from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
-from motet.forecaster import EITForecaster
+from motet.estimators.forecaster import EITForecaster
 from motet.models.continuation import Forecasted
 from motet.models.eit import EITSettings
-from motet.models.forecast_rules import FORECAST_RULES, ORACLE
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
+from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE
 from motet.systems import simulate
 from motet.systems.gravity import gravity_energy
 from motet.tasks import forecast_figures

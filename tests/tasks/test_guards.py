@@ -15,7 +15,7 @@ from motet.data.preprocess import PreprocessSettings
 from motet.data.readers import write_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators import EITClassifier, EITRegressor
+from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
 from motet.tasks import decode_figures
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from motet.forecaster import EITForecaster
-from motet.models.forecast_rules import FORECAST_RULES, Task
+from motet.estimators.forecaster import EITForecaster
+from motet.rivals.forecast_rules import FORECAST_RULES, Task
 from motet.systems import simulate
 from motet.tasks import forecast_evaluate, interactions_evaluate
 from motet.tasks.interactions import EITInteractions

@@ -10,13 +10,13 @@ import torch
 
 from motet.data.motion import MotionSettings
 from motet.data.readers import write_recording
+from motet.data.readers.write_trajectories import write_trajectories_csv
 from motet.data.recording import Recording
-from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
-from motet.interactions import EITInteractions
+from motet.estimators.interactions import EITInteractions
 from motet.models.eit import EITSettings
-from motet.models.pair_rules import PAIR_RULES
 from motet.models.pairs import PairSettings
+from motet.rivals.pair_rules import PAIR_RULES
 from motet.systems import simulate
 from motet.tasks import interactions_figures, interactions_rivals
 from motet.tasks.find import find_recording
@@ -388,7 +388,7 @@ def test_evaluation_settings_that_mean_nothing_are_refused_by_name(change):
 
 
 def test_another_kind_of_run_is_refused(tmp_path, small_recording):
-    from motet.estimators import EITClassifier
+    from motet.estimators.decoders import EITClassifier
 
     decoder = EITClassifier("direction", model=EITSettings(width=8), training=TrainingSettings(max_steps=1))
     decoder.fit(small_recording).save(tmp_path / "run")

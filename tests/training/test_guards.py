@@ -12,7 +12,7 @@ from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import PreprocessSettings
 from motet.data.recording import Recording
-from motet.estimators import EITClassifier
+from motet.estimators.decoders import EITClassifier
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import Block
 from motet.models.randomness import draws_from

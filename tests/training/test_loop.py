@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
-from motet.estimators import EITClassifier
+from motet.estimators.decoders import EITClassifier
 from motet.models.eit import EITSettings
 from motet.training.loop import _backward
 from motet.training.objectives import ObjectiveSettings

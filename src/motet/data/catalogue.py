@@ -16,10 +16,10 @@ from typing import Any
 
 import pooch
 
-from motet.data.reach import read_reach_pickle
 from motet.data.readers import refuse_unknown_options
+from motet.data.readers.reach import read_reach_pickle
+from motet.data.readers.sleep import read_sleep
 from motet.data.recording import Recording
-from motet.data.sleep import read_sleep
 from motet.errors import InputError, did_you_mean
 from motet.files import atomic_path
 
@@ -138,7 +138,7 @@ def load(name: str, **options: Any) -> Recording:
 
     Args:
         name: one of `list_recordings()`.
-        **options: for `reach/…`, minimum_speed in cm/s (see `motet.data.reach.read_reach_pickle`).
+        **options: for `reach/…`, minimum_speed in cm/s (see `motet.data.readers.reach.read_reach_pickle`).
 
     Raises:
         InputError: if the name or an option is unknown, or a file cannot be had or is not the public one.

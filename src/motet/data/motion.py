@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from motet.data.recording import MOST_COORDINATES, Recording
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 Array = NDArray[np.float64]
 Features = Literal["none", "position", "position-velocity", "phase"]

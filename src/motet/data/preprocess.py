@@ -13,7 +13,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.data.trials import extent
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 Statistic = Literal["individual", "shared", "none"]
 READS_ANYONE = (

@@ -20,7 +20,7 @@ from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.memory import check_room
 from motet.models.layers import Attention, Block, Clock, IndividualTable, readable
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 DEEPEST = 1000  # layers
 

@@ -16,7 +16,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings, derive_motion
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 # Features of a pair at one time.
 N_FEATURES = {"none": 0, "phase": 4, "plane": 13}

@@ -14,7 +14,7 @@ from motet.errors import InputError
 from motet.models.coupling import N_EVIDENCE, CouplingFit
 from motet.models.eit import DEEPEST, EIT, EITSettings, Encoding
 from motet.models.geometry import Geometry, pair_features
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 # The logarithm of a prior's precision, as training begins: in the first round, couplings are held back most.
 FIRST_PRECISION, LATER_PRECISION = 6.0, -2.0

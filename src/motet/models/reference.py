@@ -48,7 +48,7 @@ class EITReference(nn.Module):
 
     The interaction transformer and both projections drop out; the individual transformer does not. Attributes carry
     the released names, spelling included: `state_dict()` is a released one. The defaults are those of neurons; for
-    bodies in the plane see `motet.models.reference_bodies`.
+    bodies in the plane see `reference_bodies`.
 
     The slips of the released model, kept on purpose:
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.systems.integrate import Acceleration, Trajectories, checked_start, integrate, trajectories_of
 from motet.systems.interacting import Array, Engine, check_at_least, in_parts, is_compiled, system_recording
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.integrate import DOP853
 
 from motet.data.recording import Recording
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.systems.interacting import (
     Array,
     check_at_least,

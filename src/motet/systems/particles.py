@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.systems.interacting import (
     Array,
     Engine,

@@ -15,11 +15,11 @@ from motet.data.dataset import PopulationDataset, SplitBy
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Level
 from motet.errors import InputError
-from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.models.eit import EITSettings
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar, within_step
-from motet.settings_checks import check_choices, check_seed
+from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.settings import check_choices, check_seed
 from motet.statistics import FEWEST_FOLDS, Row, compare_table, estimate_mean, markdown_table
 from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
 from motet.tasks.find import class_target, cut_trials, find_recordings
@@ -42,7 +42,7 @@ class DecodeSettings:
         target: integers and strings are classified, floats regressed.
         output: the run's folder; by default "runs/decode-<recording>-<target>".
         reading: options for reading the files, by name, such as {targets: [choice], columns: {individual: neuron}};
-            see motet.data.trajectories.
+            see motet.data.readers.trajectories.
         auxiliary: other targets to learn at the same time, with the weight of their loss.
         bins: how many first bins of each trial are read. By default all of them for a target per bin, and as many as
             the shortest trial has for a target per trial.

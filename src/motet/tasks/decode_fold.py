@@ -15,9 +15,9 @@ from motet import metrics
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators import EITClassifier, EITRegressor
-from motet.models.baselines import BASELINES_CLASSIFY, BASELINES_REGRESS
-from motet.models.templates import TemplateBaseline
+from motet.estimators.decoders import EITClassifier, EITRegressor
+from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.rivals.templates import TemplateBaseline
 from motet.tasks.find import class_target
 from motet.training.objectives import known_rows
 from motet.training.predictions import known_predictions

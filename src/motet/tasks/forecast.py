@@ -11,12 +11,12 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.forecaster import EITForecaster
+from motet.estimators.forecaster import EITForecaster
+from motet.estimators.pairs import PAIR_MODEL, PAIR_TRAINING
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.names import in_path
-from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING
-from motet.settings_checks import check_choices, check_seed
+from motet.settings import check_choices, check_seed
 from motet.tasks.find import digest
 from motet.tasks.interactions import check_features, check_names, read_trials
 from motet.tasks.interactions_scores import markdown

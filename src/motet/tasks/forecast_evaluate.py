@@ -12,12 +12,12 @@ import numpy as np
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.forecaster import EITForecaster
+from motet.estimators.forecaster import EITForecaster
 from motet.models.continuation import Forecasted
-from motet.models.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
-from motet.settings_checks import check_choices
+from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
+from motet.settings import check_choices
 from motet.tasks.find import digest, reading_of
 from motet.tasks.forecast import load_forecaster
 from motet.tasks.forecast_scores import Scored, Truth, forecast_table, score_forecast, summary

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from motet.data.arrays import system_numbers
+from motet.data.readers.arrays import system_numbers
 from motet.data.recording import Recording
 from motet.models.continuation import Forecasted, places_of
 from motet.models.geometry import Geometry

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from motet.data.readers.write_trajectories import write_trajectories_csv
 from motet.data.recording import Recording
 from motet.data.trials import narrowest
-from motet.data.write_trajectories import write_trajectories_csv
 from motet.errors import InputError
+from motet.estimators.forecaster import last_bins
+from motet.estimators.pairs import is_pair
 from motet.files import write_text
-from motet.forecaster import last_bins
 from motet.models.continuation import Forecasted
 from motet.models.geometry import Geometry
 from motet.names import csv_text, in_path
-from motet.pair_estimator import is_pair
 from motet.progress import progress_bar
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.tasks.find import reading_of
 from motet.tasks.forecast import load_forecaster
 from motet.tasks.interactions import check_features, read_trials
@@ -35,7 +35,7 @@ class PredictForecastSettings:
 
     Attributes:
         run: folder of a run that motet forecast train left.
-        recording: a file of trajectories (CSV, npz or nc; see motet.data.trajectories), or a name in the catalogue; of
+        recording: a file of trajectories (CSV, npz or nc), or a name in the catalogue; of
             as many individuals as there are, with the features and the bins that the run was trained on.
         output: folder to write to; by default "forecasts/<file>" in the run.
         horizon_bins: bins to forecast after the last one of each trial; by default as many as in training.

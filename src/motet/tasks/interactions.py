@@ -15,13 +15,13 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import ALLOWED_FEATURES, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.interactions import EITInteractions
+from motet.estimators.interactions import EITInteractions
+from motet.estimators.pairs import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.names import in_markdown, in_path
-from motet.pair_estimator import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
 from motet.progress import progress_bar
-from motet.settings_checks import check_choices, check_seed
+from motet.settings import check_choices, check_seed
 from motet.tasks.find import cut_trials, digest, find_recording, reading_of
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, state_table, truth_of
 from motet.tasks.outcome import Outcome, begin, is_first_process

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.interactions import EITInteractions
+from motet.estimators.interactions import EITInteractions
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.tasks.find import digest
 from motet.tasks.interactions import (
     check_features,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motet.data.recording import Recording
-from motet.interactions import EITInteractions
+from motet.estimators.interactions import EITInteractions
 from motet.report.graphs import draw_graphs
 from motet.report.individuals import draw_embeddings, draw_states
 from motet.report.pair_scores import draw_calibration, draw_roc_and_precision_recall, draw_size_curve

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.estimators.interactions import EITInteractions
+from motet.estimators.pairs import is_pair
 from motet.files import write_text
-from motet.interactions import EITInteractions
 from motet.names import csv_text, in_path
-from motet.pair_estimator import is_pair
 from motet.progress import progress_bar
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.tasks.interactions import check_features, how_read, load_interactions, read_trials
 from motet.tasks.interactions_scores import edge_probability
 from motet.tasks.outcome import Written
@@ -32,7 +32,7 @@ class RecoverInteractionsSettings:
 
     Attributes:
         run: folder of a run that motet interactions train left.
-        recording: a file of trajectories (CSV, npz or nc; see motet.data.trajectories), or a name in the catalogue; of
+        recording: a file of trajectories (CSV, npz or nc), or a name in the catalogue; of
             as many individuals as there are, with the features and the bins that the run was trained on.
         output: folder to write to; by default "recovered/<file>" in the run.
         reading: options for reading the file, by name, such as {columns: {individual: fish}, resample_seconds: 0.1,

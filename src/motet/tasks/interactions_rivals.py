@@ -16,10 +16,10 @@ from sklearn.isotonic import IsotonicRegression
 from motet.data.motion import Features
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.interactions import EITInteractions
+from motet.estimators.interactions import EITInteractions
+from motet.estimators.pairs import is_pair, n_observed
 from motet.metrics import differs_by_order
-from motet.models.pair_rules import PAIR_RULES, PairRule
-from motet.pair_estimator import is_pair, n_observed
+from motet.rivals.pair_rules import PAIR_RULES, PairRule
 from motet.tasks.interactions_scores import Truth, truth_of
 from motet.training.calibration import Calibration
 

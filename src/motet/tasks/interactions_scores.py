@@ -14,10 +14,10 @@ from scipy.special import logsumexp
 from motet import metrics
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.interactions import EITInteractions
+from motet.estimators.interactions import EITInteractions
+from motet.estimators.pairs import is_pair
 from motet.models.partition import assign_groups, assign_groups_of_sizes
 from motet.names import in_markdown
-from motet.pair_estimator import is_pair
 from motet.statistics import compare_table, estimate_mean, interval_text, p_text
 
 Floats = NDArray[np.floating[Any]]

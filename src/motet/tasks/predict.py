@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
-from motet.estimators import EITClassifier, EITRegressor
+from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.files import write_text
 from motet.given import is_known
 from motet.names import csv_text
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.tasks.find import cut_trials, find_recording, reading_of
 from motet.training.predictions import most_probable
 from motet.training.run import Run

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from motet.models.continuation import centre_of, places_of
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.training.augment import turned
 from motet.training.objectives import Target, Targeted
 

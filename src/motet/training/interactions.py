@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from motet.data.arrays import system_numbers
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
+from motet.data.readers.arrays import system_numbers
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.metrics import auroc
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 from motet.training.augment import cropped, repaired, turned
 from motet.training.objectives import Target, Targeted, r2_or_nan
 

@@ -28,7 +28,7 @@ from motet.errors import InputError
 from motet.metrics import r2
 from motet.models.eit import Encoding
 from motet.models.readouts import Readout, ReadoutKind
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 TargetKind = Literal["class", "quantity"]
 

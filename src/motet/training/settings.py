@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 from motet.errors import InputError
-from motet.settings_checks import check_choices
+from motet.settings import check_choices
 
 
 @dataclasses.dataclass(frozen=True)

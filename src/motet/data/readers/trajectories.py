@@ -1,0 +1,207 @@
+"""Ways into a `Recording` from trajectories of your own; `motet.data.readers.write_trajectories` leads back out.
+
+| form | content |
+|---|---|
+| `.csv`, `.tsv`, either gzipped | one row per trial, individual and time; beside it `<stem>.pairs.csv`: who interacts |
+| `.npz` | plain arrays: `positions` or `values`, and any others of `TRAJECTORY_ARRAYS` |
+| `.nc`, xarray | dimensions individual and time, and if there are any trial and feature |
+
+**Table.** Columns `individual`, `time` (seconds), `trial` (absent: one trial). The others are claimed: `features` says
+which are inputs and `targets` which are labels; those in neither are not read. Without `targets`, `system`, `mass`,
+`charge` and `frequency` are. Without `features`, all that are left must have names of one line of these: x, y, z, vx,
+vy, vz, ax, ay, az; cos, sin, rate; feature_0, feature_1, …; or one of count, spikes, value. A column of any other name
+might be a label, and is refused until somebody says what it is. Columns without content, or without a name (a row
+index), are not read. An empty cell is unknown.
+
+**Targets of a table.** A target is per trial if it is constant in every trial, or else per individual if it is constant
+per trial and individual, or else per bin if all individuals agree at every time. Whole numbers and text are classes,
+numbers with a point are quantities. Those with a name of motet's are per individual. `system` is the label of a group:
+individuals interact with those of their own (target "interacts").
+
+**Pairs.** Columns `individual_a`, `individual_b`, `interacts` (0 no edge, 1 or more its type) and `coupling`, at least
+one of these two, and `trial` (absent: every trial). Its `interacts` replaces what `system` says. A row holds for both
+orders. Under `source`, `target` in place of the first two, a row says what the source does to the target, and nothing
+of the other order: it is [target, source] of the recording, since [i, j] there is what j does to i. With
+`pairs_are_directed`, a row of the other header holds for [individual_a, individual_b] alone. Other pairs are
+`absent_pairs`.
+
+**Arrays.** `positions` (trial, individual, time, feature), or (individual, time, feature) for one trial; `time` (time,)
+seconds; the others as in `Recording`, with or without the axis of trials. NaN = not observed.
+
+**Time.** Stamps lie on whole steps from the first of their trial, to a tenth of a step. A frame that an individual has
+no row for, or an unknown feature, is not observed. Other stamps are refused, or resampled: interpolated linearly
+between two samples of one individual that are at most `longest_gap_seconds` apart. `trial_start_seconds` are the first
+stamps, unless trials share a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from motet.data.readers.arrays import (
+    AXES,
+    LEVELS,
+    QUANTITIES,
+    arrays_of_xarray,
+    load_netcdf,
+    load_npz,
+    recording_of_arrays,
+    recording_of_grid,
+)
+from motet.data.readers.claims import check_keys
+from motet.data.readers.reading import file_reader
+from motet.data.readers.sampling import Clock, on_grid
+from motet.data.readers.table_pairs import PAIR_COLUMNS, read_pairs
+from motet.data.readers.table_samples import known_target, leveled, read_samples
+from motet.data.readers.tables import TABLE_ENDINGS, ending_of
+from motet.data.recording import Recording
+from motet.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import xarray
+
+AbsentPairs = Literal["unknown", "no edge"]
+
+TRAJECTORY_ENDINGS = (*TABLE_ENDINGS, ".nc", ".npz")
+COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
+
+
+@file_reader
+def read_trajectories(
+    path: Path | str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    features: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    targets_are_optional: bool = False,
+    pairs_are_directed: bool = False,
+    absent_pairs: AbsentPairs = "unknown",
+    name: str | None = None,
+    subject: str = "unknown",
+    bin_seconds: float | None = None,
+    resample_seconds: float | None = None,
+    longest_gap_seconds: float | None = None,
+) -> Recording:
+    r"""Read trajectories from a table, plain arrays or NetCDF, laid out as this module says.
+
+    Args:
+        path: a file whose name ends in one of `TRAJECTORY_ENDINGS`.
+        columns: what the file calls its columns (or dimensions and variables), by motet's name:
+            {"individual": "fish_id"}.
+        features: the columns (or variables) that are features, in this order; by default as this module says.
+        targets: the columns (or variables) that are targets; by default those with a name of motet's.
+        targets_are_optional: whether those that are absent are passed over, as where labels are to be predicted.
+        pairs_are_directed: whether a row of the table of pairs says nothing of the other order.
+        absent_pairs: what a pair of individuals without a row in the table of pairs has: "unknown" or "no edge".
+        name: what the recording is called; by default the name of the file without its ending.
+        subject: the animal or system.
+        bin_seconds: the step; by default the usual one between two stamps of an individual (no stamps: 1 s).
+        resample_seconds: the step to resample at; needs longest_gap_seconds.
+        longest_gap_seconds: samples further apart than this are not interpolated.
+
+    Raises:
+        InputError: naming the line, or the trial, individual and time, of what cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "shoal.csv"
+        >>> _ = path.write_text("fish,time,x,y,mass\na,0,1,2,3\nb,0,3,4,5\na,.5,1,1,3\nb,.5,,,5\n")
+        >>> read_trajectories(path, columns={"individual": "fish"}).observed.tolist()
+        [[[True, True], [True, False]]]
+    """
+    path = Path(path)
+    ending = ending_of(path, TRAJECTORY_ENDINGS)
+    clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
+    about: dict[str, Any] = {
+        "source": str(path),
+        "name": path.name.removesuffix(ending) if name is None else name,
+        "subject": subject,
+    }
+    if absent_pairs not in get_args(AbsentPairs):
+        raise did_you_mean(str(absent_pairs), get_args(AbsentPairs), what="value of absent_pairs")
+    if ending.lower() in TABLE_ENDINGS:
+        names = check_keys(columns, (*COLUMNS, *PAIR_COLUMNS))
+        of_pairs = {key: theirs for key, theirs in names.items() if key in ("trial", *PAIR_COLUMNS)}
+        own = {key: theirs for key, theirs in names.items() if key not in PAIR_COLUMNS}
+        read = read_samples(path, own, features, targets, targets_are_optional=targets_are_optional)
+        unlisted = np.nan if absent_pairs == "unknown" else 0.0
+        pairs = read_pairs(path, read.samples, of_pairs, is_directed=pairs_are_directed, unlisted=unlisted)
+        grid = on_grid(read.samples, clock)
+        return recording_of_grid(
+            grid.values,
+            {key: known_target(read, key) for key in read.targets if key in LEVELS} | pairs,
+            {key: leveled(read, key, grid) for key in read.targets if key not in LEVELS},
+            individual_labels=read.samples.individual_labels,
+            trial_labels=read.samples.trial_labels,
+            bin_seconds=grid.bin_seconds,
+            trial_start_seconds=grid.starts,
+            **about,
+        )
+    if pairs_are_directed or absent_pairs != "unknown":
+        raise InputError(f"{path} has no table of pairs; leave out pairs_are_directed and absent_pairs.")
+    if ending.lower() == ".nc":
+        data = load_netcdf(path, check_keys(columns, (*AXES, "observed", *LEVELS)))
+        arrays, others = arrays_of_xarray(
+            data, columns, features, targets, source=str(path), targets_are_optional=targets_are_optional
+        )
+        return recording_of_arrays(arrays, clock, targets=others, **about)
+    if columns or features is not None or targets is not None:
+        raise InputError(
+            f"{path} holds arrays, not columns; leave out columns, features and targets, and name the arrays as asked."
+        )
+    return recording_of_arrays(load_npz(path), clock, **about)
+
+
+def from_xarray(
+    data: xarray.Dataset | xarray.DataArray,
+    *,
+    columns: Mapping[str, str] | None = None,
+    features: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    targets_are_optional: bool = False,
+    name: str | None = None,
+    subject: str = "unknown",
+    bin_seconds: float | None = None,
+    resample_seconds: float | None = None,
+    longest_gap_seconds: float | None = None,
+) -> Recording:
+    """Make a recording of an xarray Dataset or DataArray with dimensions individual, time[, trial][, feature].
+
+    A feature has an individual and a time, and is several, if it has the dimension feature. Which variables are
+    features and which targets is said, or told from their names, as of the columns of a table (see
+    `trajectories`); `observed` is a mask. Of motet's names, `system`, `mass`, `charge` and `frequency` are
+    ([trial,] individual), `interacts` and `coupling` ([trial,] individual and a second dimension of any name). Other
+    targets are per bin, if they have a time; per pair, if they have an individual and a second dimension as long whose
+    name begins with individual or other; per individual, if they have one; and else per trial. The coordinates of
+    individual and trial are ids; that of time is seconds, datetime64 or timedelta64.
+
+    Args:
+        data: a DataArray is one variable, values.
+        columns: what the data call a dimension or variable, by motet's name: {"individual": "fish"}.
+        features: the variables that are features, in this order.
+        targets: the variables that are targets.
+        targets_are_optional: whether those that are absent are passed over.
+        name: what the recording is called; by default the data's own name, or "xarray".
+        subject: the animal or system.
+        bin_seconds: as for `read_trajectories`, like resample_seconds and longest_gap_seconds.
+        resample_seconds: the step to resample at.
+        longest_gap_seconds: samples further apart than this are not interpolated.
+
+    Raises:
+        InputError: if a dimension is absent, a variable is of neither kind, or the stamps are irregular.
+
+    Example:
+        >>> import xarray
+        >>> from_xarray(xarray.DataArray(np.ones((3, 4)), dims=("individual", "time"), name="shoal"), bin_seconds=0.5)
+        Recording('shoal': 1 trials × 3 individuals × 4 bins of 0.5 s; targets: none)
+    """
+    called = str(getattr(data, "name", None) or "xarray") if name is None else name
+    clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
+    arrays, others = arrays_of_xarray(
+        data, columns, features, targets, source=called, targets_are_optional=targets_are_optional
+    )
+    return recording_of_arrays(arrays, clock, targets=others, source=called, name=called, subject=subject)

@@ -1,0 +1,1 @@
+"""What users fit: scikit-learn estimators, all on one base."""

@@ -1,0 +1,452 @@
+"""The scikit-learn face: `EITClassifier` and `EITRegressor`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin, RegressorMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from motet import given
+from motet.data.dataset import PopulationDataset
+from motet.data.preprocess import READS_ANYONE, Preprocess, PreprocessSettings
+from motet.data.windows import Windows
+from motet.errors import InputError, did_you_mean
+from motet.estimators.arrays import are_nameless, are_recordings, read_population
+from motet.estimators.base import Population, TrainedEstimator
+from motet.metrics import accuracy, r2
+from motet.models.eit import EIT, EITSettings
+from motet.models.layers import IndividualTable
+from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
+from motet.training.predictions import known_predictions, most_probable, stack_trials
+from motet.training.run import Run, from_plain
+from motet.training.settings import TrainingSettings
+from motet.training.state import Epoch, Learner
+
+_ARRAY_TARGET = "y"
+_PART_SETTINGS: Mapping[str, type[Any]] = {
+    "model": EITSettings,
+    "objective": ObjectiveSettings,
+    "training": TrainingSettings,
+    "preprocess": PreprocessSettings,
+}
+
+
+class _EIT(TransformerMixin, TrainedEstimator):
+    """What both estimators share: data in, a trained EIT, embeddings out."""
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        auxiliary: Mapping[str, float] | None = None,
+        model: EITSettings = EITSettings(),
+        objective: ObjectiveSettings = ObjectiveSettings(),
+        training: TrainingSettings = TrainingSettings(),
+        preprocess: PreprocessSettings = PreprocessSettings(),
+        seed: int = 0,
+        batch_trials: int = 256,
+    ) -> None:
+        self.target = target
+        self.auxiliary = auxiliary
+        self.model = model
+        self.objective = objective
+        self.training = training
+        self.preprocess = preprocess
+        self.seed = seed
+        self.batch_trials = batch_trials
+
+    _kind: TargetKind
+
+    @classmethod
+    def _part_settings(cls) -> Mapping[str, type[Any]]:
+        return _PART_SETTINGS
+
+    # ------------------------------------------------------------------ fitting
+
+    def fit(
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        individual_ids: Sequence[str] | None = None,
+        run: Run | Path | str | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> Self:
+        """Train on recordings, or on arrays.
+
+        Args:
+            X: recordings with the target; or trials (trial, individual, time[, feature]), NaN where not observed,
+                or a list of ragged trials (individual, time[, feature]).
+            y: with arrays, the target: per trial (trial,) or per bin (trial, time), or a list of one (time,) per
+                trial; for regression also (trial, dimension) and (trial, time, dimension). What is missing (None, NaN)
+                is unknown: it is not learned from, and the rest is.
+            individual_ids: with arrays, names of the individuals, by which they are found again in other arrays;
+                without, these must have the same individuals in the same order.
+            run: a folder where the state of training is kept, so that a fit that was interrupted continues.
+            on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
+
+        Raises:
+            InputError: for data or targets that cannot be used.
+        """
+        self._begin_fit()
+        dataset = self._to_learn(X, y, individual_ids)
+        name = self._target_name(dataset)
+        train_part, validation = self._validation_split(dataset, name)
+        self.targets_ = [
+            Target.learn(train_part, name, kind=self._kind),
+            *(Target.learn(train_part, other, weight=weight) for other, weight in self._checked_auxiliary(name)),
+        ]
+        self.preprocess_ = Preprocess.fit(train_part, self.preprocess)
+        train_part = self.preprocess_(train_part)
+        self.individual_ids_, self.n_features_ = train_part.individual_ids, dataset.n_features
+        self._new_learner()
+        held_out = self._prepared(self.preprocess_(validation)) if validation is not None else None
+        self._train(self._prepared(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
+        return self
+
+    def _prepared(self, part: PopulationDataset) -> PopulationDataset:
+        """Trials as the objective learns from them, in windows where they are long."""
+        return Windows.cut(self.learner_.objective.prepare(part), self._window_bins).dataset
+
+    def _checked_auxiliary(self, target: str) -> list[tuple[str, float]]:
+        auxiliary = list((self.auxiliary or {}).items())
+        for name, weight in auxiliary:
+            if name == target or not 0 < weight < math.inf:
+                raise InputError(
+                    f"auxiliary target {name!r} with weight {weight}; give targets other than {target!r}, with "
+                    "weights above 0."
+                )
+        return auxiliary
+
+    def _make_learner(self) -> Learner:
+        ids = self.individual_ids_
+        model = EIT(self.model, n_features=self.n_features_, individual_ids=ids)
+        return Learner(model, make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective))
+
+    def _validation_split(
+        self, dataset: PopulationDataset, target: str
+    ) -> tuple[PopulationDataset, PopulationDataset | None]:
+        """Training and validation part, of the training trials; stratified where every class is frequent enough."""
+        fraction = self.training.validation
+        if fraction == 0:
+            return dataset, None
+        n_parts = max(2, round(1 / fraction))
+        if len(dataset) < n_parts:
+            raise InputError(
+                f"{len(dataset)} training trials leave none for validation={fraction}; give more trials, or "
+                "training.validation=0."
+            )
+        stratify = target if dataset.count_rarest(target) >= n_parts else None
+        return dataset.split(by="trial", test=fraction, stratify=stratify, seed=self.seed)
+
+    # ------------------------------------------------------------------ data
+
+    def _target_name(self, dataset: PopulationDataset) -> str:
+        if self.target is not None:
+            dataset.target_values(self.target)
+            return self.target
+        names = list(dataset.recordings[0].targets)
+        if len(names) != 1:
+            raise InputError(f"the recordings have the targets {names}; say which with target=….")
+        return str(names[0])
+
+    def _to_learn(self, X: Any, y: Any, individual_ids: Any) -> PopulationDataset:
+        name = self.target or _ARRAY_TARGET
+        return read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
+
+    def _to_read(self, X: Any, y: Any = None, individual_ids: Any = None) -> PopulationDataset:
+        """Recordings or arrays, of individuals that the model can read."""
+        check_is_fitted(self)
+        t = self.targets_[0]
+        dataset = read_population(X, y, individual_ids=individual_ids, target=t.name, kind=self._kind, level=t.level)
+        if not are_recordings(X) and are_nameless(dataset.recordings[0]):
+            self._check_nameless(dataset.individual_ids)
+        return dataset
+
+    def _check_nameless(self, ids: tuple[str, ...]) -> None:
+        """Refuse an array whose individuals, which have no names, are not those that were trained on."""
+        tables = [module for module in self.learner_.modules() if isinstance(module, IndividualTable)]
+        known = {*self.individual_ids_, *self.preprocess_.silent_ids}
+        if (tables or self.preprocess_.individual_ids) and known != set(ids):
+            raise InputError(
+                f"X has {len(ids)} individuals without names, and the model knows {len(known)}, such as "
+                f"{self.individual_ids_[0]!r}; give the same individuals in the same order, name them with "
+                f"individual_ids=… (in fit and here), {READS_ANYONE}."
+            )
+
+    # ------------------------------------------------------------------ using
+
+    def predict(
+        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[Any]:
+        """The target, per trial (trial, …) or per bin (trial, time, …): a quantity, or the most probable class.
+
+        Where nothing is observed nothing is predicted: quantities are NaN, classes unknown ("" among strings, the least
+        64-bit integer among integers; booleans are 0 and 1 then).
+
+        Args:
+            X: as in `fit`.
+            target: which one, the auxiliary targets among them; by default the one of interest.
+            individual_ids: as in `fit`.
+
+        Raises:
+            InputError: if the model does not know the target, or cannot read the individuals.
+        """
+        of = self._learned_target(target)
+        predicted = self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
+        return most_probable(np.asarray(of.classes), predicted) if of.classes else predicted
+
+    def _learned_target(self, name: str | None) -> Target:
+        check_is_fitted(self)
+        by_name = {target.name: target for target in self.targets_}
+        if name is not None and name not in by_name:
+            raise did_you_mean(str(name), by_name, what="target")
+        return self.targets_[0] if name is None else by_name[name]
+
+    @torch.no_grad()
+    def _predict(self, dataset: PopulationDataset) -> dict[str, NDArray[Any]]:
+        """Quantities, and probabilities of classes, by target; trials of all recordings in order.
+
+        NaN where nothing is observed.
+        """
+        self._check_settings()
+        windows = Windows.cut(self.preprocess_(dataset), self._window_bins)
+        parts: dict[str, list[NDArray[Any]]] = {target.name: [] for target in self.targets_}
+        for batch in self.learner_.batches(windows.dataset, self.batch_trials):
+            predictions = self.learner_.objective.predict(self.learner_.model(batch), batch)
+            for target in self.targets_:
+                is_observed = batch.bin_is_observed if target.level == "bin" else batch.bin_is_observed.any(dim=1)
+                prediction = predictions[target.name].numpy()
+                prediction[~is_observed.numpy()] = np.nan
+                parts[target.name].append(prediction)
+        return {
+            target.name: windows.join(stack_trials(parts[target.name]), axis=1 if target.level == "bin" else None)
+            for target in self.targets_
+        }
+
+    def _scored(
+        self, X: Any, y: Any, sample_weight: Any, individual_ids: Any
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+        """Truth, prediction and weight of all trials (or bins) with a known target and anything observed."""
+        dataset = self._to_read(X, y, individual_ids)
+        target = self.targets_[0]
+        dataset.target_values(target.name)
+        predicted = self._predict(dataset)[target.name]
+        if target.classes:
+            predicted = most_probable(np.asarray(target.classes), predicted)
+        truth, prediction = known_predictions(dataset, target.name, predicted)
+        if sample_weight is None:
+            return truth, prediction, None
+        weight = given.numbers(sample_weight, what="sample_weight")
+        if weight.shape != (len(dataset),):
+            raise InputError(f"sample_weight has shape {weight.shape}; give one number per trial, ({len(dataset)},).")
+        known = [known_rows(recording, target.name) for recording in dataset.recordings]
+        n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
+        return truth, prediction, np.repeat(weight, n_known)
+
+    @torch.no_grad()
+    def encode(
+        self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Embeddings of every individual at every time.
+
+        Args:
+            X: as in `fit`.
+            individual_ids: as in `fit`.
+
+        Returns:
+            For each recording "individual" and "population", both (trial, individual, time, width), NaN where not
+            observed, and the "individual_ids" of their axis.
+        """
+        dataset = self.preprocess_(self._to_read(X, individual_ids=individual_ids))
+        self._check_settings()
+        encodings = []
+        for recording in dataset.recordings:
+            windows = Windows.cut(PopulationDataset(recording), self._window_bins)
+            encoded = [self.learner_.model(b) for b in self.learner_.batches(windows.dataset, self.batch_trials)]
+            stages = {
+                stage: [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encoded]
+                for stage in ("individual", "population")
+            }
+            joined = {stage: windows.join(stack_trials(parts, axis=2), axis=2) for stage, parts in stages.items()}
+            encodings.append({**joined, "individual_ids": np.asarray(recording.individual_ids)})
+        return encodings
+
+    @property
+    def _window_bins(self) -> int | None:
+        """Bins of the windows that longer trials are read in; a target per trial is read from the whole of it."""
+        return self.objective.window_bins if self.targets_[0].level == "bin" else None
+
+    def transform(
+        self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """One embedding per trial, (trial, width): the population embedding averaged over individuals and time.
+
+        NaN for a trial in which nothing is observed. For the embedding of each individual at each time see `encode`.
+        """
+        embeddings = [encoding["population"] for encoding in self.encode(X, individual_ids=individual_ids)]
+        with np.errstate(invalid="ignore"):
+            means = [np.nansum(e, axis=(1, 2)) / (~np.isnan(e)).sum(axis=(1, 2)) for e in embeddings]
+        return np.concatenate(means).astype(np.float32)
+
+    # ------------------------------------------------------------------ saving
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {f"learner/{name}": tensor for name, tensor in self.learner_.state_dict().items()}
+        tensors["preprocess/mean"] = torch.from_numpy(self.preprocess_.mean)
+        tensors["preprocess/std"] = torch.from_numpy(self.preprocess_.std)
+        return tensors, {
+            "targets": self.targets_,
+            "n_features": self.n_features_,
+            "individual_ids": self.individual_ids_,
+            "kept_ids": self.preprocess_.individual_ids,
+            "silent_ids": self.preprocess_.silent_ids,
+        }
+
+    def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+        self.targets_ = [from_plain(Target, target) for target in about["targets"]]
+        names = [target.name for target in self.targets_]
+        if bool(self.targets_[0].classes) != (self._kind == "class") or len(set(names)) < len(names):
+            raise ValueError(f"it learned {names}, the first of which is not a {self._kind}")
+        self.individual_ids_, self.n_features_ = _names(about["individual_ids"]), about["n_features"]
+        self.preprocess_ = Preprocess(
+            self.preprocess,
+            _names(about["kept_ids"]),
+            _names(about["silent_ids"]),
+            tensors.pop("preprocess/mean").numpy(),
+            tensors.pop("preprocess/std").numpy(),
+        )
+        self._check_statistics()
+        self._load_weights({key.removeprefix("learner/"): tensor for key, tensor in tensors.items()})
+
+    def _check_statistics(self) -> None:
+        p = self.preprocess_
+        is_by_individual = "individual" in (self.preprocess.centre, self.preprocess.scale)
+        if (is_by_individual and p.individual_ids != self.individual_ids_) or (
+            not is_by_individual and p.individual_ids
+        ):
+            raise ValueError("it knows other individuals than it has statistics of")
+        for kind, statistic in (self.preprocess.centre, p.mean), (self.preprocess.scale, p.std):
+            n_rows = len(p.individual_ids) if kind == "individual" else 1
+            if statistic.shape != (n_rows, self.n_features_) or not np.isfinite(statistic).all():
+                raise ValueError(f"its statistics have shape {statistic.shape}, or are not finite")
+        if not (p.std > 0).all():
+            raise ValueError("its standard deviations are not all above 0")
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    """Different names, as they were written as JSON."""
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given) or len(set(given)) < len(given):
+        raise ValueError(f"its names are {given}")
+    return tuple(given)
+
+
+class EITClassifier(ClassifierMixin, _EIT):
+    """Classifies trials (or time bins) of a population with an EIT.
+
+    Args:
+        target: name of a target of the recordings; may be left out with arrays, or where there is one only.
+        auxiliary: further targets to learn at the same time, with the weight of their loss. They are read from
+            training trials only and often help: hand velocity, say, while the reach direction is classified.
+        model: see `EITSettings`.
+        objective: see `ObjectiveSettings`.
+        training: see `TrainingSettings`.
+        preprocess: see `PreprocessSettings`.
+        seed: of initial weights, order, dropout and the validation part.
+        batch_trials: trials predicted at a time.
+
+    Attributes:
+        classes_: sorted.
+        learner_: the trained model and objective.
+        history_: one `Epoch` per epoch.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> side = np.arange(40) % 2
+        >>> counts = rng.poisson(2.0 + 4.0 * side[:, None, None], (40, 6, 5))
+        >>> decoder = EITClassifier(training=TrainingSettings(max_steps=10)).fit(counts, side)
+        >>> decoder.predict(counts[:3]).shape
+        (3,)
+    """
+
+    _kind: TargetKind = "class"
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        check_is_fitted(self, "targets_")
+        return np.asarray(self.targets_[0].classes)
+
+    def predict_proba(
+        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """(trial, class), or (trial, time, class) for a target per bin; NaN where nothing is observed.
+
+        Arguments and errors as `predict`; classes are those of `classes_`, or of an auxiliary target, sorted.
+        """
+        of = self._learned_target(target)
+        if not of.classes:
+            raise InputError(f"target {of.name!r} is a quantity, which has no probabilities; use predict.")
+        return self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
+
+    def score(
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        individual_ids: Sequence[str] | None = None,
+    ) -> float:
+        """Accuracy, over trials (or bins) with a known target and anything observed.
+
+        Raises:
+            InputError: if there are none; and as `predict`.
+        """
+        truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
+        return accuracy(prediction=prediction, target=truth, weight=weight)
+
+
+class EITRegressor(RegressorMixin, _EIT):
+    """Reads quantities off a population with an EIT, per time bin or per trial.
+
+    Arguments as for `EITClassifier`.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> drive = rng.uniform(0.0, 2.0, (40, 1, 9))
+        >>> counts = rng.poisson(1.0 + 3.0 * drive, (40, 6, 9))
+        >>> from motet.data.recording import Recording
+        >>> recording = Recording.from_trials(counts, targets={"drive": drive[:, 0]})
+        >>> decoder = EITRegressor("drive", training=TrainingSettings(max_steps=10)).fit(recording)
+        >>> decoder.predict(recording).shape
+        (40, 9)
+    """
+
+    _kind: TargetKind = "quantity"
+
+    def score(
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        individual_ids: Sequence[str] | None = None,
+    ) -> float:
+        """R², with the variances of all dimensions added up, over trials (or bins) known and observed.
+
+        NaN, since it is not defined, where the target does not vary among them.
+
+        Raises:
+            InputError: if there are less than two; and as `predict`.
+        """
+        truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
+        if (truth == truth[0]).all():
+            return math.nan
+        return r2(prediction=prediction, target=truth, observed=np.ones(len(truth), dtype=bool), weight=weight)

@@ -1,0 +1,1 @@
+"""Classical and closed-form methods, which stand beside the model in every table."""

@@ -1,0 +1,204 @@
+"""The template rivals: what they compute, what they never see, and that what is tuned is tuned on other trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.gaussian_process.kernels import RBF
+from sklearn.kernel_ridge import KernelRidge
+
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.rivals import templates
+from motet.rivals.templates import TEMPERATURES, TemplateBaseline
+
+PLAIN = TemplateBaseline("template", "side", temperatures=(1.0,))
+TUNED = TemplateBaseline("template", "side")
+CORRECTED = TemplateBaseline("template-kernel-ridge", "side", is_corrected=True)
+EVERY = pytest.mark.parametrize("baseline", [PLAIN, TUNED, CORRECTED], ids=["plain", "tuned", "corrected"])
+
+
+def reaches(n_trials: int = 48, *, gain: float = 0.5, lengths: tuple[int, ...] = (6, 9, 7), seed: int = 0) -> Recording:
+    """Ragged trials to one of three sides: counts tell the side by `gain`, and speed depends on side and time."""
+    rng = np.random.default_rng(seed)
+    side, n_bins = np.arange(n_trials) % 3, np.resize(np.repeat(lengths, 3), n_trials)
+    tuning = np.random.default_rng(99).normal(size=(3, 10))
+    way = np.array([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]])
+    by_trial = list(zip(side, n_bins, strict=True))
+    speed = [np.sin(0.4 * np.arange(n))[:, None] * way[s] + 0.1 * rng.normal(size=(n, 2)) for s, n in by_trial]
+    counts = [rng.poisson(2 * np.exp(gain * tuning[s])[:, None], (10, n)) for s, n in by_trial]
+    targets = {"side": np.array(["left", "right", "up"])[side], "speed": speed}
+    return Recording.from_trials(counts, targets=targets, target_levels={"side": "trial", "speed": "bin"})
+
+
+@pytest.fixture(scope="module")
+def train() -> Recording:
+    return reaches()
+
+
+@pytest.fixture(scope="module")
+def test() -> Recording:
+    return reaches(30, lengths=(8, 6, 12), seed=1)
+
+
+def changed(recording: Recording, **targets: np.ndarray) -> Recording:
+    return dataclasses.replace(recording, targets={**recording.targets, **targets})
+
+
+def squared_error(baseline: TemplateBaseline, train: Recording, test: Recording) -> float:
+    left = baseline.fit(train, "speed").predict(test) - test.target("speed")
+    return float(np.nanmean(left**2))
+
+
+# ------------------------------------------------------------------ what is computed
+
+
+def test_a_template_is_lda_on_the_counts_so_far_times_the_mean_courses(train, test):
+    """The plain reading, bin by bin; half of the training trials have 7 bins, the longest 9."""
+    given = PLAIN.fit(train, "speed").predict(test)
+    side, speed = train.target("side"), train.target("speed")
+    for t in range(12):
+        read = min(t, 6)
+        taught = train.trial_lengths > read
+        x, x_test = (np.sqrt(r.values[:, :, : read + 1, 0].sum(axis=2, dtype=float)) for r in (train, test))
+        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x[taught], side[taught])
+        means = [np.nanmean(speed[side == c, min(t, 8)], axis=0) for c in lda.classes_]
+        here = test.trial_lengths > t
+        assert np.allclose(given[here, t], (lda.predict_proba(x_test) @ means)[here])
+        assert np.isnan(given[~here, t]).all()
+
+
+def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds(monkeypatch):
+    """Closed-form errors of held-out folds, against scikit-learn fitted to the others."""
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(40, 3)), rng.normal(size=(40, 2)), rng.normal(size=(40, 1))
+    rest, folds = np.sin(parts[0][:, :1] + parts[1][:, :1]), np.arange(40) % 4
+    monkeypatch.setattr(templates, "SCALES", tuple(itertools.product((0.1, 1.0), (0.1, 1.0), (0.1,))))
+    given = templates._Correction.tuned(*parts, rest=rest, folds=folds)
+    variances, errors = [part.var(axis=0).sum() for part in parts], {}
+    for scales, ridge in itertools.product(templates.SCALES, templates.RIDGES):
+        x = np.concatenate([p * np.sqrt(2 * s / v) for p, s, v in zip(parts, scales, variances, strict=True)], axis=1)
+        model = KernelRidge(kernel=RBF(), alpha=ridge)
+        held = [model.fit(x[folds != k], (rest - rest.mean())[folds != k]).predict(x[folds == k]) for k in range(4)]
+        error = sum(((rest[folds == k] - rest.mean() - held[k]) ** 2).sum() for k in range(4))
+        errors[error] = model.fit(x, rest - rest.mean()).predict(x) + rest.mean()
+    assert np.allclose(given.predict(*parts), errors[min(errors)], atol=1e-8)
+
+
+def test_a_bin_without_a_known_quantity_has_the_last_mean_of_its_class_or_else_that_of_all(train):
+    speed, side = train.target("speed").copy(), train.target("side")
+    speed[side == "left", 4:] = np.nan
+    speed[side == "up", 0] = np.nan
+    speed[:, 2] = np.nan
+    courses = PLAIN.fit(changed(train, speed=speed), "speed").template.courses
+    assert np.allclose(courses[0, 4:], np.nanmean(speed[side == "left", 3], axis=0))
+    assert np.allclose(courses[2, 0], np.nanmean(speed[side != "up", 0], axis=0))
+    assert np.allclose(courses[:, 2], courses[:, 1])
+
+
+def test_courses_help_and_so_does_kernel_ridge_where_speed_varies_within_a_side(train, test):
+    plain, tuned, corrected = (squared_error(baseline, train, test) for baseline in (PLAIN, TUNED, CORRECTED))
+    assert max(plain, tuned, corrected) < 0.25 * np.nanvar(test.target("speed"))
+
+    def drifting(recording: Recording) -> Recording:
+        """Speed follows the last count of one neuron too."""
+        return changed(recording, speed=recording.target("speed") + 0.3 * recording.values[:, 0])
+
+    assert squared_error(CORRECTED, drifting(train), drifting(test)) < 0.6 * squared_error(
+        TUNED, drifting(train), drifting(test)
+    )
+
+
+def test_long_trials_have_a_bounded_number_of_decoders(monkeypatch):
+    monkeypatch.setattr(templates, "MOST_STEPS", 4)
+    decoders = PLAIN.fit(reaches(12, lengths=(31,)), "speed").template.decoders
+    assert [step for step, _ in decoders] == [0, 10, 20, 30]
+
+
+# ------------------------------------------------------------------ what is never seen
+
+
+@EVERY
+def test_classes_and_quantities_of_test_trials_change_nothing(baseline, train, test):
+    fitted = baseline.fit(train, "speed")
+    expected = fitted.predict(test)
+    other = changed(test, side=test.target("side")[::-1], speed=-test.target("speed"))
+    without = dataclasses.replace(test, targets={}, target_levels={})
+    assert np.array_equal(fitted.predict(other), expected, equal_nan=True)
+    assert np.array_equal(fitted.predict(without), expected, equal_nan=True)
+
+
+@EVERY
+@pytest.mark.parametrize("t", [1, 5])
+def test_later_bins_change_no_bin_before(baseline, train, test, t):
+    values = test.values.copy()
+    values[:, :, t:] = np.where(test.observed[:, :, t:, None], 7, 0)
+    fitted = baseline.fit(train, "speed")
+    before, after = fitted.predict(test), fitted.predict(dataclasses.replace(test, values=values))
+    assert np.array_equal(before[:, :t], after[:, :t], equal_nan=True)
+    assert not np.allclose(before, after, equal_nan=True)
+
+
+@pytest.mark.parametrize("n_copies", [1, 3], ids=["trials", "windows of trials"])
+def test_what_is_tuned_is_tuned_on_trials_that_were_not_fitted(n_copies):
+    """Counts that tell nothing: a decoder that knows its trials is certain of them, one that does not is even."""
+    noise = reaches(33, gain=0.0, lengths=(6,))
+    copies = noise.select(trials=np.tile(np.arange(33), n_copies))
+    assert TUNED.fit(copies, "speed").temperature == min(TEMPERATURES)
+    other = reaches(30, gain=0.0, lengths=(6,), seed=5)
+    flat = np.mean((noise.target("speed").mean(axis=0) - other.target("speed")) ** 2)
+    assert squared_error(CORRECTED, copies, other) < 1.1 * flat
+
+
+# ------------------------------------------------------------------ classes that are unknown or rare
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        lambda side: np.where(np.arange(48) < 20, "", side),
+        lambda side: np.where(np.arange(48) < 20, np.iinfo(np.int64).min, np.unique(side, return_inverse=True)[1]),
+        lambda side: np.where(np.arange(48) < 20, np.char.add("rare", (np.arange(48) // 2).astype(str)), side),
+    ],
+    ids=["no name", "no number", "two trials each"],
+)
+def test_trials_of_unknown_or_rare_class_teach_no_template(labels, train, test):
+    partly = changed(train, side=labels(train.target("side")))
+    given, expected = (PLAIN.fit(r, "speed") for r in (partly, train.select(trials=np.arange(20, 48))))
+    assert np.allclose(given.template.courses, expected.template.courses)
+    assert np.allclose(given.predict(test)[:, :6], expected.predict(test)[:, :6])
+    assert np.isfinite(CORRECTED.fit(partly, "speed").predict(test)[test.bin_is_observed]).all()
+
+
+def test_classes_may_be_numbers_or_truths_and_the_quantity_of_any_shape(train, test):
+    def fitted(recording: Recording, **targets: np.ndarray) -> np.ndarray:
+        return CORRECTED.fit(changed(recording, **targets), "speed").predict(test)
+
+    is_left = train.target("side") == "left"
+    assert np.allclose(fitted(train, side=is_left), fitted(train, side=is_left.astype(np.int64)), equal_nan=True)
+    speed = train.target("speed")
+    assert fitted(train, speed=speed[..., 0]).shape == test.bin_is_observed.shape
+    assert fitted(train, speed=speed[..., None] * np.ones(3)).shape == (*test.bin_is_observed.shape, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "message"),
+    [
+        (lambda r: TemplateBaseline("template").fit(r, "speed"), "reads a class per trial .* give class_target"),
+        (lambda r: TemplateBaseline("template", "sied").fit(r, "speed"), "did you mean 'side'"),
+        (lambda r: TemplateBaseline("template", "speed").fit(r, "speed"), "'speed' .* is not one class per trial"),
+        (lambda r: PLAIN.fit(r, "side"), "'side' .* is no quantity per bin"),
+        (lambda r: PLAIN.fit(r.select(trials=np.arange(0, 48, 3)), "speed"), "fewer than two classes of 3 trials"),
+        (lambda r: PLAIN.fit(r.select(trials=np.arange(6)), "speed"), "fewer than two classes of 3 trials"),
+        (lambda r: PLAIN.fit(changed(r, speed=np.nan * r.target("speed")), "speed"), "unknown in every bin"),
+        (lambda r: PLAIN.fit(dataclasses.replace(r, values=r.values - 1), "speed"), "negative"),
+        (lambda r: PLAIN.fit(r, "speed").predict(r.select(individuals=[1, 0])), "2 individuals"),
+    ],
+)
+def test_what_a_template_cannot_read_is_an_input_error(fit, message, train):
+    with pytest.raises(InputError, match=message):
+        fit(train)

@@ -1,4 +1,12 @@
-"""Settings are of the kind that they say they are: choices, numbers, names, tuples."""
+"""Settings: frozen dataclasses whose fields say beside their type what is allowed.
+
+    @dataclasses.dataclass(frozen=True)
+    class ExampleSettings(Settings, role="example"):
+        width: Count = 16
+        dropout: Fraction = 0.1
+
+One such class serves Python, scikit-learn, YAML and the command line.
+"""
 
 from __future__ import annotations
 
@@ -9,64 +17,140 @@ import numbers
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from motet.errors import InputError, did_you_mean
 
 
-def check_choices(settings: Any) -> None:
-    """Refuse a setting that its annotation does not admit; call it first in `__post_init__`.
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be, as metadata of `Annotated`; infinity is in none.
 
-    Looked at are Literal, int, float (NaN is none), bool, str, None, dataclasses, and tuples, sequences, mappings and
-    unions of these; others pass. Ranges are left to the dataclass.
+    Attributes:
+        least: the smallest that is allowed.
+        above: all allowed ones are larger than this.
+        most: the largest that is allowed.
+        below: all allowed ones are smaller than this.
+
+    Example:
+        >>> 1 in Range(least=0, below=1), 0 in Range(least=0, below=1)
+        (False, True)
+        >>> str(Range(above=0, most=1))
+        'above 0, at most 1'
+    """
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return (
+            math.isfinite(number)
+            and (self.least is None or number >= self.least)
+            and (self.above is None or number > self.above)
+            and (self.most is None or number <= self.most)
+            and (self.below is None or number < self.below)
+        )
+
+    def __str__(self) -> str:
+        words = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        return ", ".join(f"{word} {bound:.12g}" for word, bound in words.items() if bound is not None)
+
+
+Count = Annotated[int, Range(least=1)]
+"""One or more."""
+Whole = Annotated[int, Range(least=0)]
+"""Zero or more."""
+Seed = Annotated[int, Range(least=0, below=2**32)]
+"""What every generator of random numbers takes."""
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(least=0)]
+Fraction = Annotated[float, Range(least=0, below=1)]
+"""A part of a whole, never all of it."""
+Share = Annotated[float, Range(above=0, most=1)]
+"""A part of a whole, never nothing of it."""
+
+
+class Settings:
+    """Base of settings: every field is checked against its annotation as the object is made.
+
+    A subclass is a frozen dataclass. Its `role` is the name of the setting that holds it, by which messages call its
+    fields (`model.width`). What fields must be to each other is checked by `check`.
 
     Raises:
         InputError: naming the setting, what was given and what is allowed.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
-        ... class Settings:
-        ...     width: int = 16
-        >>> check_choices(Settings(width=2.5))
+        ... class ExampleSettings(Settings, role="example"):
+        ...     width: Count = 16
+        >>> ExampleSettings(width=0)
         Traceback (most recent call last):
-        motet.errors.InputError: Settings.width is 2.5; give a whole number.
+        motet.errors.InputError: example.width is 0; give a whole number, at least 1.
     """
-    hints = typing.get_type_hints(type(settings))
-    for field in dataclasses.fields(settings):
-        _check(f"{type(settings).__name__}.{field.name}", getattr(settings, field.name), hints[field.name])
+
+    role: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, role: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if role is not None:
+            cls.role = role
+
+    def __post_init__(self) -> None:
+        check_fields(self, role=self.role)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse fields that do not fit each other; each alone is as its annotation says."""
+
+
+def check_fields(instance: Any, *, role: str = "") -> None:
+    """Refuse a field of a dataclass that its annotation does not admit.
+
+    Looked at are Literal, int, float (NaN is none), bool, str, None, dataclasses, tuples, sequences, mappings and
+    unions of these, and any of them with a `Range`; others pass.
+
+    Raises:
+        InputError: naming the field, what was given and what is allowed.
+    """
+    hints = typing.get_type_hints(type(instance), include_extras=True)
+    for field in dataclasses.fields(instance):
+        name = f"{role}.{field.name}" if role else field.name
+        _check(name, getattr(instance, field.name), hints[field.name])
 
 
 def check_arguments(function: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse an argument that the function's annotations do not admit, as `check_choices` does a setting.
+    """Refuse an argument that the function's annotations do not admit, as `check_fields` does a field.
 
     Raises:
         InputError: naming the argument, what was given and what is allowed.
     """
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     for name, value in arguments.items():
         _check(name, value, hints.get(name, Any))
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what no generator of random numbers takes.
-
-    Raises:
-        InputError: if it is below 0, or 2³² or more.
-    """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed is {seed}; give a whole number from 0 to {2**32 - 1}.")
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
     if _fits(value, hint):
         return
-    if isinstance(value, str) and Literal in {typing.get_origin(part) for part in (hint, *typing.get_args(hint))}:
-        raise did_you_mean(value, _words(hint).split(" or "), what=name)
+    if isinstance(value, str) and (choices := [choice for choice in _choices(hint) if isinstance(choice, str)]):
+        raise did_you_mean(value, choices, what=name)
     raise InputError(f"{name} is {value!r}; give {_words(hint)}.")
+
+
+def _choices(hint: Any) -> list[Any]:
+    """What a Literal, or one in a union, allows."""
+    if typing.get_origin(hint) is Literal:
+        return list(typing.get_args(hint))
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return [choice for part in typing.get_args(hint) for choice in _choices(part)] if is_union else []
 
 
 def _fits(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _fits(value, args[0]) and all(value in allowed for allowed in args[1:] if isinstance(allowed, Range))
     if origin is Literal:
         return any(isinstance(value, type(choice)) and value == choice for choice in args)
     if origin in (typing.Union, types.UnionType):
@@ -90,12 +174,14 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _words(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return ", ".join([_words(args[0]), *(str(allowed) for allowed in args[1:] if isinstance(allowed, Range))])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_words, args))
     if origin is Literal:
         return " or ".join(map(str, args))
     if origin is tuple:
-        return f"({', '.join('…' if part is ... else _words(part) for part in args)})"
+        return f"({'; '.join('…' if part is ... else _words(part) for part in args)})"
     if origin is collections.abc.Sequence:
         return f"a list, each {_words(args[0])}"
     if origin in (collections.abc.Mapping, dict):
@@ -108,3 +194,11 @@ def _words(hint: Any) -> str:
         types.NoneType: "None",
     }
     return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def check_choices(settings: Any) -> None:  # goes when every settings class is a `Settings`
+    check_fields(settings, role=type(settings).__name__)
+
+
+def check_seed(seed: int) -> None:  # goes with it
+    _check("seed", seed, Seed)

@@ -1,0 +1,46 @@
+"""Pairs: which two individuals are one, in NumPy and in torch alike."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Mask = TypeVar("Mask", NDArray[np.bool_], Tensor)
+
+
+def are_pairs(observed: Mask) -> Mask:
+    """(trial, individual, individual): whether two different individuals, both observed at some time.
+
+    Args:
+        observed: (trial, individual, time).
+
+    Example:
+        >>> are_pairs(np.array([[[True], [True], [False]]]))[0].astype(int).tolist()
+        [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    """
+    is_here = observed.any(-1)
+    is_other = ~np.eye(is_here.shape[1], dtype=bool)
+    both = is_here[:, :, None] & is_here[:, None]
+    if isinstance(both, Tensor):
+        return both & torch.from_numpy(is_other).to(both.device)
+    return both & is_other
+
+
+def only_pairs(scores: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores (trial, individual, individual[, …]), NaN where there is no pair.
+
+    Args:
+        scores: of all ordered pairs.
+        observed: (trial, individual, time).
+    """
+    is_pair = are_pairs(observed)
+    return np.where(is_pair.reshape(is_pair.shape + (1,) * (scores.ndim - 3)), scores, np.nan)
+
+
+def n_observed(observed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(trial,) individuals that are observed at some time."""
+    return np.asarray(observed.any(axis=2).sum(axis=1))

@@ -1,0 +1,130 @@
+"""The one contract of all that answers a question: a model, a rival, an oracle, a shuffled control.
+
+A *question* says what is asked of a test population: a target, who interacts with whom, what happens next. A *method*
+is fitted to training trials for a question, and its fitted form answers it for trials of which it sees no target. An
+*answer* is arrays by name, each over the trials of all recordings in order.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from motet.data.dataset import PopulationDataset
+from motet.data.motion import Features
+from motet.data.recording import Level
+from motet.models.geometry import Geometry
+from motet.training.run import Run
+
+Answer = Mapping[str, NDArray[Any]]
+Kind = Literal["model", "rival", "oracle", "control"]
+Say = Callable[[float, str], None]
+"""Called with how much of the work was done since, as a fraction, and the latest news."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetQuestion:
+    """What is this target, per trial or per bin? Answered by "prediction", (trial, …) or (trial, time, …).
+
+    Attributes:
+        target: its name.
+        kind: a "class" or a "quantity".
+        level: of the target.
+        class_target: a target per trial of one class, which trials are grouped by, such as the direction of a reach.
+            Methods may read it in training.
+    """
+
+    target: str
+    kind: Literal["class", "quantity"]
+    level: Level
+    class_target: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PairQuestion:
+    """Who interacts with whom? Answered by "log_probability", (trial, individual, individual, type); NaN if no pair.
+
+    Attributes:
+        target: per pair, the edge type; below 0 where it is not known.
+        types: edge types, sorted; the first is none.
+        is_directed: whether the two orders of a pair may differ.
+        features: what the features of recordings are.
+    """
+
+    target: str
+    types: tuple[int, ...]
+    is_directed: bool
+    features: Features
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionQuestion:
+    """Where do individuals go after the context? Answered by "places", "velocities" and perhaps "couplings".
+
+    As `motet.models.continuation.Forecasted`. Training trials are windows of context and horizon; those of a test are
+    contexts alone.
+
+    Attributes:
+        geometry: units, and what the features of recordings are.
+        n_context: bins of context.
+        n_bins: how far to go.
+        n_substeps: of integration, per bin.
+        shoots: whether forecasts start from a trajectory that is fitted finely to the whole context.
+    """
+
+    geometry: Geometry
+    n_context: int
+    n_bins: int
+    n_substeps: int = 8
+    shoots: bool = True
+
+
+Question = TargetQuestion | PairQuestion | MotionQuestion
+
+
+class Fitted(Protocol):
+    """A method that has seen training trials.
+
+    Attributes:
+        n_parameters: numbers that were learned.
+        about: what else a table or results.json should say, as plain values; "chosen", by option, is what was tuned.
+    """
+
+    @property
+    def n_parameters(self) -> int: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+    def predict(self, test: PopulationDataset) -> Answer:
+        """The answer for trials whose targets are stripped (but for an oracle)."""
+
+
+class Method(abc.ABC):
+    """Something that answers questions.
+
+    Attributes:
+        name: the row of a table.
+        kind: "model", "rival"; "oracle", which sees the targets of test trials; "control", which shows chance.
+    """
+
+    name: str
+    kind: ClassVar[Kind] = "rival"
+
+    @abc.abstractmethod
+    def fit(self, train: PopulationDataset, question: Any, *, run: Run | None = None, say: Say | None = None) -> Fitted:
+        """Learn from training trials; what is tuned is tuned on them.
+
+        Args:
+            train: training trials, with targets.
+            question: what will be asked.
+            run: where a method that trains for long keeps its state, so that it can go on.
+            say: told how far it is.
+
+        Raises:
+            InputError: if it cannot learn from them, or does not answer such a question; a rival is then left out.
+        """

@@ -196,9 +196,11 @@ def _words(hint: Any) -> str:
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def check_choices(settings: Any) -> None:  # goes when every settings class is a `Settings`
+def check_choices(settings: Any) -> None:
+    """As `check_fields`; goes when every settings class is a `Settings`."""
     check_fields(settings, role=type(settings).__name__)
 
 
-def check_seed(seed: int) -> None:  # goes with it
+def check_seed(seed: int) -> None:
+    """Refuse what no generator takes; goes with it."""
     _check("seed", seed, Seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,12 +22,11 @@ def are_pairs(observed: Mask) -> Mask:
         >>> are_pairs(np.array([[[True], [True], [False]]]))[0].astype(int).tolist()
         [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     """
-    is_here = observed.any(-1)
-    is_other = ~np.eye(is_here.shape[1], dtype=bool)
-    both = is_here[:, :, None] & is_here[:, None]
-    if isinstance(both, Tensor):
-        return both & torch.from_numpy(is_other).to(both.device)
-    return both & is_other
+    is_here = cast(Tensor, observed.any(-1))
+    is_other = torch.eye(is_here.shape[1], dtype=torch.bool, device=is_here.device).logical_not()
+    return cast(
+        Mask, is_here[:, :, None] & is_here[:, None] & (is_other if isinstance(is_here, Tensor) else is_other.numpy())
+    )
 
 
 def only_pairs(scores: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:

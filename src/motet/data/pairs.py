@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Mask = TypeVar("Mask", NDArray[np.bool_], Tensor)
 
-
-def are_pairs(observed: Mask) -> Mask:
+def are_pairs(observed: Any) -> Any:
     """(trial, individual, individual): whether two different individuals, both observed at some time.
 
     Args:
-        observed: (trial, individual, time).
+        observed: (trial, individual, time) bool, an array or a tensor; so is what it returns.
 
     Example:
         >>> are_pairs(np.array([[[True], [True], [False]]]))[0].astype(int).tolist()
         [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     """
-    is_here = cast(Tensor, observed.any(-1))
-    is_other = torch.eye(is_here.shape[1], dtype=torch.bool, device=is_here.device).logical_not()
-    return cast(
-        Mask, is_here[:, :, None] & is_here[:, None] & (is_other if isinstance(is_here, Tensor) else is_other.numpy())
-    )
+    is_here = observed.any(-1)
+    is_other = ~torch.eye(is_here.shape[1], dtype=torch.bool, device=is_here.device)
+    both = is_here[:, :, None] & is_here[:, None]
+    return both & is_other if isinstance(both, Tensor) else both & is_other.numpy()
 
 
 def only_pairs(scores: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -100,7 +100,7 @@ class Point:
 
     def __str__(self) -> str:
         """The mean, with its 95 % interval where there are runs enough."""
-        return f"{self.accuracy:.3f}{interval_text(estimate_mean(self.accuracies, test_fraction=None).interval, 3)}"
+        return f"{self.accuracy:.3f}{interval_text(estimate_mean(self.accuracies, test_fraction=None).interval)}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,21 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Score:
+    """One score of one method.
+
+    Attributes:
+        value: over all test trials.
+        interval: what it may be of other trials; None where nothing tells it.
+        samples: its values on folds, or on blocks of trials, by which methods are compared.
+    """
+
+    value: float
+    interval: Interval | None = None
+    samples: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One method of a table.
 
@@ -282,25 +297,37 @@ def markdown_table(
 
     def cells(row: Row) -> tuple[str, ...]:
         name = row.method.replace("|", "\\|")
-        mean = f"{row.mean:.{digits}f}" + interval_text(row.interval, digits)
+        mean = f"{row.mean:.{digits}f}" + interval_text(row.interval, f".{digits}f")
         if row.difference is None:
             return name, mean, "", ""
-        difference = f"{row.difference:+.{digits}f}" + interval_text(row.difference_interval, digits)
+        difference = f"{row.difference:+.{digits}f}" + interval_text(row.difference_interval, f".{digits}f")
         return name, mean, difference, p_text(row.p_holm)
 
     head = ("method", "mean [95 %]", f"− {against} [95 %]", "p (Holm)", *more)
     table = [head, *((*cells(row), *extra) for row, *extra in zip(rows, *more.values(), strict=True))]
-    lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in table]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+    return markdown(table)
 
 
-def interval_text(interval: Interval | None, digits: int) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first of them the head, as a Markdown table.
+
+    Example:
+        >>> print(markdown([["method", "AUROC"], ["eit", ""]]))
+        | method | AUROC |
+        |---|---|
+        | eit | |
+    """
+    lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def interval_text(interval: Interval | None, form: str = ".3f") -> str:
     """An interval as it stands behind its mean; nothing if it is not known.
 
-    >>> interval_text((0.25, 0.5), 2)
+    >>> interval_text((0.25, 0.5), ".2f")
     ' [0.25, 0.50]'
     """
-    return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
 
 
 def p_text(p: float | None) -> str:

@@ -103,7 +103,7 @@ def _draw_scores(axes: Axes, row: int, values: Floats, interval: tuple[float, fl
         if is_beyond:
             place = axes.get_yaxis_transform()
             axes.plot(edge, row - 0.1, arrow, transform=place, color=colour, markersize=4, clip_on=False)
-    text = f"{mean:z.3f}" + (interval_text(interval, 3) if interval[1] > interval[0] else "")
+    text = f"{mean:z.3f}" + (interval_text(interval) if interval[1] > interval[0] else "")
     axes.text(1.03, row, text.replace("-", "−"), transform=axes.get_yaxis_transform(), va="center")
 
 

@@ -110,10 +110,12 @@ class Method(abc.ABC):
     Attributes:
         name: the row of a table.
         kind: "model", "rival"; "oracle", which sees the targets of test trials; "control", which shows chance.
+        trains: whether it is trained by `motet.training.loop`, perhaps in several processes.
     """
 
     name: str
     kind: ClassVar[Kind] = "rival"
+    trains: ClassVar[bool] = False
 
     @abc.abstractmethod
     def fit(self, train: PopulationDataset, question: Any, *, run: Run | None = None, say: Say | None = None) -> Fitted:

@@ -17,9 +17,9 @@ from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.names import in_path
 from motet.settings import check_choices, check_seed
+from motet.statistics import markdown
 from motet.tasks.find import digest
 from motet.tasks.interactions import check_features, check_names, read_trials
-from motet.tasks.interactions_scores import markdown
 from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.forecast import ForecastSettings
 from motet.training.run import Run

@@ -13,7 +13,7 @@ from motet.data.recording import Recording
 from motet.metrics import auroc, differs_by_order, known_pairs
 from motet.models.continuation import Forecasted, distance, what_follows
 from motet.models.geometry import Geometry
-from motet.tasks.interactions_scores import markdown
+from motet.statistics import markdown
 
 Array = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from motet.estimators.interactions import EITInteractions
 from motet.estimators.pairs import is_pair
 from motet.models.partition import assign_groups, assign_groups_of_sizes
 from motet.names import in_markdown
-from motet.statistics import compare_table, estimate_mean, interval_text, p_text
+from motet.statistics import compare_table, estimate_mean, interval_text, markdown, p_text
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -261,19 +261,6 @@ def state_table(states: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
     return markdown(rows)
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first of them the head, as a Markdown table.
-
-    Example:
-        >>> print(markdown([["method", "AUROC"], ["eit", ""]]))
-        | method | AUROC |
-        |---|---|
-        | eit | |
-    """
-    lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
 def ranked(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The methods that have an AUROC, the highest first."""
     known = {name: about["scores"]["auroc"].value for name, about in methods.items() if "auroc" in about["scores"]}
@@ -313,7 +300,7 @@ def _differences(scores: Mapping[str, Score | None], against: str | None) -> dic
     cells = {}
     for row in compare_table(defined, against=against, test_fraction=None):
         if row.difference is not None:
-            difference = f"{row.difference:+.3f}" + interval_text(row.difference_interval, 3)
+            difference = f"{row.difference:+.3f}" + interval_text(row.difference_interval)
             cells[row.method] = [difference, p_text(row.p_holm)]
     return cells
 
@@ -321,7 +308,7 @@ def _differences(scores: Mapping[str, Score | None], against: str | None) -> dic
 def _cell(score: Score | None, digits: int, *, with_interval: bool) -> str:
     if score is None:
         return ""
-    return f"{score.value:.{digits}f}" + interval_text(score.interval if with_interval else None, digits)
+    return f"{score.value:.{digits}f}" + interval_text(score.interval if with_interval else None, f".{digits}f")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
+import numbers
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -114,6 +116,38 @@ def read_json(text: str, *, what: str, advice: str = "correct it") -> Any:
         return value
     except (RecursionError, ValueError) as error:
         raise InputError(f"{what} cannot be read ({error}); {advice}.") from error
+
+
+def plain_values(given: Any, *, what: str, depth: int = MOST_DEPTH) -> Any:
+    """A copy of lists, mappings, text, finite numbers, booleans and None that JSON gives back as the same.
+
+    Raises:
+        InputError: for anything else, a mapping whose keys are not text, or one nested more than 20 deep.
+
+    Example:
+        >>> plain_values({"law": {"exponent": np.float64(-2), "axes": (0, 1)}}, what="metadata")
+        {'law': {'exponent': -2.0, 'axes': [0, 1]}}
+    """
+    inner = functools.partial(plain_values, what=what, depth=depth - 1)
+    match given:
+        case Mapping() if depth and all(isinstance(key, str) for key in given):
+            return {str(key): inner(value) for key, value in given.items()}
+        case list() | tuple() if depth:
+            return [inner(value) for value in given]
+        case bool() | np.bool_():
+            return bool(given)
+        case str():
+            return str(given)
+        case numbers.Integral():
+            return int(given)
+        case numbers.Real() if math.isfinite(given):
+            return float(given)
+        case None:
+            return None
+    raise InputError(
+        f"{what} holds {given!r:.80}; give text, finite numbers, booleans, lists and mappings from text, at most "
+        f"{MOST_DEPTH} deep."
+    )
 
 
 def digest(about: Any, arrays: Mapping[str, NDArray[Any]], *, leave_out: Collection[str] = ()) -> str:

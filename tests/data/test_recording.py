@@ -371,3 +371,17 @@ def test_values_are_zero_where_nothing_is_observed(dtype):
     np.testing.assert_array_equal(recording.values[0, 0], [[1, 2], [0, 0], [5, 6]])
     assert not recording.values[0, 1].any()
     assert values.all()
+
+
+def test_metadata_are_plain_values_that_stay_with_every_part():
+    recording = a_recording(metadata={"law": {"exponent": np.float64(-2)}, "axes": ("x", "y")})
+    expected = {"law": {"exponent": -2.0}, "axes": ["x", "y"]}
+    assert recording.metadata == expected
+    for part in (recording.select(trials=[1, 2], bins=slice(0, 3)), recording.windows(2)):
+        assert part.metadata == expected
+
+
+@pytest.mark.parametrize("metadata", [["law"], {"a": {1: 2}}, {"a": np.nan}, {"a": np.ones(2)}, {"a": b"x"}])
+def test_metadata_that_no_text_could_hold_are_refused(metadata):
+    with pytest.raises(InputError, match="metadata of recording"):
+        a_recording(metadata=metadata)

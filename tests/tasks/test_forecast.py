@@ -20,13 +20,13 @@ from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE
-from motet.systems import simulate
+from motet.systems import LAWS, simulate
 from motet.systems.gravity import gravity_energy
 from motet.tasks import forecast_figures
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_predict import PredictForecastSettings, predict_forecast
-from motet.tasks.forecast_scores import Truth, forecast_table, internal_energy, marked_bins, quartiles, score_forecast
+from motet.tasks.forecast_scores import Truth, forecast_table, marked_bins, quartiles, score_forecast
 from motet.training.forecast import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -268,8 +268,8 @@ def test_energy_within_systems_is_that_of_the_simulator_at_rest(orbits):
     v -= (share * v).sum(axis=1, keepdims=True)
     one = np.zeros((2, 3), dtype=np.int64)
     expected = gravity_energy(x.swapaxes(1, 2), v.swapaxes(1, 2), mass)
-    assert np.allclose(internal_energy(x, v + 7.0, mass=mass, system=one), expected)
-    apart = internal_energy(x, v, mass=mass, system=np.arange(3)[None].repeat(2, axis=0))
+    assert np.allclose(LAWS["gravity"].internal_energy(x, v + 7.0, mass=mass, system=one), expected)
+    apart = LAWS["gravity"].internal_energy(x, v, mass=mass, system=np.arange(3)[None].repeat(2, axis=0))
     assert np.allclose(apart, 0)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from motet import given
 from motet.data.trials import narrowest, padded_values, target_array
 from motet.errors import InputError, did_you_mean
+from motet.plain import plain_values
 
 Level = Literal["trial", "bin", "individual", "pair"]
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
@@ -50,6 +51,7 @@ class Recording:
             id, so that no split can part them.
         trial_start_seconds: (trial,) float, start of each trial on the recording's clock; by default
             trials follow one another without a break.
+        metadata: plain values by name that say where the recording comes from, as the "law" of a simulation.
 
     Raises:
         InputError: if shapes disagree, ids repeat, values are not finite, a target is infinite, or its level is
@@ -72,6 +74,7 @@ class Recording:
     target_levels: Mapping[str, Level] = dataclasses.field(default_factory=dict)
     trial_ids: NDArray[np.int64] | NDArray[np.str_] | None = None
     trial_start_seconds: NDArray[np.float64] | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_field = functools.partial(object.__setattr__, self)
@@ -84,6 +87,9 @@ class Recording:
         _check_values(self.values, self.observed, self.individual_ids, self.name)
         if self.values.any(where=~self.observed[..., None]):
             set_field("values", np.where(self.observed[..., None], self.values, 0))
+        if not isinstance(self.metadata, Mapping):
+            raise InputError(f"metadata {of_recording} is a {type(self.metadata).__name__}; give values by name.")
+        set_field("metadata", plain_values(self.metadata, what=f"metadata {of_recording}"))
         set_field("bin_seconds", _seconds(self.bin_seconds))
         set_field("targets", {key: target_array(target, self.name, key)[0] for key, target in self.targets.items()})
         levels = {

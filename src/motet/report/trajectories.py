@@ -27,7 +27,6 @@ from motet.report.style import (
     in_our_style,
     titled,
 )
-from motet.systems.particles import BOX
 
 FAINTEST = 0.12  # opacity at the start of a path
 RATE = 2  # the feature of an oscillator that is its rate, after cosine and sine
@@ -129,8 +128,10 @@ def _draw_paths(axes: Axes, recording: Recording, trial: int, colours: Colours) 
             list(paths[pairs, -1]), colors=colours[pairs[:, 0]].tolist(), linewidths=0.5, alpha=0.45
         )
         axes.add_collection(joined)
-    if "charge" in recording.targets:
-        axes.add_patch(Rectangle((-BOX, -BOX), 2 * BOX, 2 * BOX, fill=False, edgecolor=GREY, linewidth=0.6))
+    law = recording.metadata.get("law")
+    walls = law.get("walls") if isinstance(law, dict) else None
+    if isinstance(walls, float) and np.abs(paths).max() > walls / 2:
+        axes.add_patch(Rectangle((-walls, -walls), 2 * walls, 2 * walls, fill=False, edgecolor=GREY, linewidth=0.6))
     axes.autoscale_view()
     axes.set(aspect="equal", xlabel="x")
 

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from motet.data.recording import Recording
 from motet.errors import did_you_mean
+from motet.systems import gravity, kuramoto
 from motet.systems.gravity import GravitySettings, simulate_gravity
 from motet.systems.kuramoto import KuramotoSettings, simulate_kuramoto
-from motet.systems.particles import ChargedSettings, SpringsSettings, simulate_charged, simulate_springs
+from motet.systems.laws import Law
+from motet.systems.particles import (
+    CHARGES,
+    SPRINGS,
+    ChargedSettings,
+    SpringsSettings,
+    simulate_charged,
+    simulate_springs,
+)
 from motet.systems.population import PopulationSettings, simulate_population
 
 
 class System(NamedTuple):
-    """A kind of system: a frozen dataclass of settings, and the function that simulates from them."""
+    """A kind of system.
 
+    Attributes:
+        description: one line.
+        settings: a `Settings` class.
+        simulate: from such settings to recordings, which carry the law as metadata.
+        law: of force between two individuals; None if there is none.
+    """
+
+    description: str
     settings: type[Any]
     simulate: Callable[[Any], list[Recording]]
+    law: Law | None = None
 
 
-SYSTEMS: Mapping[str, System] = {
-    "gravity": System(GravitySettings, simulate_gravity),
-    "springs": System(SpringsSettings, simulate_springs),
-    "charged": System(ChargedSettings, simulate_charged),
-    "kuramoto": System(KuramotoSettings, simulate_kuramoto),
-    "population": System(PopulationSettings, simulate_population),
+SYSTEMS: dict[str, System] = {
+    "gravity": System("bodies that attract each other", GravitySettings, simulate_gravity, gravity.LAW),
+    "springs": System("particles joined by springs", SpringsSettings, simulate_springs, SPRINGS),
+    "charged": System("particles that attract or repel", ChargedSettings, simulate_charged, CHARGES),
+    "kuramoto": System("oscillators that pull each other", KuramotoSettings, simulate_kuramoto, kuramoto.LAW),
+    "population": System("neurons of subjects who reach to targets", PopulationSettings, simulate_population),
 }
+LAWS: dict[str, Law] = {name: system.law for name, system in SYSTEMS.items() if system.law is not None}
 
 
 def simulate(name: str, **options: Any) -> list[Recording]:

@@ -18,7 +18,9 @@ from motet.errors import InputError
 from motet.settings import check_choices
 from motet.systems.integrate import Acceleration, Trajectories, checked_start, integrate, trajectories_of
 from motet.systems.interacting import Array, Engine, check_at_least, in_parts, is_compiled, system_recording
+from motet.systems.laws import Law
 
+LAW = Law("gravity", exponent=-2.0, typical_coupling=1.6, masses_divide=True, half_width=2)
 TOLERANCE = 1e-11
 N_BINS, BIN_SECONDS, SPACING = 20, 10 / 49, 2.0  # if randomised
 PUBLISHED_SECONDS = 10.0
@@ -258,7 +260,7 @@ def _record(k: int, m: int, settings: GravitySettings) -> Recording:
         "mass": masses,
         "energy": energy,
     }
-    return system_recording(name, values, targets, bin_seconds=bin_seconds)
+    return system_recording(name, values, targets, bin_seconds=bin_seconds, law=LAW)
 
 
 class _Systems(NamedTuple):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.progress import progress_bar
+from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
 Engine = Literal["auto", "numpy", "numba"]
@@ -34,13 +35,13 @@ the diagonal. system: int64, individuals that interact share a number. energy: o
 
 
 def system_recording(
-    name: str, values: NDArray[Any], targets: Mapping[str, NDArray[Any]], *, bin_seconds: float
+    name: str, values: NDArray[Any], targets: Mapping[str, NDArray[Any]], *, bin_seconds: float, law: Law
 ) -> Recording:
     """A recording of simulated individuals, all observed; pairs lose their diagonal, quantities are rounded to float32.
 
     Example:
         >>> targets = {"coupling": np.ones((3, 2, 2))}
-        >>> recording = system_recording("pair", np.zeros((3, 2, 5, 2)), targets, bin_seconds=0.1)
+        >>> recording = system_recording("pair", np.zeros((3, 2, 5, 2)), targets, bin_seconds=0.1, law=Law("pair"))
         >>> recording.target("coupling")[0].tolist()
         [[nan, 1.0], [1.0, nan]]
     """
@@ -60,6 +61,7 @@ def system_recording(
         subject=name,
         name=name,
         target_levels={target: TARGET_LEVELS[target] for target in targets},
+        metadata=law.metadata,
     )
 
 

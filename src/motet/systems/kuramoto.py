@@ -19,7 +19,9 @@ from motet.systems.interacting import (
     random_graphs,
     system_recording,
 )
+from motet.systems.laws import Law
 
+LAW = Law("kuramoto", space="phase")
 BIN_SECONDS = 0.1
 # The paper looks at every tenth of steps of 0.01 s. Two steps per bin of order 8 give phases to 1e-8.
 STEPS_PER_BIN = 2
@@ -134,4 +136,4 @@ def _record(n: int, settings: KuramotoSettings) -> Recording:
     if settings.with_frequency:
         features.append(np.broadcast_to(frequency[..., None], phases.shape))
     targets: dict[str, NDArray[Any]] = {"interacts": graphs, "coupling": 1.0 * graphs, "frequency": frequency}
-    return system_recording(f"kuramoto/{n}", np.stack(features, axis=-1), targets, bin_seconds=BIN_SECONDS)
+    return system_recording(f"kuramoto/{n}", np.stack(features, axis=-1), targets, bin_seconds=BIN_SECONDS, law=LAW)

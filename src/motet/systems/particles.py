@@ -25,6 +25,7 @@ from motet.systems.interacting import (
     random_graphs,
     system_recording,
 )
+from motet.systems.laws import Law
 
 BOX = 5.0  # half of the side
 STEP_SECONDS = 0.001
@@ -32,6 +33,8 @@ STEPS_PER_BIN = 100
 MOST_FORCE = 0.1 / STEP_SECONDS  # of each component
 SPEED = 0.5  # of every particle at the start
 SPRING = 0.1
+SPRINGS = Law("springs", exponent=1.0, typical_coupling=SPRING, walls=BOX)
+CHARGES = Law("charged", exponent=-2.0, is_attractive=False, sign=-1, walls=BOX)
 SPRINGS_WIDTH, CHARGED_WIDTH = 0.5, 1.0  # standard deviation of positions at the start
 PART_NUMBERS = 1 << 15  # pairs that are simulated at once: they should stay in the cache
 
@@ -217,7 +220,9 @@ def _record(
     values, energy = in_parts(simulate, targets["coupling"], x, v, size=size, what=name)
     if settings.noise:
         values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-    return system_recording(name, values, {**targets, "energy": energy}, bin_seconds=STEP_SECONDS * STEPS_PER_BIN)
+    bin_seconds = STEP_SECONDS * STEPS_PER_BIN
+    law = CHARGES if are_charged else SPRINGS
+    return system_recording(name, values, {**targets, "energy": energy}, bin_seconds=bin_seconds, law=law)
 
 
 def _energy(coupling: Array, x: Array, v: Array, *, are_charged: bool) -> Array:

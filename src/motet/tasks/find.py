@@ -77,7 +77,8 @@ def reading_of(run: Run, given: Mapping[str, Any] | None) -> dict[str, Any] | No
 def digest(recording: Recording) -> str:
     """A text that changes with anything in a recording that could change a result."""
     found = hashlib.blake2b(digest_size=16)
-    about = (recording.individual_ids, recording.bin_seconds, recording.subject, list(recording.target_levels.items()))
+    about = [recording.individual_ids, recording.bin_seconds, recording.subject]
+    about += [recording.target_levels, recording.metadata]
     found.update(repr(about).encode())
     named: dict[str, Any] = {
         "values": recording.values,

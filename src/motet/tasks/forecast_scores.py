@@ -14,11 +14,49 @@ from motet.metrics import auroc, differs_by_order, known_pairs
 from motet.models.continuation import Forecasted, distance, what_follows
 from motet.models.geometry import Geometry
 from motet.statistics import markdown
+from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
 
 RUNAWAY = 1e100  # stands for infinity, so that quantiles can be interpolated
 MARKS = (0.05, 0.25, 0.5, 1.0)  # of the horizon, in a table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Energy:
+    """The energy within systems of bodies that nothing else acts on, which their motion conserves.
+
+    Attributes:
+        law: of force.
+        mass: (trial, individual).
+        system: (trial, individual), bodies act on those of their own system.
+        before: (trial,) the energy at the end of the context, less that of the systems' centres, which move straight.
+    """
+
+    law: Law
+    mass: Array
+    system: NDArray[np.int64]
+    before: Array
+
+    @classmethod
+    def of(cls, windows: Recording, n_context: int) -> Energy | None:
+        """Read it off windows of context and horizon; None if their energy is not known, or not conserved."""
+        law = Law.of(windows)
+        if law is None or law.walls or not {"mass", "system", "energy"} <= windows.targets.keys():
+            return None
+        mass, system = windows.targets["mass"].astype(np.float64), windows.targets["system"]
+        of_system = (system[:, :, None] == system[:, None]) * mass[:, None]
+        places = windows.values.astype(np.float64)
+        time = np.arange(windows.n_bins) - (windows.n_bins - 1) / 2
+        slope = np.einsum("tibd,b->tid", places, time) / ((time**2).sum() * windows.bin_seconds)
+        centre = (of_system @ slope) / of_system.sum(axis=2)[..., None]
+        moving = 0.5 * (mass * (centre**2).sum(axis=-1)).sum(axis=1)
+        return cls(law, mass, system, windows.targets["energy"][:, n_context - 1].astype(np.float64) - moving)
+
+    def error(self, places: Array, velocities: Array) -> Array:
+        """(trial, time): by how much the energy of a forecast is off, relative to what it was."""
+        energy = self.law.internal_energy(places, velocities, mass=self.mass, system=self.system)
+        return (energy - self.before[:, None]) / np.abs(self.before)[:, None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,14 +67,14 @@ class Truth:
         ahead: where individuals were.
         geometry: units.
         diverged_beyond: an error from which on a forecast has left the truth.
-        energy: of gravity: masses and systems (trial, individual), and (trial,) the energy within all systems; or None.
+        energy: of simulated bodies, see `Energy`; or None.
         interacts: (trial, individual, individual) int, whether two interact; -1 where it is not known; or None.
     """
 
     ahead: Recording
     geometry: Geometry
     diverged_beyond: float
-    energy: tuple[Array, NDArray[np.int64], Array] | None
+    energy: Energy | None
     interacts: NDArray[np.int64] | None
 
     @classmethod
@@ -50,7 +88,7 @@ class Truth:
             known = known_pairs(interacts, are_directed=differs_by_order(interacts))
             if len(np.unique(interacts[known] > 0)) < 2:
                 interacts = None
-        return cls(ahead, geometry, diverged_beyond, _true_energy(windows, n_context), interacts)
+        return cls(ahead, geometry, diverged_beyond, Energy.of(windows, n_context), interacts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,9 +117,7 @@ def score_forecast(found: Forecasted, truth: Truth) -> Scored:
     when = (1 + off.argmax(axis=1)) * truth.geometry.bin_seconds
     energy_error = None
     if truth.energy is not None:
-        mass, system, before = truth.energy
-        energy = internal_energy(found.places, found.velocities, mass=mass, system=system)
-        energy_error = (energy - before[:, None]) / np.abs(before)[:, None]
+        energy_error = truth.energy.error(found.places, found.velocities)
     graph = None
     if found.couplings is not None and truth.interacts is not None:
         strength = np.nan_to_num(np.abs(found.couplings))
@@ -90,45 +126,6 @@ def score_forecast(found: Forecasted, truth: Truth) -> Scored:
         told = strength if is_directed else strength + strength.swapaxes(1, 2)
         graph = auroc(prediction=told, target=(truth.interacts > 0).astype(np.int64), observed=known)
     return Scored(error, np.where(off.any(axis=1), when, np.inf), energy_error, graph)
-
-
-def internal_energy(places: Array, velocities: Array, *, mass: Array, system: NDArray[np.int64]) -> Array:
-    """(trial, time) energy within all systems of bodies that attract each other (G = 1), each about its own centre.
-
-    Args:
-        places: (trial, individual, time, coordinate).
-        velocities: (trial, individual, time, coordinate).
-        mass: (trial, individual).
-        system: (trial, individual), bodies attract those of their own system.
-
-    Example:
-        >>> x, v = np.array([[[[1.0, 0]], [[-1.0, 0]]]]), np.array([[[[5.0, 1]], [[5.0, -1]]]])
-        >>> internal_energy(x, v, mass=np.ones((1, 2)), system=np.zeros((1, 2), dtype=int))
-        array([[0.5]])
-    """
-    same = (system[:, :, None] == system[:, None]).astype(np.float64)
-    share = same * mass[:, None] / (same @ mass[..., None])
-    own = velocities - np.einsum("tij,tjhd->tihd", share, velocities)
-    kinetic = 0.5 * np.einsum("ti,tihd->th", mass, own**2)
-    apart = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)
-    pairs = same * mass[:, :, None] * mass[:, None] * ~np.eye(mass.shape[1], dtype=bool)
-    return np.asarray(kinetic - 0.5 * np.einsum("tij,tijh->th", pairs, 1 / np.maximum(apart, 1e-300)))
-
-
-def _true_energy(windows: Recording, n_context: int) -> tuple[Array, NDArray[np.int64], Array] | None:
-    """Of simulated gravity: the energy that was simulated, less that of the systems' centres, which move straight."""
-    if not (windows.name.startswith("gravity/") and {"mass", "system", "energy"} <= windows.targets.keys()):
-        return None
-    mass, system = windows.targets["mass"].astype(np.float64), windows.targets["system"]
-    same = system[:, :, None] == system[:, None]
-    of_system = same * mass[:, None]
-    total = of_system.sum(axis=2)
-    places = windows.values.astype(np.float64)
-    time = np.arange(windows.n_bins) - (windows.n_bins - 1) / 2
-    slope = np.einsum("tibd,b->tid", places, time) / ((time**2).sum() * windows.bin_seconds)
-    centre = (of_system @ slope) / total[..., None]
-    moving = 0.5 * (mass * (centre**2).sum(axis=-1)).sum(axis=1)
-    return mass, system, windows.targets["energy"][:, n_context - 1].astype(np.float64) - moving
 
 
 def _mean_known(error: Array) -> Array:

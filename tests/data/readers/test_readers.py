@@ -24,7 +24,7 @@ FIELDS = ("values", "observed", "trial_ids", "trial_start_seconds")
 
 
 def assert_same_bits(first: Recording, second: Recording) -> None:
-    for field in ("individual_ids", "bin_seconds", "subject", "name", "target_levels"):
+    for field in ("individual_ids", "bin_seconds", "subject", "name", "target_levels", "metadata"):
         assert getattr(first, field) == getattr(second, field)
     assert list(first.targets) == list(second.targets)
     pairs = [(getattr(first, field), getattr(second, field)) for field in FIELDS]
@@ -81,6 +81,8 @@ def recordings(draw: st.DrawFn) -> Recording:
             lambda array: array.dtype.kind != "f" or not np.isinf(array).any()
         )
 
+    leaves = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text | st.none()
+    plain = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=5)
     return Recording(
         values=draw(hnp.arrays(np.float32, shape, elements=finite)),
         observed=observed,
@@ -92,6 +94,7 @@ def recordings(draw: st.DrawFn) -> Recording:
         name=draw(text),
         trial_ids=draw(hnp.arrays(np.int64, shape[0])),
         trial_start_seconds=draw(hnp.arrays(np.float64, shape[0], elements=finite)),
+        metadata=draw(st.dictionaries(text, plain, max_size=3)),
     )
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.files import atomic_path
 from motet.given import names
+from motet.plain import read_json
 
 FORMAT_VERSION = 1
 _VERSION_KEY = "motet_format_version"
 _LEVELS_KEY = "levels"  # (target, 2): name and level; a target that a damaged archive has lost is missed
-_FIELDS = {field.name for field in dataclasses.fields(Recording)} - {"targets", "target_levels"}
+_METADATA_KEY = "metadata"  # JSON
+_FIELDS = {field.name for field in dataclasses.fields(Recording)} - {"targets", "target_levels", _METADATA_KEY}
 
 
 @file_reader
@@ -97,6 +100,7 @@ def write_recording(recording: Recording, path: Path | str, *, compressed: bool 
         "bin_seconds": np.float64(recording.bin_seconds),
         "subject": _text(recording.subject),
         "name": _text(recording.name),
+        _METADATA_KEY: _text(json.dumps(recording.metadata)),
         "trial_ids": recording.trial_ids,
         "trial_start_seconds": recording.trial_start_seconds,
         _LEVELS_KEY: _text([[name, level] for name, level in recording.target_levels.items()]).reshape(-1, 2),
@@ -169,7 +173,7 @@ def _read_npz(path: Path) -> Recording:
 
 def _check_keys(keys: Iterable[str]) -> None:
     for key in keys:
-        if key not in {*_FIELDS, _VERSION_KEY, _LEVELS_KEY} and not key.startswith("target_"):
+        if key not in {*_FIELDS, _VERSION_KEY, _LEVELS_KEY, _METADATA_KEY} and not key.startswith("target_"):
             raise did_you_mean(key, {*_FIELDS, _LEVELS_KEY, "target_<name>", *TRAJECTORY_ARRAYS}, what="array")
 
 
@@ -194,6 +198,9 @@ def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: st
         key.removeprefix("target_"): array for key, array in stored.items() if key.startswith("target_")
     }
     fields["target_levels"] = levels
+    if _METADATA_KEY in stored:
+        (text,) = names([stored[_METADATA_KEY].item()], what="its metadata")
+        fields["metadata"] = read_json(text, what="its metadata")
     if "observed" not in fields:
         return Recording.from_trials(**fields)
     if "individual_ids" not in fields:

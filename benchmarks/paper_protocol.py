@@ -29,6 +29,7 @@ from reference_training import train_reference
 from threadpoolctl import threadpool_limits
 
 from motet.data.catalogue import load
+from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.estimators.decoders import EITClassifier
 from motet.files import write_text
@@ -36,7 +37,8 @@ from motet.models.eit import EITSettings
 from motet.models.reference import EITReference
 from motet.progress import Advance, progress_bar
 from motet.report.style import ACCENT, BEST, GREY, INK, in_our_style, save_figure, titled
-from motet.rivals.decoders import BASELINES_CLASSIFY
+from motet.rivals.method import TargetQuestion
+from motet.rivals.registry import RIVALS as ALL_RIVALS
 from motet.statistics import estimate_mean, interval_text
 from motet.training.settings import TrainingSettings
 
@@ -67,7 +69,7 @@ each of its bins. One test trial is {trial:.1f} points, so differences of a few 
 - **{eit}**: `EITClassifier` with {settings} and otherwise its defaults. Input statistics come from training trials only. {n_seeds} seed(s);
   every budget of epochs is a training of its own, with a full learning-rate schedule. The seconds are those of the whole `fit`. The
   settings were chosen on folds of the same recording (see the reach page), which hold these test trials too; the split itself was looked at before.
-- **{lda}** and **{svm}**: `lda`, on √counts of the window, and `kernel-svm-total-counts` of `motet.rivals.decoders`.
+- **{lda}** and **{svm}**: `lda`, on √counts of the window, and `kernel-svm-total-counts` of `motet.rivals`.
 
 Seconds to reach are those of the earliest scored point of a method whose mean accuracy is at least {target:.3f}, the accuracy of the released EIT
 after its last epoch ({n_epochs}); the ratio is how many times longer the released EIT takes to get there.
@@ -185,9 +187,9 @@ def measure_eit(train: Recording, test: Recording, budgets: Sequence[int], n_see
 def measure_rival(name: str, train: Recording, test: Recording) -> Method:
     """Fit a closed form."""
     start = time.perf_counter()
-    fitted = BASELINES_CLASSIFY[RIVALS[name]].fit(train, TARGET)
+    fitted = ALL_RIVALS[RIVALS[name]].fit(PopulationDataset(train), TargetQuestion(TARGET, "class", "trial"))
     seconds = time.perf_counter() - start
-    accuracy = float((fitted.predict(test) == test.target(TARGET)).mean())
+    accuracy = float((fitted.predict(PopulationDataset(test))["prediction"] == test.target(TARGET)).mean())
     return Method(name, fitted.n_parameters, (Point(None, (seconds,), (accuracy,)),))
 
 

@@ -24,7 +24,8 @@ from motet import metrics
 from motet.data.catalogue import load
 from motet.data.dataset import PopulationDataset
 from motet.models.eit import EITSettings
-from motet.rivals.templates import TemplateBaseline
+from motet.rivals.method import TargetQuestion
+from motet.rivals.templates import TemplateRival
 from motet.statistics import p_text
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
 from motet.training.settings import TrainingSettings
@@ -103,12 +104,13 @@ def last_six(results: dict[str, Any]) -> str:
 
 def oracle(recording: str) -> str:
     """The mean velocity of the true direction at each bin, on the same folds."""
-    folds = PopulationDataset([load(recording)]).folds(5, n_repeats=2, stratify="direction", seed=0)
+    question = TargetQuestion("velocity", "quantity", "bin", class_target="direction")
     scores = []
-    for train, test in ((train.recordings[0], test.recordings[0]) for train, test in folds):
-        template = TemplateBaseline("oracle", "direction", temperatures=(1.0,)).fit(train, "velocity").template
+    for train, tests in PopulationDataset([load(recording)]).folds(5, n_repeats=2, stratify="direction", seed=0):
+        template = TemplateRival("oracle", temperatures=(1.0,)).learn(train, question).template
+        test = tests.recordings[0]
         times = np.minimum(np.arange(test.n_bins), template.courses.shape[1] - 1)
-        directions = np.searchsorted(np.unique(train.target("direction")), test.target("direction"))
+        directions = np.searchsorted(np.unique(train.recordings[0].target("direction")), test.target("direction"))
         prediction = template.courses[directions][:, times]
         truth, observed = test.target("velocity"), test.bin_is_observed
         scores.append(metrics.r2(prediction=prediction, target=truth, observed=observed))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import motet
 from motet.report.neurons import informative_individuals
-from motet.rivals.decoders import BASELINES_CLASSIFY
+from motet.rivals.method import TargetQuestion
+from motet.rivals.registry import RIVALS
 
 
 def main() -> None:
@@ -16,9 +17,9 @@ def main() -> None:
     train, test = motet.PopulationDataset([subject]).split(by="trial", test=0.25, stratify="direction", seed=0)
 
     decoder = motet.EITClassifier("direction", training=motet.TrainingSettings(max_steps=100)).fit(train)
-    rival = BASELINES_CLASSIFY["lda"].fit(train.recordings[0], "direction")
+    rival = RIVALS["lda"].fit(train, TargetQuestion("direction", "class", "trial"))
     truth = test.recordings[0].target("direction")
-    accuracy = (rival.predict(test.recordings[0]) == truth).mean()
+    accuracy = (rival.predict(test)["prediction"] == truth).mean()
     print(f"EIT {decoder.score(test):.2f}   LDA {accuracy:.2f}   chance 0.12")
 
     # Every individual keeps its own embedding, before and after it met the others.

@@ -34,10 +34,10 @@ from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.models.reference import EITReference
-from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS
 from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
+from motet.rivals.method import Rival, TargetQuestion
 from motet.rivals.pair_rules import PAIR_RULES
-from motet.rivals.templates import TemplateBaseline
+from motet.rivals.registry import rivals_of
 from motet.systems import simulate
 from motet.tasks.interactions_rivals import BASE_RATE, fit_rival
 from motet.tasks.interactions_scores import Truth
@@ -149,14 +149,17 @@ def estimator(of: type[TrainedEstimator], predict: str, **about: Any) -> Member:
     return Member(of.__name__, of, fit, lambda fitted, test: getattr(fitted, predict)(test), **about)
 
 
-def decoder(of: Any, target: str) -> Member:
+def decoder(of: Rival, target: str, level: Any) -> Member:
+    kind: Any = "quantity" if target in ("peak", "velocity") else "class"
+    question = TargetQuestion(target, kind, level, class_target="direction")
+
     def fit(train: Recording, seed: int) -> Any:
-        baseline = dataclasses.replace(of, class_target="direction") if isinstance(of, TemplateBaseline) else of
-        return baseline.fit(train, target)
+        return of.fit(PopulationDataset(train), question)
 
     def predict(fitted: Any, test: Recording) -> np.ndarray:
         has_probabilities = hasattr(getattr(fitted, "model", None), "predict_proba")
-        return fitted.predict_proba(test) if has_probabilities else fitted.predict(test)
+        dataset = PopulationDataset(test)
+        return fitted.predict_proba(dataset) if has_probabilities else fitted.predict(dataset)["prediction"]
 
     return Member(f"{of.name}, {target}", of, fit, predict)
 
@@ -214,7 +217,12 @@ def reference() -> Member:
     return Member("EITReference", EITReference, fit, predict, reads=("other names",), fails=fails)
 
 
-TARGETS = {"classes": {"trial": "direction", "bin": "is_fast"}, "quantities": {"trial": "peak", "bin": "velocity"}}
+TARGETS = (
+    ("direction", "class", "trial"),
+    ("is_fast", "class", "bin"),
+    ("peak", "quantity", "trial"),
+    ("velocity", "quantity", "bin"),
+)
 MEMBERS = (
     estimator(EITClassifier, "predict_proba", reads=("fewer",)),
     estimator(EITRegressor, "predict", reads=("fewer",)),
@@ -222,9 +230,9 @@ MEMBERS = (
     estimator(EITForecaster, "predict", kind="bodies", axes=(1,), reads=ANY_SYSTEM),
     reference(),
     *(
-        decoder(of, TARGETS[of.decodes][level])
-        for of in (*BASELINES_CLASSIFY.values(), *BASELINES_REGRESS.values())
-        for level in of.levels
+        decoder(of, target, level)
+        for target, kind, level in TARGETS
+        for of in rivals_of(TargetQuestion(target, kind, level))
     ),
     *map(pair_rule, (BASE_RATE, *PAIR_RULES)),
     *map(forecast_rule, (*FORECAST_RULES.values(), ORACLE)),

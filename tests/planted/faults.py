@@ -27,15 +27,15 @@ FAULTS = (
     Fault(
         "decode: rivals are fitted to the test fold",
         "src/motet/tasks/decode_fold.py",
-        "    recording = train.recordings[0]\n",
-        "    recording = test.recordings[0]\n",
+        "        fitted = RIVALS[method].fit(train, question)",
+        "        fitted = RIVALS[method].fit(test, question)",
         ("tests/tasks/test_guards.py::test_no_method_decodes_classes_that_nothing_tells",),
     ),
     Fault(
         "decode: rivals of quantities are fitted to the test fold",
         "src/motet/tasks/decode_fold.py",
-        "    recording = train.recordings[0]\n",
-        "    recording = test.recordings[0]\n",
+        "        fitted = RIVALS[method].fit(train, question)",
+        "        fitted = RIVALS[method].fit(test, question)",
         ("tests/tasks/test_guards.py::test_no_method_decodes_quantities_that_nothing_tells",),
     ),
     Fault(
@@ -76,16 +76,16 @@ FAULTS = (
     Fault(
         "decode: a rival is made weaker by fewer trials",
         "src/motet/tasks/decode_fold.py",
-        "        fitted = rival.fit(recording, settings.target)",
-        "        fitted = rival.fit(recording.select(trials=slice(0, 6)), settings.target)",
+        "        fitted = RIVALS[method].fit(train, question)",
+        "        fitted = RIVALS[method].fit(train.select(range(6)), question)",
         ("tests/tasks/test_guards.py::test_every_method_decodes_what_is_plain_and_the_control_does_not",),
     ),
     Fault(
         "decode: the template reads the classes of test trials",
         "src/motet/rivals/templates.py",
-        "        prediction = self.template.predict(self.reading.roots(test), self.temperature)\n",
-        "        prediction = self.template.predict(self.reading.roots(test), self.temperature)\n"
-        "        prediction += 0.1 * np.unique(test.targets[self.baseline.class_target], return_inverse=True)[1][:, None, None]\n",
+        "        prediction[~bins] = np.nan\n",
+        "        prediction += 0.1 * np.unique(recording.targets['side'], return_inverse=True)[1][:, None, None]\n"
+        "        prediction[~bins] = np.nan\n",
         ("tests/rivals/test_templates.py::test_classes_and_quantities_of_test_trials_change_nothing",),
     ),
     Fault(
@@ -245,8 +245,8 @@ FAULTS = (
     Fault(
         "rivals: ridge reads the bin after",
         "src/motet/rivals/decoders.py",
-        'Baseline("ridge", "quantities", _ridge, (0, 1, 2, 3, 4))',
-        'Baseline("ridge", "quantities", _ridge, (-1, 0, 1, 2, 3))',
+        'Decoder("ridge", "quantity", _ridge, _BEFORE)',
+        'Decoder("ridge", "quantity", _ridge, (-1, 0, 1, 2, 3))',
         ("tests/rivals/test_decoders.py::test_quantities_are_decoded_from_bins_up_to_now",),
     ),
     Fault(
@@ -259,8 +259,8 @@ FAULTS = (
     Fault(
         "rivals: the template is not cross-fitted",
         "src/motet/rivals/templates.py",
-        "            cross_fitted[t][held_out] = others.averaged(logs, t)",
-        "            pass",
+        "            parts.append((held_out, others, others",
+        "            parts.append((held_out, template, template",
         ("tests/rivals/test_templates.py::test_what_is_tuned_is_tuned_on_trials_that_were_not_fitted",),
     ),
     Fault(

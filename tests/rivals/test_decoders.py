@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,25 +11,53 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.svm import SVC
 
+from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS, Baseline
-from motet.rivals.templates import TemplateBaseline
+from motet.rivals.decoders import DECODERS, Decoder
+from motet.rivals.method import Rival, TargetQuestion
+from motet.rivals.registry import RIVALS
+from motet.rivals.templates import TEMPLATES
 
 LENGTHS = np.tile([6, 9, 7, 5], 12)
-CLASSIFIERS = pytest.mark.parametrize("baseline", BASELINES_CLASSIFY.values(), ids=BASELINES_CLASSIFY)
-OF_BINS = {name: baseline for name, baseline in BASELINES_CLASSIFY.items() if "bin" in baseline.levels}
-OF_QUANTITIES = {
-    name: dataclasses.replace(baseline, class_target="side") if isinstance(baseline, TemplateBaseline) else baseline
-    for name, baseline in BASELINES_REGRESS.items()
-}
-REGRESSORS = pytest.mark.parametrize("baseline", OF_QUANTITIES.values(), ids=OF_QUANTITIES)
+CLASSES = [decoder for decoder in DECODERS if decoder.decodes == "class"]
+QUANTITIES = [decoder for decoder in DECODERS if decoder.decodes == "quantity"] + list(TEMPLATES)
+OF_BINS = [decoder for decoder in CLASSES if "bin" in decoder.levels]
+CLASSIFIERS = pytest.mark.parametrize("rival", CLASSES, ids=lambda rival: rival.name)
+REGRESSORS = pytest.mark.parametrize("rival", QUANTITIES, ids=lambda rival: rival.name)
 EVERY_BIN_DECODER = pytest.mark.parametrize(
-    ("baseline", "target"),
-    [(baseline, "state") for baseline in OF_BINS.values()]
-    + [(baseline, "velocity") for baseline in OF_QUANTITIES.values()],
-    ids=[*OF_BINS, *OF_QUANTITIES],
+    ("rival", "target"),
+    [(rival, "state") for rival in OF_BINS] + [(rival, "velocity") for rival in QUANTITIES],
+    ids=lambda value: getattr(value, "name", value),
 )
+
+
+def asked(recording: Recording, target: str) -> TargetQuestion:
+    goal = recording.target(target)
+    kind = "quantity" if goal.dtype.kind == "f" else "class"
+    has_side = "side" in recording.targets
+    return TargetQuestion(target, kind, recording.target_levels[target], "side" if has_side else None)
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A fitted rival that takes one recording."""
+
+    of: Any
+
+    def predict(self, test: Recording) -> np.ndarray:
+        return self.of.predict(PopulationDataset(test))["prediction"]
+
+    def predict_proba(self, test: Recording) -> np.ndarray:
+        return self.of.predict_proba(PopulationDataset(test))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of, name)
+
+
+def fit(rival: Rival | str, train: Recording, target: str) -> Fitted:
+    rival = RIVALS[rival] if isinstance(rival, str) else rival
+    return Fitted(rival.fit(PopulationDataset(train), asked(train, target)))
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +101,11 @@ def equal_windows(recording: Recording) -> Recording:
 
 
 @EVERY_BIN_DECODER
-def test_a_target_per_bin_is_predicted_where_a_trial_is_observed_and_nowhere_else(baseline, target, train, test):
-    fitted = baseline.fit(train, target)
+def test_a_target_per_bin_is_predicted_where_a_trial_is_observed_and_nowhere_else(rival, target, train, test):
+    fitted = fit(rival, train, target)
     prediction, truth = fitted.predict(test), test.target(target)
     assert prediction.shape == truth.shape
-    if baseline.decodes == "quantities":
+    if target == "velocity":
         assert np.array_equal(np.isnan(prediction).any(-1), ~test.bin_is_observed)
         return
     assert prediction.dtype == truth.dtype
@@ -90,9 +119,9 @@ def test_a_target_per_bin_is_predicted_where_a_trial_is_observed_and_nowhere_els
 
 
 @CLASSIFIERS
-def test_a_target_per_trial_is_predicted_once_per_window(baseline, train, test):
-    fitted = baseline.fit(equal_windows(train), "side")
-    if baseline.is_kernel:
+def test_a_target_per_trial_is_predicted_once_per_window(rival, train, test):
+    fitted = fit(rival, equal_windows(train), "side")
+    if rival.is_kernel:
         assert set(fitted.predict(equal_windows(test))) <= set(fitted.classes)
         return
     probability = fitted.predict_proba(equal_windows(test))
@@ -101,7 +130,7 @@ def test_a_target_per_trial_is_predicted_once_per_window(baseline, train, test):
 
 
 @EVERY_BIN_DECODER
-def test_padding_never_changes_a_prediction(baseline, target, train, test):
+def test_padding_never_changes_a_prediction(rival, target, train, test):
     def padded(recording: Recording) -> Recording:
         extra = ((0, 0), (0, 4))
         targets = {
@@ -116,9 +145,9 @@ def test_padding_never_changes_a_prediction(baseline, target, train, test):
             targets=targets,
         )
 
-    expected = baseline.fit(train, target).predict(test)
-    from_padded = baseline.fit(padded(train), target).predict(test)
-    of_padded = baseline.fit(train, target).predict(padded(test))[:, : test.n_bins]
+    expected = fit(rival, train, target).predict(test)
+    from_padded = fit(rival, padded(train), target).predict(test)
+    of_padded = fit(rival, train, target).predict(padded(test))[:, : test.n_bins]
     for found in (from_padded, of_padded):
         if target == "velocity":
             assert np.allclose(found, expected, equal_nan=True)
@@ -127,18 +156,18 @@ def test_padding_never_changes_a_prediction(baseline, target, train, test):
 
 
 @REGRESSORS
-def test_quantities_are_decoded_from_bins_up_to_now(baseline, train, test):
-    fitted = baseline.fit(train, "velocity")
+def test_quantities_are_decoded_from_bins_up_to_now(rival, train, test):
+    fitted = fit(rival, train, "velocity")
     values = test.values.copy()
     values[:, :, 4:] += 5
     before, after = fitted.predict(test), fitted.predict(changed(test, values=values))
     assert np.array_equal(before[:, :4], after[:, :4])
-    assert (baseline.name == "mean") == np.allclose(before[:, 4:], after[:, 4:], equal_nan=True)
+    assert (rival.name == "mean") == np.allclose(before[:, 4:], after[:, 4:], equal_nan=True)
 
 
 @REGRESSORS
-def test_an_individual_that_is_silent_or_absent_in_training_is_not_read(baseline, train, test):
-    expected = baseline.fit(train, "velocity").predict(test)
+def test_an_individual_that_is_silent_or_absent_in_training_is_not_read(rival, train, test):
+    expected = fit(rival, train, "velocity").predict(test)
     rng = np.random.default_rng(2)
 
     def with_two_more(recording: Recording, counts: float, present: bool) -> Recording:
@@ -152,20 +181,20 @@ def test_an_individual_that_is_silent_or_absent_in_training_is_not_read(baseline
             individual_ids=(*recording.individual_ids, "silent", "absent"),
         )
 
-    fitted = baseline.fit(with_two_more(train, 0, present=False), "velocity")
+    fitted = fit(rival, with_two_more(train, 0, present=False), "velocity")
     loud = with_two_more(test, float(rng.integers(5, 9)), present=True)
     assert np.allclose(fitted.predict(loud), expected, equal_nan=True)
 
 
 @EVERY_BIN_DECODER
-def test_an_unobserved_individual_reads_as_its_training_mean(baseline, target, train, test):
+def test_an_unobserved_individual_reads_as_its_training_mean(rival, target, train, test):
     """√counts are averaged, so the stand-in is the square of their mean."""
     seen = train.observed[:, 3]
     stand_in = np.sqrt(train.values[:, 3, :, 0].astype(float))[seen].mean() ** 2
     values, observed, hidden = test.values.copy(), test.observed.copy(), test.values.copy()
     values[:, 3] = stand_in * observed[:, 3, :, None]
     observed[:, 3], hidden[:, 3] = False, 0
-    fitted = baseline.fit(train, target)
+    fitted = fit(rival, train, target)
     given, expected = (
         fitted.predict(changed(test, values=hidden, observed=observed)),
         fitted.predict(changed(test, values=values)),
@@ -179,18 +208,18 @@ def test_an_unobserved_individual_reads_as_its_training_mean(baseline, target, t
 
 def test_unobserved_training_bins_count_in_no_statistic(train, test):
     """Means and deviations of √counts are those of the observed bins, however much padding there is."""
-    fitted = BASELINES_REGRESS["ridge"].fit(train, "velocity")
+    fitted = fit("ridge", train, "velocity")
     expected = [np.sqrt(train.values[:, i, :, 0].astype(float))[train.observed[:, i]].mean() for i in range(8)]
     assert np.allclose(fitted.reading.mean, expected)
 
 
 @REGRESSORS
-def test_bins_whose_target_is_unknown_are_left_out_of_training(baseline, train, test):
+def test_bins_whose_target_is_unknown_are_left_out_of_training(rival, train, test):
     velocity = train.target("velocity").copy()
     velocity[30:, :, 1] = np.nan
-    partly = baseline.fit(changed(train, targets={**train.targets, "velocity": velocity}), "velocity")
+    partly = fit(rival, changed(train, targets={**train.targets, "velocity": velocity}), "velocity")
     assert np.isfinite(partly.predict(test)[test.bin_is_observed]).all()
-    if baseline.name == "mean":
+    if rival.name == "mean":
         known = train.target("velocity")[:30][train.bin_is_observed[:30]]
         assert np.allclose(partly.predict(test)[0, 0], known.mean(0))
 
@@ -209,7 +238,7 @@ def test_ridge_reads_five_bins_with_zeros_before_the_trial(train, test):
     answers, x, x_test = train.target("velocity")[train.bin_is_observed], lagged(train), lagged(test)
     scale = np.sqrt(x.var(axis=0).mean())
     plain = RidgeCV(np.logspace(0, 5, 11)).fit(x / scale, answers)
-    fitted = BASELINES_REGRESS["ridge"].fit(train, "velocity")
+    fitted = fit("ridge", train, "velocity")
     assert np.allclose(fitted.predict(test)[test.bin_is_observed], plain.predict(x_test / scale))
     assert fitted.n_parameters == 2 * (5 * 8 + 1)
 
@@ -230,14 +259,14 @@ def test_kernel_ridge_solves_its_closed_form(reads_time, train, test):
     answers = train.target("velocity")[bins]
     weights = np.linalg.solve(kernel(x, time) + 0.1 * np.eye(len(x)), answers - answers.mean(0))
     expected = kernel(x_test, time_test) @ weights + answers.mean(0)
-    fitted = BASELINES_REGRESS["kernel-ridge-time" if reads_time else "kernel-ridge"].fit(train, "velocity")
+    fitted = fit("kernel-ridge-time" if reads_time else "kernel-ridge", train, "velocity")
     assert np.allclose(fitted.predict(test)[test_bins], expected, atol=1e-6)
 
 
 def test_kernel_ridge_follows_a_shift_of_the_target(train, test):
-    fitted = BASELINES_REGRESS["kernel-ridge"].fit(train, "velocity")
+    fitted = fit("kernel-ridge", train, "velocity")
     shifted = changed(train, targets={"velocity": train.target("velocity") + 100})
-    moved = BASELINES_REGRESS["kernel-ridge"].fit(shifted, "velocity").predict(test)
+    moved = fit("kernel-ridge", shifted, "velocity").predict(test)
     assert np.allclose(moved, fitted.predict(test) + 100, equal_nan=True, atol=1e-6)
 
 
@@ -246,7 +275,7 @@ def test_lda_reads_all_bins_of_a_window_as_one_vector(train, test):
         return np.sqrt(equal_windows(recording).values[..., 0].astype(float)).reshape(recording.n_trials, -1)
 
     plain = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(flat(train), train.target("side"))
-    fitted = BASELINES_CLASSIFY["lda"].fit(equal_windows(train), "side")
+    fitted = fit("lda", equal_windows(train), "side")
     assert np.allclose(fitted.predict_proba(equal_windows(test)), plain.predict_proba(flat(test)))
     assert np.mean(fitted.predict(equal_windows(test)) == test.target("side")) > 0.6
     assert fitted.n_parameters == 3 * (5 * 8 + 1)
@@ -258,23 +287,23 @@ def test_logistic_regression_scales_all_inputs_by_one_number(train, test):
     x, x_test = (np.sqrt(r.values[..., 0].astype(float)).reshape(r.n_trials, -1) for r in (train, test))
     scale = np.sqrt(x.var(axis=0).mean())
     plain = LogisticRegression(C=0.005, max_iter=1000).fit(x / scale, train.target("side"))
-    given = BASELINES_CLASSIFY["logistic-regression"].fit(train, "side").predict_proba(test)
+    given = fit("logistic-regression", train, "side").predict_proba(test)
     assert np.allclose(given, plain.predict_proba(x_test / scale), atol=1e-4)
 
 
 def test_kernel_svm_reads_total_counts(train, test):
     train, test = equal_windows(train), equal_windows(test)
     x, x_test = (np.sqrt(r.values[..., 0].sum(axis=2, dtype=float)) for r in (train, test))
-    fitted = BASELINES_CLASSIFY["kernel-svm-total-counts"].fit(train, "side")
+    fitted = fit("kernel-svm-total-counts", train, "side")
     assert np.array_equal(fitted.predict(test), SVC(C=2).fit(x, train.target("side")).predict(x_test))
 
 
 def test_majority_and_mean_know_the_training_target_only(train, test):
     several = train.select(trials=np.r_[0:36:3, 1])
-    majority = BASELINES_CLASSIFY["majority"].fit(equal_windows(several), "side")
+    majority = fit("majority", equal_windows(several), "side")
     assert set(majority.predict(equal_windows(test))) == {0}
     assert np.allclose(majority.predict_proba(equal_windows(test)), [12 / 13, 1 / 13])
-    mean = BASELINES_REGRESS["mean"].fit(train, "velocity").predict(test)
+    mean = fit("mean", train, "velocity").predict(test)
     assert np.allclose(mean[test.bin_is_observed], train.target("velocity")[train.bin_is_observed].mean(0))
 
 
@@ -287,80 +316,73 @@ def test_a_class_per_bin_is_read_from_earlier_and_later_bins_of_its_window(delay
     state = np.pad(is_active, ((0, 0), (3, 3)))[:, 3 + delay : 11 + delay]
     recording = Recording.from_trials(counts, targets={"state": state})
     train, test = recording.select(trials=np.arange(40)), recording.select(trials=np.arange(40, 60))
-    right = {
-        name: np.mean(baseline.fit(train, "state").predict(test) == test.target("state"))
-        for name, baseline in OF_BINS.items()
-    }
+    right = {rival.name: np.mean(fit(rival, train, "state").predict(test) == test.target("state")) for rival in OF_BINS}
     assert right["lda"] == 1.0
     assert right["logistic-regression"] > right["majority"]  # its penalty holds it back on so few trials
 
 
 def test_a_recipe_is_not_changed_by_fitting(train, test):
-    ridge = BASELINES_REGRESS["ridge"]
-    first = ridge.fit(train, "velocity")
+    ridge = RIVALS["ridge"]
+    first = fit(ridge, train, "velocity")
     expected = first.predict(test)
-    ridge.fit(test, "velocity")
+    fit(ridge, test, "velocity")
     assert np.array_equal(first.predict(test), expected, equal_nan=True)
     with pytest.raises(dataclasses.FrozenInstanceError):
         ridge.lags = (0,)  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        BASELINES_REGRESS["ridge"] = ridge  # type: ignore[index]
 
 
-LDA, SVM, RIDGE, TIMED = (
-    BASELINES_CLASSIFY["lda"],
-    BASELINES_CLASSIFY["kernel-svm-total-counts"],
-    BASELINES_REGRESS["ridge"],
-    BASELINES_REGRESS["kernel-ridge-time"],
-)
+asked_as_class = TargetQuestion("velocity", "class", "bin")
+LDA, SVM, RIDGE, TIMED = "lda", "kernel-svm-total-counts", "ridge", "kernel-ridge-time"
 
 
 @pytest.mark.parametrize(
-    ("fit", "message"),
+    ("ask", "message"),
     [
-        (lambda r: LDA.fit(r, "sid"), "did you mean 'side'"),
-        (lambda r: LDA.fit(r, "velocity"), "BASELINES_REGRESS"),
-        (lambda r: RIDGE.fit(r, "state"), "BASELINES_CLASSIFY"),
-        (lambda r: LDA.fit(r, "side"), r"windows of 9 observed bins.*recording\.windows"),
-        (lambda r: LDA.fit(changed(r, values=r.values - 1), "state"), "negative"),
-        (lambda r: LDA.fit(changed(r, values=0 * r.values), "state"), "no individual .* varies"),
-        (lambda r: LDA.fit(equal_windows(r.select(trials=[0, 3])), "side"), "one class only"),
+        (lambda r: fit(LDA, r, "sid"), "did you mean 'side'"),
+        (lambda r: fit(LDA, r, "velocity"), "lda does not answer"),
+        (lambda r: fit(RIDGE, r, "state"), "ridge does not answer"),
+        (lambda r: RIVALS[LDA].fit(PopulationDataset(r), asked_as_class), "one class per bin was asked for"),
+        (lambda r: RIVALS[LDA].fit(PopulationDataset([r, changed(r, name="other")]), asked(r, "state")), "reads one recording"),
+        (lambda r: fit(LDA, r, "side"), r"windows of 9 observed bins.*recording\.windows"),
+        (lambda r: fit(LDA, changed(r, values=r.values - 1), "state"), "negative"),
+        (lambda r: fit(LDA, changed(r, values=0 * r.values), "state"), "no individual .* varies"),
+        (lambda r: fit(LDA, equal_windows(r.select(trials=[0, 3])), "side"), "one class only"),
         (
-            lambda r: LDA.fit(equal_windows(r.select(trials=[0, 1, 2])), "side"),
+            lambda r: fit(LDA, equal_windows(r.select(trials=[0, 1, 2])), "side"),
             "lda cannot learn .* more trials",
         ),
-        (lambda r: TIMED.fit(changed(r, targets={"x": np.zeros(48)}), "x"), "per trial; .* one per bin"),
-        (lambda r: RIDGE.fit(changed(r, targets={"x": np.zeros((48, 8))}), "x"), "per individual"),
-        (lambda r: LDA.fit(changed(r, targets={"x": np.zeros((48, 9, 2), int)}), "x"), "one class per bin"),
-        (lambda r: RIDGE.fit(r, "velocity").predict(r.select(individuals=[1, 0, 2])), "3 individuals"),
-        (lambda r: RIDGE.fit(r, "velocity").predict(r.select(individuals=range(7, -1, -1))), "in their order"),
-        (lambda r: RIDGE.fit(r, "velocity").classes, "use predict"),
-        (lambda r: RIDGE.fit(r, "velocity").predict_proba(r), "use predict"),
-        (lambda r: SVM.fit(equal_windows(r), "side").predict_proba(equal_windows(r)), "without probabilities"),
-        (lambda r: SVM.fit(r, "state"), "per bin; kernel-svm-total-counts decodes one per trial"),
+        (lambda r: fit(TIMED, changed(r, targets={"x": np.zeros(48)}), "x"), "does not answer"),
+        (lambda r: fit(RIDGE, changed(r, targets={"x": np.zeros((48, 8))}), "x"), "does not answer"),
+        (lambda r: fit(LDA, changed(r, targets={"x": np.zeros((48, 9, 2), int)}), "x"), "one class per bin"),
+        (lambda r: fit(RIDGE, r, "velocity").predict(r.select(individuals=[1, 0, 2])), "3 individuals"),
+        (lambda r: fit(RIDGE, r, "velocity").predict(r.select(individuals=range(7, -1, -1))), "in their order"),
+        (lambda r: fit(RIDGE, r, "velocity").classes, "use predict"),
+        (lambda r: fit(RIDGE, r, "velocity").predict_proba(r), "use predict"),
+        (lambda r: fit(SVM, equal_windows(r), "side").predict_proba(equal_windows(r)), "without probabilities"),
+        (lambda r: fit(SVM, r, "state"), "does not answer"),
         (
-            lambda r: LDA.fit(equal_windows(r), "side").predict(r.select(bins=slice(0, 4))),
+            lambda r: fit(LDA, equal_windows(r), "side").predict(r.select(bins=slice(0, 4))),
             "windows of 5 observed bins",
         ),
     ],
 )
-def test_what_a_baseline_cannot_read_is_an_input_error(fit, message, recording):
+def test_what_a_decoder_cannot_read_is_an_input_error(ask, message, recording):
     with pytest.raises(InputError, match=message):
-        fit(recording)
+        ask(recording)
 
 
 def test_a_recipe_of_ones_own_needs_only_an_estimator(train, test):
-    own = Baseline("own", "quantities", lambda n_inputs: RidgeCV([1.0]), lags=(0,))
-    assert own.fit(train, "velocity").n_parameters == 2 * (8 + 1)
+    own = Decoder("own", "quantity", lambda n_inputs: RidgeCV([1.0]), lags=(0,))
+    assert fit(own, train, "velocity").n_parameters == 2 * (8 + 1)
 
 
 @CLASSIFIERS
-def test_trials_of_unknown_class_are_left_out(baseline: Baseline) -> None:
+def test_trials_of_unknown_class_are_left_out(rival: Decoder) -> None:
     counts = np.random.default_rng(0).poisson(3.0, (40, 5, 4))
     side = np.where(np.arange(40) % 2, "left", "right").astype(object)
     side[[3, 17]] = None
     partly = Recording.from_trials(counts, targets={"side": side})
     known = np.setdiff1d(np.arange(40), [3, 17])
-    fitted, expected = baseline.fit(partly, "side"), baseline.fit(partly.select(trials=known), "side")
+    fitted, expected = fit(rival, partly, "side"), fit(rival, partly.select(trials=known), "side")
     assert fitted.classes.tolist() == ["left", "right"]
     np.testing.assert_array_equal(fitted.predict(partly), expected.predict(partly))

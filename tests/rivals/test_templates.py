@@ -11,15 +11,25 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 
+from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.rivals import templates
-from motet.rivals.templates import TEMPERATURES, TemplateBaseline
+from motet.rivals.method import TargetQuestion
+from motet.rivals.templates import TEMPERATURES, FittedTemplate, TemplateRival
 
-PLAIN = TemplateBaseline("template", "side", temperatures=(1.0,))
-TUNED = TemplateBaseline("template", "side")
-CORRECTED = TemplateBaseline("template-kernel-ridge", "side", is_corrected=True)
-EVERY = pytest.mark.parametrize("baseline", [PLAIN, TUNED, CORRECTED], ids=["plain", "tuned", "corrected"])
+PLAIN = TemplateRival("template", temperatures=(1.0,))
+TUNED = TemplateRival("template")
+CORRECTED = TemplateRival("template-kernel-ridge", is_corrected=True)
+EVERY = pytest.mark.parametrize("rival", [PLAIN, TUNED, CORRECTED], ids=["plain", "tuned", "corrected"])
+
+
+def fit(rival: TemplateRival, train: Recording, target: str = "speed", of: str | None = "side") -> FittedTemplate:
+    return rival.fit(PopulationDataset(train), TargetQuestion(target, "quantity", "bin", of))
+
+
+def predict(fitted: FittedTemplate, test: Recording) -> np.ndarray:
+    return fitted.predict(PopulationDataset(test))["prediction"]
 
 
 def reaches(n_trials: int = 48, *, gain: float = 0.5, lengths: tuple[int, ...] = (6, 9, 7), seed: int = 0) -> Recording:
@@ -49,8 +59,8 @@ def changed(recording: Recording, **targets: np.ndarray) -> Recording:
     return dataclasses.replace(recording, targets={**recording.targets, **targets})
 
 
-def squared_error(baseline: TemplateBaseline, train: Recording, test: Recording) -> float:
-    left = baseline.fit(train, "speed").predict(test) - test.target("speed")
+def squared_error(rival: TemplateRival, train: Recording, test: Recording) -> float:
+    left = predict(fit(rival, train), test) - test.target("speed")
     return float(np.nanmean(left**2))
 
 
@@ -59,7 +69,7 @@ def squared_error(baseline: TemplateBaseline, train: Recording, test: Recording)
 
 def test_a_template_is_lda_on_the_counts_so_far_times_the_mean_courses(train, test):
     """The plain reading, bin by bin; half of the training trials have 7 bins, the longest 9."""
-    given = PLAIN.fit(train, "speed").predict(test)
+    given = predict(fit(PLAIN, train), test)
     side, speed = train.target("side"), train.target("speed")
     for t in range(12):
         read = min(t, 6)
@@ -78,15 +88,18 @@ def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds(monkey
     parts = rng.normal(size=(40, 3)), rng.normal(size=(40, 2)), rng.normal(size=(40, 1))
     rest, folds = np.sin(parts[0][:, :1] + parts[1][:, :1]), np.arange(40) % 4
     monkeypatch.setattr(templates, "SCALES", tuple(itertools.product((0.1, 1.0), (0.1, 1.0), (0.1,))))
-    given = templates._Correction.tuned(*parts, rest=rest, folds=folds)
+    given, chosen = templates._Correction.tuned(*parts, rest=rest, folds=folds)
     variances, errors = [part.var(axis=0).sum() for part in parts], {}
+    options = {}
     for scales, ridge in itertools.product(templates.SCALES, templates.RIDGES):
         x = np.concatenate([p * np.sqrt(2 * s / v) for p, s, v in zip(parts, scales, variances, strict=True)], axis=1)
         model = KernelRidge(kernel=RBF(), alpha=ridge)
         held = [model.fit(x[folds != k], (rest - rest.mean())[folds != k]).predict(x[folds == k]) for k in range(4)]
         error = sum(((rest[folds == k] - rest.mean() - held[k]) ** 2).sum() for k in range(4))
+        options[error] = scales, ridge
         errors[error] = model.fit(x, rest - rest.mean()).predict(x) + rest.mean()
     assert np.allclose(given.predict(*parts), errors[min(errors)], atol=1e-8)
+    assert chosen == {"scales, ridge": options[min(errors)]}
 
 
 def test_a_bin_without_a_known_quantity_has_the_last_mean_of_its_class_or_else_that_of_all(train):
@@ -94,14 +107,14 @@ def test_a_bin_without_a_known_quantity_has_the_last_mean_of_its_class_or_else_t
     speed[side == "left", 4:] = np.nan
     speed[side == "up", 0] = np.nan
     speed[:, 2] = np.nan
-    courses = PLAIN.fit(changed(train, speed=speed), "speed").template.courses
+    courses = fit(PLAIN, changed(train, speed=speed)).template.courses
     assert np.allclose(courses[0, 4:], np.nanmean(speed[side == "left", 3], axis=0))
     assert np.allclose(courses[2, 0], np.nanmean(speed[side != "up", 0], axis=0))
     assert np.allclose(courses[:, 2], courses[:, 1])
 
 
 def test_courses_help_and_so_does_kernel_ridge_where_speed_varies_within_a_side(train, test):
-    plain, tuned, corrected = (squared_error(baseline, train, test) for baseline in (PLAIN, TUNED, CORRECTED))
+    plain, tuned, corrected = (squared_error(rival, train, test) for rival in (PLAIN, TUNED, CORRECTED))
     assert max(plain, tuned, corrected) < 0.25 * np.nanvar(test.target("speed"))
 
     def drifting(recording: Recording) -> Recording:
@@ -115,7 +128,7 @@ def test_courses_help_and_so_does_kernel_ridge_where_speed_varies_within_a_side(
 
 def test_long_trials_have_a_bounded_number_of_decoders(monkeypatch):
     monkeypatch.setattr(templates, "MOST_STEPS", 4)
-    decoders = PLAIN.fit(reaches(12, lengths=(31,)), "speed").template.decoders
+    decoders = fit(PLAIN, reaches(12, lengths=(31,))).template.decoders
     assert [step for step, _ in decoders] == [0, 10, 20, 30]
 
 
@@ -123,22 +136,22 @@ def test_long_trials_have_a_bounded_number_of_decoders(monkeypatch):
 
 
 @EVERY
-def test_classes_and_quantities_of_test_trials_change_nothing(baseline, train, test):
-    fitted = baseline.fit(train, "speed")
-    expected = fitted.predict(test)
+def test_classes_and_quantities_of_test_trials_change_nothing(rival, train, test):
+    fitted = fit(rival, train)
+    expected = predict(fitted, test)
     other = changed(test, side=test.target("side")[::-1], speed=-test.target("speed"))
     without = dataclasses.replace(test, targets={}, target_levels={})
-    assert np.array_equal(fitted.predict(other), expected, equal_nan=True)
-    assert np.array_equal(fitted.predict(without), expected, equal_nan=True)
+    assert np.array_equal(predict(fitted, other), expected, equal_nan=True)
+    assert np.array_equal(predict(fitted, without), expected, equal_nan=True)
 
 
 @EVERY
 @pytest.mark.parametrize("t", [1, 5])
-def test_later_bins_change_no_bin_before(baseline, train, test, t):
+def test_later_bins_change_no_bin_before(rival, train, test, t):
     values = test.values.copy()
     values[:, :, t:] = np.where(test.observed[:, :, t:, None], 7, 0)
-    fitted = baseline.fit(train, "speed")
-    before, after = fitted.predict(test), fitted.predict(dataclasses.replace(test, values=values))
+    fitted = fit(rival, train)
+    before, after = predict(fitted, test), predict(fitted, dataclasses.replace(test, values=values))
     assert np.array_equal(before[:, :t], after[:, :t], equal_nan=True)
     assert not np.allclose(before, after, equal_nan=True)
 
@@ -148,7 +161,7 @@ def test_what_is_tuned_is_tuned_on_trials_that_were_not_fitted(n_copies):
     """Counts that tell nothing: a decoder that knows its trials is certain of them, one that does not is even."""
     noise = reaches(33, gain=0.0, lengths=(6,))
     copies = noise.select(trials=np.tile(np.arange(33), n_copies))
-    assert TUNED.fit(copies, "speed").temperature == min(TEMPERATURES)
+    assert fit(TUNED, copies).chosen["temperature"] == min(TEMPERATURES)
     other = reaches(30, gain=0.0, lengths=(6,), seed=5)
     flat = np.mean((noise.target("speed").mean(axis=0) - other.target("speed")) ** 2)
     assert squared_error(CORRECTED, copies, other) < 1.1 * flat
@@ -168,15 +181,15 @@ def test_what_is_tuned_is_tuned_on_trials_that_were_not_fitted(n_copies):
 )
 def test_trials_of_unknown_or_rare_class_teach_no_template(labels, train, test):
     partly = changed(train, side=labels(train.target("side")))
-    given, expected = (PLAIN.fit(r, "speed") for r in (partly, train.select(trials=np.arange(20, 48))))
+    given, expected = (fit(PLAIN, r) for r in (partly, train.select(trials=np.arange(20, 48))))
     assert np.allclose(given.template.courses, expected.template.courses)
-    assert np.allclose(given.predict(test)[:, :6], expected.predict(test)[:, :6])
-    assert np.isfinite(CORRECTED.fit(partly, "speed").predict(test)[test.bin_is_observed]).all()
+    assert np.allclose(predict(given, test)[:, :6], predict(expected, test)[:, :6])
+    assert np.isfinite(predict(fit(CORRECTED, partly), test)[test.bin_is_observed]).all()
 
 
 def test_classes_may_be_numbers_or_truths_and_the_quantity_of_any_shape(train, test):
     def fitted(recording: Recording, **targets: np.ndarray) -> np.ndarray:
-        return CORRECTED.fit(changed(recording, **targets), "speed").predict(test)
+        return predict(fit(CORRECTED, changed(recording, **targets)), test)
 
     is_left = train.target("side") == "left"
     assert np.allclose(fitted(train, side=is_left), fitted(train, side=is_left.astype(np.int64)), equal_nan=True)
@@ -186,19 +199,19 @@ def test_classes_may_be_numbers_or_truths_and_the_quantity_of_any_shape(train, t
 
 
 @pytest.mark.parametrize(
-    ("fit", "message"),
+    ("ask", "message"),
     [
-        (lambda r: TemplateBaseline("template").fit(r, "speed"), "reads a class per trial .* give class_target"),
-        (lambda r: TemplateBaseline("template", "sied").fit(r, "speed"), "did you mean 'side'"),
-        (lambda r: TemplateBaseline("template", "speed").fit(r, "speed"), "'speed' .* is not one class per trial"),
-        (lambda r: PLAIN.fit(r, "side"), "'side' .* is no quantity per bin"),
-        (lambda r: PLAIN.fit(r.select(trials=np.arange(0, 48, 3)), "speed"), "fewer than two classes of 3 trials"),
-        (lambda r: PLAIN.fit(r.select(trials=np.arange(6)), "speed"), "fewer than two classes of 3 trials"),
-        (lambda r: PLAIN.fit(changed(r, speed=np.nan * r.target("speed")), "speed"), "unknown in every bin"),
-        (lambda r: PLAIN.fit(dataclasses.replace(r, values=r.values - 1), "speed"), "negative"),
-        (lambda r: PLAIN.fit(r, "speed").predict(r.select(individuals=[1, 0])), "2 individuals"),
+        (lambda r: fit(PLAIN, r, of=None), "reads a class per trial .* give class_target"),
+        (lambda r: fit(PLAIN, r, of="sied"), "did you mean 'side'"),
+        (lambda r: fit(PLAIN, r, of="speed"), "'speed' .* one class per trial was asked"),
+        (lambda r: fit(PLAIN, r, "side"), "'side' .* one quantity per bin was asked"),
+        (lambda r: fit(PLAIN, r.select(trials=np.arange(0, 48, 3))), "fewer than two classes of 3 trials"),
+        (lambda r: fit(PLAIN, r.select(trials=np.arange(6))), "fewer than two classes of 3 trials"),
+        (lambda r: fit(PLAIN, changed(r, speed=np.nan * r.target("speed"))), "unknown in every bin"),
+        (lambda r: fit(PLAIN, dataclasses.replace(r, values=r.values - 1)), "negative"),
+        (lambda r: predict(fit(PLAIN, r), r.select(individuals=[1, 0])), "2 individuals"),
     ],
 )
-def test_what_a_template_cannot_read_is_an_input_error(fit, message, train):
+def test_what_a_template_cannot_read_is_an_input_error(ask, message, train):
     with pytest.raises(InputError, match=message):
-        fit(train)
+        ask(train)

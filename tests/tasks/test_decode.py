@@ -13,7 +13,10 @@ from motet.data.readers import write_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import EITSettings
-from motet.rivals.decoders import BASELINES_CLASSIFY
+from motet.rivals import readings
+from motet.rivals.decoders import DECODERS
+from motet.rivals.method import Rival
+from motet.rivals.registry import RIVALS
 from motet.tasks import decode as decode_module
 from motet.tasks import decode_figures, decode_fold
 from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
@@ -21,6 +24,7 @@ from motet.tasks.find import cut_trials, digest, find_recording, find_recordings
 from motet.tasks.predict import PredictSettings, predict
 from motet.training.settings import TrainingSettings
 
+CLASSIFIERS = {decoder.name for decoder in DECODERS if decoder.decodes == "class"}
 QUICK = {
     "folds": 2,
     "control": False,
@@ -165,7 +169,7 @@ def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, fil
     gap = dataclasses.replace(settings, recordings=(file(counts, drive=np.ones((24, 6))),))
     decoded = decode(gap)
     assert set(decoded.results["methods"]) == {MODEL}
-    assert set(decoded.results["left_out"]) == BASELINES_CLASSIFY.keys()
+    assert set(decoded.results["left_out"]) == CLASSIFIERS
     table, notes = decoded.table.split("\n\n")
     assert "lda" not in table
     assert "lda is left out" in [line.partition(":")[0] for line in notes.splitlines()]
@@ -195,27 +199,30 @@ def test_trials_whose_class_is_unknown_are_neither_learned_from_nor_scored(setti
 
 
 def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
-    lda = decode_fold.BASELINES_CLASSIFY["lda"]
+    lda = RIVALS["lda"]
     calls = []
 
-    class Failing:
-        is_kernel = False
+    class Failing(Rival):
+        name = "lda"
 
-        def fit(self, train, target):
-            calls.append(target)
+        def answers(self, question):
+            return lda.answers(question)
+
+        def learn(self, train, question):
+            calls.append(question)
             if len(calls) == 2:
                 raise InputError("this fold is too strange")
-            return lda.fit(train, target)
+            return lda.learn(train, question)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode_fold, "BASELINES_CLASSIFY", {**decode_fold.BASELINES_CLASSIFY, "lda": Failing()})
+        patch.setitem(RIVALS, "lda", Failing())
         decoded = decode(settings)
     assert decoded.results["left_out"] == {"lda": "this fold is too strange"}
     assert "lda" not in decoded.results["methods"]
 
 
 def test_kernel_ridge_is_left_out_where_it_would_need_too_much_memory(settings, monkeypatch):
-    monkeypatch.setattr(decode_fold, "MOST_KERNEL_ROWS", 71)  # a fold has 72 bins to learn from
+    monkeypatch.setattr(readings, "MOST_KERNEL_ROWS", 71)  # a fold has 72 bins to learn from
     decoded = decode(dataclasses.replace(settings, target="drive"))
     assert set(decoded.results["left_out"]) == {"kernel-ridge", "kernel-ridge-time", "template-kernel-ridge"}
     assert "72 rows" in decoded.table
@@ -326,7 +333,7 @@ def test_the_control_is_chance_and_no_rival(settings, tmp_path):
     assert scores[MODEL] > 0.9
     assert abs(scores[CONTROL] - 0.5) < 0.2
     rivals = scores.keys() - {MODEL, CONTROL}
-    assert rivals == BASELINES_CLASSIFY.keys()
+    assert rivals == CLASSIFIERS
     assert scores[results["best_rival"]] == max(scores[name] for name in rivals) > 0.9
     compared = {row.method for row in results["rows"] if row.difference is not None}
     assert compared == scores.keys() - {results["best_rival"], CONTROL}

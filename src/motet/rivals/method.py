@@ -10,13 +10,14 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import Features
-from motet.data.recording import Level
+from motet.data.recording import Level, Recording
+from motet.errors import InputError
 from motet.models.geometry import Geometry
 from motet.training.run import Run
 
@@ -42,6 +43,19 @@ class TargetQuestion:
     kind: Literal["class", "quantity"]
     level: Level
     class_target: str | None = None
+
+    def read(self, recording: Recording) -> NDArray[Any]:
+        """The target of a recording; an `InputError` if it is not of the kind and level that were asked for."""
+        goal, level = recording.target(self.target), recording.target_levels[self.target]
+        kind = "quantity" if goal.dtype.kind == "f" else "class"
+        if (kind, level) != (self.kind, self.level) or (
+            kind == "class" and goal.ndim != (1 if level == "trial" else 2)
+        ):
+            raise InputError(
+                f"target {self.target!r} of recording {recording.name!r} has shape {goal.shape} of {goal.dtype} per "
+                f"{level}; one {self.kind} per {self.level} was asked for."
+            )
+        return goal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +100,7 @@ class MotionQuestion:
 Question = TargetQuestion | PairQuestion | MotionQuestion
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """A method that has seen training trials.
 
@@ -114,7 +129,7 @@ class Method(abc.ABC):
     """
 
     name: str
-    kind: ClassVar[Kind] = "rival"
+    kind: Kind = "rival"
     trains: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -130,3 +145,30 @@ class Method(abc.ABC):
         Raises:
             InputError: if it cannot learn from them, or does not answer such a question; a rival is then left out.
         """
+
+
+class Rival(Method):
+    """A classical or closed-form method, which stands beside the model in every table; `registry.RIVALS` names them.
+
+    A new one says which questions it answers, and learns: two methods, and an entry in the registry.
+    """
+
+    @abc.abstractmethod
+    def answers(self, question: Question) -> bool:
+        """Whether it is made for such a question."""
+
+    @abc.abstractmethod
+    def learn(self, train: PopulationDataset, question: Any) -> Fitted:
+        """As `fit`, of a question that it answers."""
+
+    def fit(self, train: PopulationDataset, question: Any, *, run: Run | None = None, say: Say | None = None) -> Fitted:
+        if not self.answers(question):
+            raise InputError(f"{self.name} does not answer {question}; ask one of registry.rivals_of(question).")
+        return self.learn(train, question)
+
+
+def only_recording(dataset: PopulationDataset, name: str) -> Recording:
+    """The recording of a dataset that has one; a rival that knows individuals by position reads no more."""
+    if len(dataset.recordings) != 1:
+        raise InputError(f"{name} reads one recording, and was given {len(dataset.recordings)}; fit one to each.")
+    return dataset.recordings[0]

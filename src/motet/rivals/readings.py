@@ -13,6 +13,14 @@ from motet.data.preprocess import varies
 from motet.data.recording import Recording
 from motet.errors import InputError
 
+MOST_KERNEL_ROWS = 5000  # memory of kernel rivals grows with their square
+
+
+def check_kernel_rows(n_rows: int) -> None:
+    """An `InputError` if a kernel of so many training rows does not fit in memory."""
+    if n_rows > MOST_KERNEL_ROWS:
+        raise InputError(f"it would learn from {n_rows:,} rows, and its memory suffices for {MOST_KERNEL_ROWS:,}.")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
@@ -80,7 +88,7 @@ class Reading:
             raise InputError(
                 f"recording {recording.name!r} has {recording.n_individuals} individuals with "
                 f"{recording.n_features} features, not the {len(self.individual_ids)} of the training "
-                "recording in their order; a baseline knows each by its id, use "
+                "recording in their order; a rival knows each by its id, use "
                 "recording.select(individuals=…)."
             )
         bins = recording.bin_is_observed
@@ -114,7 +122,7 @@ class Reading:
 def _square_roots(recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """√counts and which are observed, both (trial, time, individual × feature)."""
     if (recording.values < 0).any():
-        raise InputError(f"recording {recording.name!r} has negative values; baselines read spike counts.")
+        raise InputError(f"recording {recording.name!r} has negative values; decoders of counts read none.")
     roots = np.sqrt(recording.values.astype(np.float64))
     seen = np.broadcast_to(recording.observed[..., None], roots.shape)
     axes = "trial individual time feature -> trial time (individual feature)"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,12 @@ from scipy.special import softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from motet import given
+from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.rivals.readings import Reading
+from motet.rivals.method import Answer, Question, Rival, TargetQuestion, only_recording
+from motet.rivals.readings import Reading, check_kernel_rows
+from motet.rivals.tuning import Options, tune
 
 Array = NDArray[np.float64]
 
@@ -35,7 +39,7 @@ LAGS = (0, 1, 2, 3, 4)
 
 
 @dataclasses.dataclass(frozen=True)
-class TemplateBaseline:
+class TemplateRival(Rival):
     """A rival for a quantity per bin where each trial has a class, such as velocity and direction.
 
     Trials may have any length. In each of five folds of the training trials a template of the other folds is applied;
@@ -45,102 +49,88 @@ class TemplateBaseline:
 
     Attributes:
         name: the row of a table.
-        class_target: the target per trial that holds the classes.
         is_corrected: whether kernel ridge, on five bins of √counts, the template and time, adds what the template
             leaves.
-        temperatures: that are tried. 1 takes probabilities as they are decoded, less evens them out.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> side = np.arange(40) % 2
-        >>> counts = rng.poisson(2.0, (40, 5, 6)) + 4 * side[:, None, None]
-        >>> speed = (2.0 * side - 1)[:, None] * np.arange(6) + rng.normal(size=(40, 6))
-        >>> recording = Recording.from_trials(counts, targets={"side": side, "speed": speed})
-        >>> fitted = TemplateBaseline("template", "side").fit(recording, "speed")
-        >>> fitted.predict(recording).shape
-        (40, 6)
+        temperatures: to try. 1 takes probabilities as they are decoded, less evens them out.
     """
 
     name: str
-    class_target: str | None = None
     is_corrected: bool = False
     temperatures: tuple[float, ...] = TEMPERATURES
 
-    decodes: Literal["quantities"] = dataclasses.field(default="quantities", init=False)
-    levels: tuple[Literal["bin"]] = dataclasses.field(default=("bin",), init=False)
+    def answers(self, question: Question) -> bool:
+        return isinstance(question, TargetQuestion) and (question.kind, question.level) == ("quantity", "bin")
 
-    @property
-    def is_kernel(self) -> bool:
-        """Whether memory grows with the square of the training rows."""
-        return self.is_corrected
+    def learn(self, train: PopulationDataset, question: TargetQuestion) -> FittedTemplate:
+        recording = only_recording(train, self.name)
+        examples = self._read(recording, question)
+        template, folds = Template.of(examples), _folds(examples)
+        cross_fitted = _cross_fitted(examples, template, folds)
+        judged = examples.is_known & (examples.labels >= 0)[:, None]
 
-    def fit(self, train: Recording, target: str) -> FittedTemplate:
-        """Fit to a quantity per bin of a recording of spike counts.
+        def loss(chosen: Options) -> float:
+            return float(((cross_fitted(chosen["temperature"]) - examples.goal)[judged] ** 2).sum())
 
-        Raises:
-            InputError: if the recording has no such quantity per bin, or no such class per trial; if fewer than two
-                classes have three trials; if the quantity is known nowhere; if values are negative or none varies.
-        """
-        examples = self._read(train, target)
-        template, temperature, cross_fitted = _tuned(examples, self.temperatures)
+        chosen = tune({"temperature": self.temperatures}, loss)
         correction = None
-        reading = Reading.of(train, "bin", lags=LAGS, reads_time=True)
+        reading = Reading.of(recording, "bin", lags=LAGS, reads_time=True)
         if self.is_corrected:
-            known = examples.is_known
-            inputs = reading.inputs(train)[0][known[train.bin_is_observed]]
-            folds = np.broadcast_to(_folds(examples)[:, None], known.shape)
-            correction = _Correction.tuned(
+            known, found = examples.is_known, cross_fitted(chosen["temperature"])
+            inputs = reading.inputs(recording)[0][known[recording.bin_is_observed]]
+            correction, more = _Correction.tuned(
                 inputs[:, :-1],
-                cross_fitted[known],
+                found[known],
                 inputs[:, -1:],
-                rest=(examples.goal - cross_fitted)[known],
-                folds=folds[known],
+                rest=(examples.goal - found)[known],
+                folds=np.broadcast_to(folds[:, None], known.shape)[known],
             )
-        return FittedTemplate(self, template, temperature, correction, reading, train.target(target)[:0])
+            chosen |= more
+        return FittedTemplate(self, template, chosen, correction, reading, question.read(recording)[:0])
 
-    def _read(self, train: Recording, target: str) -> _Examples:
+    def _read(self, train: Recording, question: TargetQuestion) -> _Examples:
         """The training trials, or an `InputError`."""
-        goal, level = train.target(target), train.target_levels[target]
-        found = f"target {target!r} of recording {train.name!r}"
-        if goal.dtype.kind != "f" or level != "bin":
-            raise InputError(f"{found} is no quantity per bin, which {self.name} decodes; use another baseline.")
-        if self.class_target is None:
-            raise InputError(f"{self.name} reads a class per trial beside {target!r}; give class_target.")
-        classes = train.target(self.class_target)
-        found_classes = f"target {self.class_target!r} of recording {train.name!r}"
-        if train.target_levels[self.class_target] != "trial" or classes.ndim != 1 or classes.dtype.kind not in "biU":
-            raise InputError(f"{found_classes} is not one class per trial, which {self.name} reads; give another.")
+        goal = question.read(train)
+        if question.class_target is None:
+            raise InputError(f"{self.name} reads a class per trial beside {question.target!r}; give class_target.")
+        classes = TargetQuestion(question.class_target, "class", "trial").read(train)
         goal = goal.reshape(*goal.shape[:2], -1).astype(np.float64)
         is_known = train.bin_is_observed & np.isfinite(goal).all(axis=2)
         if not is_known.any():
-            raise InputError(f"{found} is unknown in every bin; give some.")
-        assert train.trial_ids is not None
-        labels = _labels(classes, train.trial_ids)
+            raise InputError(
+                f"target {question.target!r} of recording {train.name!r} is unknown in every bin; give some."
+            )
+        if self.is_corrected:
+            check_kernel_rows(int(is_known.sum()))
+        trial_ids = np.asarray(train.trial_ids)
+        labels = _labels(classes, trial_ids)
         if labels.max() < 1:
             raise InputError(
-                f"{found_classes} has fewer than two classes of {LEAST_TRIALS} trials, which {self.name} reads; "
-                "give more trials."
+                f"target {question.class_target!r} of recording {train.name!r} has fewer than two classes of "
+                f"{LEAST_TRIALS} trials, which {self.name} reads; give more trials."
             )
         roots = Reading.of(train, "bin", lags=(0,)).roots(train)
-        return _Examples(roots, train.trial_lengths, labels, train.trial_ids, goal, is_known)
+        return _Examples(roots, train.trial_lengths, labels, trial_ids, goal, is_known)
+
+
+TEMPLATES = (TemplateRival("template"), TemplateRival("template-kernel-ridge", is_corrected=True))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedTemplate:
-    """A template rival that has seen a training recording; made by `TemplateBaseline.fit`.
+    """A template rival that has seen a training recording.
 
     Attributes:
-        baseline: the recipe.
+        rival: the recipe.
         template: of all training trials.
-        temperature: multiplies the logarithms of the probabilities.
+        chosen: "temperature", which multiplies the logarithms of the probabilities, and how kernel ridge was tuned.
         correction: kernel ridge, if it was asked for.
         reading: how inputs are read from a recording.
         target: the training target without its trials: the shape of a prediction.
     """
 
-    baseline: TemplateBaseline
+    rival: TemplateRival
     template: Template
-    temperature: float
+    chosen: Mapping[str, Any]
     correction: _Correction | None
     reading: Reading
     target: NDArray[Any]
@@ -151,19 +141,24 @@ class FittedTemplate:
         decoders = sum(decoder.coef_.size + decoder.intercept_.size for _, decoder in self.template.decoders)
         return self.template.courses.size + decoders + (0 if self.correction is None else self.correction.dual.size)
 
-    def predict(self, test: Recording) -> NDArray[Any]:
-        """Predict the quantity per bin (trial, time, …), NaN where no individual is observed.
+    @property
+    def about(self) -> Mapping[str, Any]:
+        return {"chosen": self.chosen}
+
+    def predict(self, test: PopulationDataset) -> Answer:
+        """The "prediction" of the quantity per bin (trial, time, …), NaN where no individual is observed.
 
         Raises:
             InputError: if the recording has other individuals or features than in training.
         """
-        bins = test.bin_is_observed
-        prediction = self.template.predict(self.reading.roots(test), self.temperature)
+        recording = only_recording(test, self.rival.name)
+        bins = recording.bin_is_observed
+        prediction = self.template.predict(self.reading.roots(recording), self.chosen["temperature"])
         if self.correction is not None:
-            inputs, _ = self.reading.inputs(test)
+            inputs, _ = self.reading.inputs(recording)
             prediction[bins] += self.correction.predict(inputs[:, :-1], prediction[bins], inputs[:, -1:])
         prediction[~bins] = np.nan
-        return prediction.reshape(*bins.shape, *self.target.shape[2:])
+        return {"prediction": prediction.reshape(*bins.shape, *self.target.shape[2:])}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -227,26 +222,30 @@ class _Correction:
     @classmethod
     def tuned(
         cls, counts: Array, template: Array, time: Array, *, rest: Array, folds: NDArray[np.int64]
-    ) -> _Correction:
+    ) -> tuple[_Correction, Options]:
         """With the scales and the ridge that predict each fold best from all others."""
         parts = (counts, template, time)
         variances = [max(float(part.var(axis=0).sum()), np.finfo(float).tiny) for part in parts]
         squares = [cdist(part, part, "sqeuclidean") / variance for part, variance in zip(parts, variances, strict=True)]
         held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
         offset = rest.mean(axis=0)
-        least, chosen, dual = np.inf, SCALES[0], rest
-        for scales in SCALES:
+
+        def solved(scales: tuple[float, ...], ridge: float) -> tuple[Array, Array]:
             kernel = np.exp(-sum(scale * square for scale, square in zip(scales, squares, strict=True)))
-            for ridge in RIDGES:
-                inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
-                found = inverse @ (rest - offset)
-                # The error on rows that a fit to all others would make, in closed form.
-                errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], found[rows]) for rows in held_out]
-                total = sum(float((error**2).sum()) for error in errors)
-                if total < least:
-                    least, chosen, dual = total, scales, found
-        stretch = np.sqrt(np.repeat(np.divide(chosen, variances), [part.shape[1] for part in parts]))
-        return cls(stretch, np.concatenate(parts, axis=1) * stretch, dual, offset)
+            inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
+            return inverse, inverse @ (rest - offset)
+
+        def loss(chosen: Options) -> float:
+            inverse, dual = solved(*chosen["scales, ridge"])
+            # The error on rows that a fit to all others would make, in closed form.
+            errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows]) for rows in held_out]
+            return sum(float((error**2).sum()) for error in errors)
+
+        chosen = tune({"scales, ridge": tuple(itertools.product(SCALES, RIDGES))}, loss)
+        scales, ridge = chosen["scales, ridge"]
+        stretch = np.sqrt(np.repeat(np.divide(scales, variances), [part.shape[1] for part in parts]))
+        inputs = np.concatenate(parts, axis=1) * stretch
+        return cls(stretch, inputs, solved(scales, ridge)[1], offset), chosen
 
     def predict(self, counts: Array, template: Array, time: Array) -> Array:
         """(row, output) from the inputs of each row."""
@@ -278,23 +277,23 @@ class _Examples:
         return _Examples(*(getattr(self, field.name)[trials] for field in dataclasses.fields(self)))
 
 
-def _tuned(examples: _Examples, temperatures: tuple[float, ...]) -> tuple[Template, float, Array]:
-    """A template of all trials, the best temperature, and (trial, time, output) predictions by the other folds."""
-    template, folds, is_labelled = Template.of(examples), _folds(examples), examples.labels >= 0
-    logs = template.log_probabilities(examples.roots)
-    cross_fitted = {t: template.averaged(logs, t) for t in temperatures}
+def _cross_fitted(examples: _Examples, template: Template, folds: NDArray[np.int64]) -> Callable[[float], Array]:
+    """From a temperature to (trial, time, output): what a template of the other folds predicts of each trial."""
+    every = np.ones(len(folds), dtype=bool)
+    parts = [(every, template, template.log_probabilities(examples.roots))]
     for fold in range(N_FOLDS):
         held_out = folds == fold
-        if not (held_out & is_labelled).any():
-            continue
-        others = Template.of(examples.select(~held_out))
-        logs = others.log_probabilities(examples.roots[held_out])
-        for t in temperatures:
-            cross_fitted[t][held_out] = others.averaged(logs, t)
-    judged = examples.is_known & is_labelled[:, None]
-    errors = {t: ((found - examples.goal)[judged] ** 2).sum() for t, found in cross_fitted.items()}
-    best = min(errors, key=errors.__getitem__)
-    return template, best, cross_fitted[best]
+        if (examples.labels[held_out] >= 0).any():
+            others = Template.of(examples.select(~held_out))
+            parts.append((held_out, others, others.log_probabilities(examples.roots[held_out])))
+
+    def predicted(temperature: float) -> Array:
+        found = np.empty(examples.goal.shape)
+        for trials, one, logs in parts:
+            found[trials] = one.averaged(logs, temperature)
+        return found
+
+    return predicted
 
 
 def _labels(classes: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.int64]:

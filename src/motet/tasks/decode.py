@@ -13,15 +13,14 @@ import numpy as np
 
 from motet.data.dataset import PopulationDataset, SplitBy
 from motet.data.preprocess import Preprocess, PreprocessSettings
-from motet.data.recording import Level
 from motet.errors import InputError
 from motet.models.eit import EITSettings
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar, within_step
-from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS
+from motet.rivals.registry import rivals_of
 from motet.settings import check_choices, check_seed
 from motet.statistics import FEWEST_FOLDS, Row, compare_table, estimate_mean, markdown_table
-from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, training_part
+from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, question_of, training_part
 from motet.tasks.find import class_target, cut_trials, find_recordings
 from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.objectives import ObjectiveSettings, Target
@@ -124,8 +123,8 @@ def decode(settings: DecodeSettings) -> Outcome:
             f"give {'r2' if is_quantity else 'accuracy or macro_f1'}."
         )
     folds = list(_folds(dataset, settings, is_quantity=is_quantity))
-    level = _check_targets(dataset, settings, is_quantity=is_quantity)
-    methods = list(_methods(settings, dataset, level, is_quantity=is_quantity))
+    _check_targets(dataset, settings, is_quantity=is_quantity)
+    methods = list(_methods(settings, dataset))
     run = Run(settings.folder)
     if not is_first_process(settings.training):
         _train_along(run, dataset, folds, methods, settings, is_quantity=is_quantity)
@@ -151,13 +150,12 @@ def _cut(dataset: PopulationDataset, settings: DecodeSettings) -> PopulationData
     return dataset.map(lambda recording: cut(recording, recording.target_levels.get(settings.target)))
 
 
-def _check_targets(dataset: PopulationDataset, settings: DecodeSettings, *, is_quantity: bool) -> Level:
-    """The level of the target; an `InputError` if the model could not learn it, or read the values."""
-    target = Target.learn(dataset, settings.target, kind="quantity" if is_quantity else "class")
+def _check_targets(dataset: PopulationDataset, settings: DecodeSettings, *, is_quantity: bool) -> None:
+    """An `InputError` if the model could not learn the target, or read the values."""
+    Target.learn(dataset, settings.target, kind="quantity" if is_quantity else "class")
     for name in settings.auxiliary or {}:
         Target.learn(dataset, name)
     Preprocess.fit(dataset, settings.preprocess)
-    return target.level
 
 
 # ------------------------------------------------------------------ the jobs
@@ -269,13 +267,12 @@ def _folds(
     )
 
 
-def _methods(settings: DecodeSettings, dataset: PopulationDataset, level: Level, *, is_quantity: bool) -> Iterator[str]:
+def _methods(settings: DecodeSettings, dataset: PopulationDataset) -> Iterator[str]:
     """The model, the rivals that decode a target of that level, and the control."""
     yield MODEL
     if settings.rivals and len(dataset.recordings) == 1:
-        for name, rival in (BASELINES_REGRESS if is_quantity else BASELINES_CLASSIFY).items():
-            if level in rival.levels:
-                yield name
+        for rival in rivals_of(question_of(dataset, settings.target)):
+            yield rival.name
     if settings.control:
         yield CONTROL
 

@@ -16,8 +16,8 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier, EITRegressor
-from motet.rivals.decoders import BASELINES_CLASSIFY, BASELINES_REGRESS
-from motet.rivals.templates import TemplateBaseline
+from motet.rivals.method import TargetQuestion
+from motet.rivals.registry import RIVALS
 from motet.tasks.find import class_target
 from motet.training.objectives import known_rows
 from motet.training.predictions import known_predictions
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Metric = Literal["accuracy", "macro_f1", "r2"]
 MODEL, CONTROL = "eit", "eit, shuffled targets"
-MOST_KERNEL_ROWS = 5000  # memory of kernel rivals grows with their square
 
 
 def make_estimator(settings: DecodeSettings, *, is_quantity: bool) -> EITClassifier | EITRegressor:
@@ -75,22 +74,23 @@ def training_part(method: str, train: PopulationDataset, settings: DecodeSetting
     return train.map(lambda recording: _shuffled(recording, settings.seed)) if method == CONTROL else train
 
 
+def question_of(dataset: PopulationDataset, target: str) -> TargetQuestion:
+    """What rivals are asked about a target of the first recording."""
+    recording = dataset.recordings[0]
+    kind: Literal["class", "quantity"] = "quantity" if recording.target(target).dtype.kind == "f" else "class"
+    return TargetQuestion(target, kind, recording.target_levels[target], class_target(recording, target))
+
+
 def _fit_rival(
     method: str, train: PopulationDataset, test: PopulationDataset, settings: DecodeSettings, metric: Metric
 ) -> dict[str, Any]:
     """A rival's score, or why it is left out."""
-    recording = train.recordings[0]
-    rival = (BASELINES_REGRESS if metric == "r2" else BASELINES_CLASSIFY)[method]
-    if isinstance(rival, TemplateBaseline):
-        rival = dataclasses.replace(rival, class_target=class_target(recording, settings.target))
-    n_rows = int(known_rows(recording, settings.target).sum())
-    if rival.is_kernel and n_rows > MOST_KERNEL_ROWS:
-        return {"left_out": f"it would learn from {n_rows:,} rows, and its memory suffices for {MOST_KERNEL_ROWS:,}."}
+    question = question_of(train, settings.target)
     started = time.monotonic()
     try:
-        fitted = rival.fit(recording, settings.target)
+        fitted = RIVALS[method].fit(train, question)
         about = {"fit_seconds": time.monotonic() - started, "n_parameters": fitted.n_parameters}
-        return {**_scored(test, settings.target, fitted.predict(test.recordings[0]), metric), **about}
+        return {**_scored(test, settings.target, fitted.predict(test)["prediction"], metric), **about}
     except (InputError, MemoryError) as error:
         return {"left_out": str(error) or "it needs more memory than there is."}
 

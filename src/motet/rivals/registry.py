@@ -1,0 +1,15 @@
+"""All rivals by name. A new one needs an entry here and nothing else."""
+
+from __future__ import annotations
+
+from motet.rivals.decoders import DECODERS
+from motet.rivals.method import Question, Rival
+from motet.rivals.templates import TEMPLATES
+
+RIVALS: dict[str, Rival] = {rival.name: rival for rival in (*DECODERS, *TEMPLATES)}
+"""The name of a row of a table → the rival."""
+
+
+def rivals_of(question: Question) -> list[Rival]:
+    """The rivals that answer a question, in the order of the registry."""
+    return [rival for rival in RIVALS.values() if rival.answers(question)]

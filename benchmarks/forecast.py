@@ -124,7 +124,7 @@ def score_rules(name: str, rules: list[str], runs: Path) -> None:
     task, o = TASKS[name], ForecastSettings()
     train = [data.load(runs / "data", TRAIN_SEED).windows(o.window_bins, stride=o.window_bins) for data in task.train]
     train = [windows.select(trials=slice(0, 50)) for windows in train]
-    geometry = Geometry.learn(PopulationDataset(train), task.motion)
+    geometry = Geometry.fit(PopulationDataset(train), task.motion)
     asked = RuleTask(geometry, o.horizon_bins, n_substeps=o.n_substeps[1])
     tuned = {rule: FORECAST_RULES[rule].tuned(train, asked, n_context=o.context_bins) for rule in rules}
     beyond = DIVERGED * (1 if geometry.space == "phase" else geometry.length)

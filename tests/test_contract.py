@@ -179,7 +179,7 @@ def pair_rule(name: str) -> Member:
 
 def forecast_rule(rule: ForecastRule) -> Member:
     def fit(train: Recording, seed: int) -> tuple[ForecastRule, Task]:
-        geometry = Geometry.learn(PopulationDataset(train), MotionSettings("position"))
+        geometry = Geometry.fit(PopulationDataset(train), MotionSettings("position"))
         task = Task(geometry, N_AHEAD, n_substeps=2, shoots=False)
         return rule.tuned([train], task, n_context=N_CONTEXT), task
 

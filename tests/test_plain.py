@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from motet.errors import InputError
-from motet.plain import digest, read_json, read_yaml, to_yaml
+from motet.plain import as_plain, digest, from_plain, read_json, read_yaml, to_yaml
 
 ODD_TEXTS = [
     "no", "yes", "on", "2020-01-01", "1:30", "1e-3", "007", "0x1f", "0o7", "1_000", "~", "null", "true", "TRUE", ".nan",
@@ -105,3 +106,41 @@ def test_a_digest_does_not_change_with_order_or_what_is_left_out():
         ABOUT, ARRAYS, leave_out={"seconds"}
     )
     assert digest(later, ARRAYS) != digest(ABOUT, ARRAYS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Leg:
+    name: str
+    metres: float = 1.0
+    stops: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Journey:
+    legs: tuple[Leg, ...]
+    first: Leg | None = None
+    notes: dict[str, float] | None = None
+
+
+def test_dataclasses_inside_of_dataclasses_are_made_again():
+    journey = Journey((Leg("a", 2.0, (1, 2)), Leg("b")), Leg("c"), {"x": 1.0})
+    assert from_plain(Journey, as_plain(journey)) == journey
+    assert from_plain(Journey, read_yaml(to_yaml(as_plain(journey)), what="it")) == journey
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        ({"legs": [{"nam": "a"}]}, "unknown field of .*legs 'nam'; did you mean 'name'"),
+        ({"legs": [{"metres": 1.0}]}, "has no name"),
+        ({"legs": [{"name": 3}]}, "name is 3; give str"),
+        ({"legs": {"name": "a"}}, "legs is"),
+        ({"legs": [], "first": 3}, "first is 3; give names and values"),
+        ({"legs": [{"name": "a", "stops": [1.5]}]}, "stops is 1.5; give int"),
+        ({"legs": [], "notes": {"x": "y"}}, "notes.x is 'y'; give float"),
+        ([], "give names and values"),
+    ],
+)
+def test_what_is_not_as_its_type_says_is_refused_by_name(plain, words):
+    with pytest.raises(InputError, match=words):
+        from_plain(Journey, plain)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import collections.abc
+import dataclasses
 import functools
 import hashlib
 import json
 import math
 import numbers
 import re
+import types
+import typing
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.errors import InputError
+from motet.errors import InputError, did_you_mean
 
 MOST_YAML, MOST_JSON = 1_000_000, 32_000_000  # letters
 MOST_DEPTH = 20
@@ -96,6 +100,75 @@ def to_yaml(value: Any) -> str:
     import yaml
 
     return yaml.dump(value, Dumper=_dialect()[1], sort_keys=False, allow_unicode=True)
+
+
+def as_plain(value: Any) -> Any:
+    """Settings and results as what YAML and JSON hold: mappings, lists, numbers, text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def from_plain(kind: Any, plain: Any, *, what: str = "") -> Any:
+    """What `as_plain` was given: dataclasses and tuples are made again, as the type says.
+
+    Args:
+        kind: a dataclass, or any type with dataclasses and tuples inside.
+        plain: what YAML or JSON held.
+        what: its name in errors.
+
+    Raises:
+        InputError: for a field that is unknown or missing, or a value of another type.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Step:
+        ...     size: float
+        ...     names: tuple[str, ...] = ()
+        >>> from_plain(Step, {"size": 1, "names": ["a"]})
+        Step(size=1, names=('a',))
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return from_plain(args[0], plain, what=what)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _from_fields(kind, plain, what or kind.__name__)
+    if origin in (Union, types.UnionType):
+        parts = [part for part in args if part is not types.NoneType]
+        return None if plain is None and len(parts) < len(args) else from_plain(parts[0], plain, what=what)
+    if origin in (list, tuple, collections.abc.Sequence) and isinstance(plain, list):
+        kinds = args if origin is tuple and args[1:] != (...,) else args[:1] * len(plain)
+        if len(kinds) == len(plain):
+            made = [from_plain(part, item, what=what) for part, item in zip(kinds, plain, strict=True)]
+            return made if origin is list else tuple(made)
+    if origin in (dict, collections.abc.Mapping) and isinstance(plain, Mapping):
+        return {key: from_plain(args[1], item, what=f"{what}.{key}") for key, item in plain.items()}
+    is_number = kind is float and isinstance(plain, int) and not isinstance(plain, bool)
+    if origin in _HOLDING or (kind in (bool, int, float, str) and not (is_number or type(plain) is kind)):
+        raise InputError(f"{what} is {plain!r:.80}; give {getattr(kind, '__name__', kind)}.")
+    return plain
+
+
+_HOLDING = (list, tuple, dict, collections.abc.Sequence, collections.abc.Mapping)
+
+
+def _from_fields(kind: type[Any], plain: Any, what: str) -> Any:
+    if not isinstance(plain, Mapping):
+        raise InputError(f"{what} is {plain!r:.80}; give names and values.")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := [name for name in plain if name not in fields]:
+        raise did_you_mean(str(unknown[0]), fields, what=f"field of {what}")
+    needed = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in needed if name not in plain]:
+        raise InputError(f"{what} has no {missing[0]}; give it.")
+    return kind(**{name: from_plain(hints[name], value, what=f"{what}.{name}") for name, value in plain.items()})
 
 
 def read_json(text: str, *, what: str, advice: str = "correct it") -> Any:

@@ -66,12 +66,14 @@ Seed = Annotated[int, Range(least=0, below=2**32)]
 """What every generator of random numbers takes."""
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(least=0)]
+Finite = Annotated[float, Range()]
 Fraction = Annotated[float, Range(least=0, below=1)]
 """A part of a whole, never all of it."""
 Share = Annotated[float, Range(above=0, most=1)]
 """A part of a whole, never nothing of it."""
 
 
+@dataclasses.dataclass(frozen=True)  # as all bases must be, for jsonargparse
 class Settings:
     """Base of settings: every field is checked against its annotation as the object is made.
 

@@ -261,7 +261,7 @@ def test_contexts_of_training_windows_are_noisy_and_futures_are_not(system, feat
     recording = simulate(system, n_trials=200, n_bins=18, **options)[0]
     objective = dataclasses.replace(OBJECTIVE, noise=0.1)
     forecaster = EITForecaster(objective=objective, motion=MotionSettings(features=features), **SMALL)
-    forecaster.geometry_ = Geometry.learn(PopulationDataset(recording), forecaster.motion)
+    forecaster.geometry_ = Geometry.fit(PopulationDataset(recording), forecaster.motion)
     noisy = forecaster._noisy(PopulationDataset(recording)).recordings[0]
     assert np.array_equal(noisy.values, forecaster._noisy(PopulationDataset(recording)).recordings[0].values)
     assert np.array_equal(noisy.values[:, :, 12:], recording.values[:, :, 12:])

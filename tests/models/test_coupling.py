@@ -28,7 +28,7 @@ FLAT, CERTAIN = -25.0, 12.0  # log-precisions of a prior that says nothing, and 
 
 def prepared(recording, features="position"):
     dataset = PopulationDataset(recording)
-    geometry = Geometry.learn(dataset, MotionSettings(features=features))
+    geometry = Geometry.fit(dataset, MotionSettings(features=features))
     return geometry, geometry.prepare(dataset).batch()
 
 

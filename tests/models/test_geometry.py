@@ -13,7 +13,7 @@ from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.geometry import Geometry, pair_features
-from motet.training.run import as_plain
+from motet.plain import as_plain, from_plain
 
 SECONDS = 0.2
 
@@ -56,7 +56,7 @@ def seen_by(recording, geometry):
 
 
 def learned(recording, features="position"):
-    return Geometry.learn(PopulationDataset(recording), motion_of(features))
+    return Geometry.fit(PopulationDataset(recording), motion_of(features))
 
 
 def test_units_are_those_of_a_circle():
@@ -218,7 +218,7 @@ def test_coincident_and_resting_individuals_have_finite_features_and_gradients()
 def test_what_is_written_is_read_back():
     for features in ("position", "phase", "none"):
         geometry = learned(moving(features), features)
-        assert Geometry.from_plain(as_plain(geometry)) == geometry
+        assert from_plain(Geometry, as_plain(geometry)) == geometry
 
 
 @pytest.mark.parametrize(
@@ -252,6 +252,6 @@ def test_training_trials_without_motion_are_refused(features):
 def test_positions_far_from_the_origin_are_read_as_those_near_it(offset, smooth):
     position, _ = curves()
     near, far = (PopulationDataset(Recording.from_trials(position + by, bin_seconds=SECONDS)) for by in (0, offset))
-    read = [Geometry.learn(part, MotionSettings(smooth=smooth)).prepare(part).recordings[0] for part in (near, far)]
+    read = [Geometry.fit(part, MotionSettings(smooth=smooth)).prepare(part).recordings[0] for part in (near, far)]
     assert read[1].values.dtype == np.float32
     np.testing.assert_allclose(read[0].values, read[1].values, atol=2e-4)

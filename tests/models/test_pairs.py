@@ -49,7 +49,7 @@ def moving(kind, n_individuals=5, n_bins=12, *, n_trials=3, seed=0, missing=0.15
 def a_model(kind):
     """A model of that kind with weights that are none of those it starts with, and what prepares its data."""
     features, _, pairs = KINDS[kind]
-    geometry = Geometry.learn(
+    geometry = Geometry.fit(
         PopulationDataset(moving(kind, n_trials=10, seed=9)), MotionSettings(features=features, half_width=2)
     )
     torch.manual_seed(0)
@@ -223,10 +223,10 @@ def test_without_embeddings_no_weight_of_the_transformer_reaches_a_pair(kind):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: PairSettings(width=0), r"pairs.width is 0; give at least 1"),
-        (lambda: PairSettings(depth=0), r"pairs.depth is 0; give at least 1"),
-        (lambda: PairSettings(laws=-1), r"pairs.laws is -1; give at least 0"),
-        (lambda: PairSettings(messages=-1), r"pairs.messages is -1; give at least 0"),
+        (lambda: PairSettings(width=0), r"pairs.width is 0; give a whole number, at least 1"),
+        (lambda: PairSettings(depth=0), r"pairs.depth is 0; give a whole number, at least 1"),
+        (lambda: PairSettings(laws=-1), r"pairs.laws is -1; give a whole number, at least 0"),
+        (lambda: PairSettings(messages=-1), r"pairs.messages is -1; give a whole number, at least 0"),
         (
             lambda: PairEIT(EITSettings(identity="learned"), PairSettings(), Geometry(MotionSettings(), 2, 6)),
             "identity",

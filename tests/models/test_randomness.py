@@ -34,7 +34,7 @@ def a_readout():
 
 def a_model_of_pairs():
     trials = motet.PopulationDataset(motet.simulate("kuramoto", n_trials=3))
-    geometry = Geometry.learn(trials, MotionSettings(features="phase"))
+    geometry = Geometry.fit(trials, MotionSettings(features="phase"))
     return PairEIT(EITSettings(identity="none", token_bins=1), PairSettings(messages=4), geometry)
 
 

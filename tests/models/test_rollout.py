@@ -72,7 +72,7 @@ def test_integration_is_of_fourth_order():
 )
 def test_true_couplings_continue_a_simulation(system, features, options, limit):
     recording = simulate(system, n_trials=12, n_bins=30, seed=2, **options)[0]
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings(features=features))
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings(features=features))
     context, later = recording.select(bins=slice(0, 20)), recording.values[:, :, 20:]
     law, couplings = true_couplings(context)
     rollout = known_rollout(geometry, law)
@@ -157,7 +157,7 @@ def test_free_motion_is_continued_exactly_whatever_is_missing():
     x = np.stack([1 + 2 * time, 3 - time, 0.5 * time])[None, ..., None] * [1.0, -2.0]
     x[0, 1, [3, 4, 10, 11]] = np.nan
     recording = Recording.from_trials(x)
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings(half_width=2, degree=2))
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings(half_width=2, degree=2))
     batch = geometry.prepare(PopulationDataset(recording)).batch()
     rollout = Rollout(CouplingFit(geometry, 1)).requires_grad_(False)
     strength = torch.zeros(1, 3, 3, 1)

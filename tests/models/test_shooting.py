@@ -42,7 +42,7 @@ def flyby():
     seconds = np.arange(16) * 0.2
     found = gravity_orbits(x, v, np.ones((1, 3)), seconds + 1e-9, engine="numpy")
     recording = Recording.from_trials(found.positions.transpose(0, 2, 1, 3), bin_seconds=0.2)
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     return recording, geometry, found.velocities[:, -1]
 
 
@@ -61,7 +61,7 @@ def test_an_encounter_between_bins_is_resolved(flyby):
 
 def test_strengths_are_corrected_by_factors():
     recording = simulate("gravity", groups=("1x2",), n_trials=10, n_bins=20, seed=1, engine="numpy")[0]
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     batch, true = known(recording, geometry, recording.targets["mass"].astype(np.float64))
     rollout = known_rollout(geometry, "gravity")
     _, found = shoot(rollout, batch.values, batch.observed, 1.15 * true)
@@ -132,7 +132,7 @@ def test_what_cannot_be_explained_early_does_not_spoil_the_end():
     kicked = free.copy()
     kicked[0, 0, :6] += np.array([3.0, -4.0]) * (6 - time[:6, None])  # a collision that nothing explains
     recording = Recording.from_trials(kicked)
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     batch, strength = known(recording, geometry, np.zeros((1, 2)))
     rollout = known_rollout(geometry, "springs")
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_explained_early_does_not_spoil_the_end():
 @pytest.mark.parametrize("n_absent", [1, 3])
 def test_absent_individuals_change_nothing(n_absent):
     recording = simulate("gravity", groups=("3x2",), n_trials=20, n_bins=16, noise=0.01, engine="numpy")[0]
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     batch, strength = known(recording, geometry, recording.target("mass"))
     strangers = torch.from_numpy(recording.target("interacts") == 0)[..., None]
     strength = torch.where(strangers, 0.01, 1) * (
@@ -169,7 +169,7 @@ def test_an_individual_that_was_not_seen_lately_does_not_run_away():
     recording = simulate("gravity", groups=("2x2",), n_trials=150, n_bins=20, engine="numpy", seed=2)[0]
     observed = recording.observed.copy()
     observed[:, 0, 6:] = False
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings())
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     hidden = dataclasses.replace(
         recording, values=np.where(observed[..., None], recording.values, 0), observed=observed
     )

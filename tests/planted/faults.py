@@ -119,8 +119,8 @@ FAULTS = (
     Fault(
         "fit: statistics of targets come from validation trials too",
         "src/motet/estimators/decoders.py",
-        "            Target.learn(train_part, name, kind=self._kind),",
-        "            Target.learn(dataset, name, kind=self._kind),",
+        "            Target.fit(train_part, name, kind=self._kind),",
+        "            Target.fit(dataset, name, kind=self._kind),",
         ("tests/tasks/test_guards.py::test_target_statistics_come_from_the_trials_that_train",),
     ),
     Fault(

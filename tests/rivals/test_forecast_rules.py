@@ -20,7 +20,7 @@ N_CONTEXT, N_AHEAD = 20, 8
 
 
 def task_of(recording, features="position", **options):
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings(features=features))
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings(features=features))
     return Task(geometry, N_AHEAD, shoots=False, **options)
 
 

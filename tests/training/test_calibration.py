@@ -10,9 +10,9 @@ from scipy.optimize import approx_fprime, check_grad
 from scipy.special import log_softmax
 
 from motet.errors import InputError
+from motet.plain import as_plain, from_plain
 from motet.training import calibration
 from motet.training.calibration import Calibration
-from motet.training.run import as_plain, from_plain
 
 
 def pairs(n=40_000, *, n_types=2, sizes=(3, 12, 60), temperature=1.0, prior=None, slope=None, seed=0):

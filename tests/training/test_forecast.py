@@ -30,7 +30,7 @@ def orbits():
 
 def learner(recording, features="position", settings=SETTINGS):
     torch.manual_seed(0)
-    geometry = Geometry.learn(PopulationDataset(recording), MotionSettings(features=features))
+    geometry = Geometry.fit(PopulationDataset(recording), MotionSettings(features=features))
     model = PairEIT(EITSettings(identity="none", token_bins=1, width=8), PairSettings(width=8), geometry)
     return model, Forecast(Rollout(model.fit), settings=settings)
 
@@ -66,7 +66,7 @@ def test_the_centre_is_that_of_the_model(smooth):
     values = np.random.default_rng(0).normal(size=(5, 3, 16, 2)).cumsum(axis=2)
     values[1, 2, 4:9] = np.nan
     recording, motion = Recording.from_trials(values), MotionSettings(smooth=smooth)
-    geometry = Geometry.learn(PopulationDataset(recording), motion)
+    geometry = Geometry.fit(PopulationDataset(recording), motion)
     model = PairEIT(EITSettings(identity="none", width=8), PairSettings(width=8), geometry)
     batch = batch_of(Forecast(Rollout(model.fit), settings=SETTINGS), recording)
     context = recording.select(bins=slice(0, 10))

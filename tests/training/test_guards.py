@@ -34,7 +34,7 @@ def recording_of(seed=0, **fields):
 
 def learner_of(recording, **model):
     dataset = PopulationDataset(recording)
-    target = Target.learn(dataset, "side")
+    target = Target.fit(dataset, "side")
     torch.manual_seed(0)
     eit = EIT(EITSettings(width=8, **model), individual_ids=recording.individual_ids)
     objective = make_objective([target], width=8, ids=recording.individual_ids, settings=ObjectiveSettings())

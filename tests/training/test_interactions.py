@@ -390,9 +390,9 @@ def test_types_are_those_of_all_recordings_and_a_constant_state_has_a_spread():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"shortest": 0.0}, "shortest is 0.0; give a fraction above 0"),
+        ({"shortest": 0.0}, "shortest is 0.0; give a number, above 0"),
         ({"shortest": 1.5}, "shortest is 1.5"),
-        ({"state_weight": 0.0}, "state_weight is 0.0; give a number above 0"),
+        ({"state_weight": 0.0}, "state_weight is 0.0; give a number, above 0"),
     ],
 )
 def test_bad_settings_are_one_clear_error(settings, words):

@@ -20,7 +20,7 @@ def built(recording, *targets, settings=SETTINGS):
     dataset = PopulationDataset(recording)
     torch.manual_seed(0)
     model = EIT(EITSettings(width=8), individual_ids=recording.individual_ids).eval()
-    learned = [Target.learn(dataset, name) for name in targets]
+    learned = [Target.fit(dataset, name) for name in targets]
     objective = make_objective(learned, width=8, ids=recording.individual_ids, settings=settings).eval()
     batch = objective.prepare(dataset).batch()
     return model, objective, batch
@@ -77,7 +77,7 @@ def test_a_label_that_training_never_saw_is_unknown_to_the_loss(small_recording)
 
 def test_weights_of_targets_weigh_their_losses(small_recording):
     dataset = PopulationDataset(small_recording)
-    learned = [Target.learn(dataset, "direction"), Target.learn(dataset, "velocity", weight=0.3)]
+    learned = [Target.fit(dataset, "direction"), Target.fit(dataset, "velocity", weight=0.3)]
     torch.manual_seed(0)
     model = EIT(EITSettings(width=8), individual_ids=small_recording.individual_ids).eval()
     joint = make_objective(learned, width=8, ids=small_recording.individual_ids, settings=SETTINGS).eval()
@@ -135,7 +135,7 @@ def test_bad_targets_are_one_clear_error(targets, name, words):
         np.ones((6, 3, 4)), targets=targets, target_levels={"y": "individual" if "individual" in words else "trial"}
     )
     with pytest.raises(InputError, match=words):
-        Target.learn(PopulationDataset(recording), name)
+        Target.fit(PopulationDataset(recording), name)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_bad_targets_are_one_clear_error(targets, name, words):
 )
 def test_unknown_labels_are_no_class_and_are_not_learned_from(labels, classes):
     recording = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": labels})
-    target = Target.learn(PopulationDataset(recording), "side", kind="class")
+    target = Target.fit(PopulationDataset(recording), "side", kind="class")
     assert target.classes == classes
     objective = make_objective([target], width=4, ids=recording.individual_ids, settings=SETTINGS)
     codes = objective.prepare(PopulationDataset(recording)).batch().targets["side"]
@@ -165,7 +165,7 @@ def test_unknown_labels_are_no_class_and_are_not_learned_from(labels, classes):
 def test_labels_of_another_kind_than_in_training_are_refused():
     text = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": list("lrlr")})
     whole = Recording.from_trials(np.ones((4, 2, 3)), targets={"side": [0, 1, 0, 1]})
-    target = Target.learn(PopulationDataset(text), "side")
+    target = Target.fit(PopulationDataset(text), "side")
     objective = make_objective([target], width=4, ids=text.individual_ids, settings=SETTINGS)
     with pytest.raises(InputError, match="'side' is of type int64, and was of type <U1 in training"):
         objective.prepare(PopulationDataset(whole))

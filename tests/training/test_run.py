@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from motet.errors import InputError
+from motet.plain import as_plain, from_plain
 from motet.training import run as run_module
-from motet.training.run import Run, as_plain, environment, from_plain
+from motet.training.run import Run, environment
 from motet.training.settings import TrainingSettings
 
 

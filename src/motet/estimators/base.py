@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,10 +19,11 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.models.randomness import WeightsFrom
+from motet.plain import from_plain
 from motet.progress import progress_bar
 from motet.settings import check_arguments, check_seed
 from motet.training.loop import train
-from motet.training.run import Run, from_plain
+from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner, read_history
 
@@ -173,11 +175,9 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
         if isinstance(held, str) and held != cls.__name__:
             raise InputError(f"{run.folder} holds a {held}; load it with {held}.load.")
         try:
-            settings: dict[str, Any] = about["settings"]
-            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-            parts = {name: from_plain(kind, settings[name]) for name, kind in cls._part_settings().items()}
-            check_arguments(cls.__init__, made := {**plain, **parts})
-            estimator = cls(**made)
+            hints = typing.get_type_hints(cls.__init__, include_extras=True)
+            settings = {name: from_plain(hints[name], value, what=name) for name, value in about["settings"].items()}
+            estimator = cls(**settings)
             estimator._check_settings()
             estimator._take_up(tensors, about)
             estimator.history_ = read_history(about)

@@ -24,9 +24,10 @@ from motet.estimators.base import Population, TrainedEstimator
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
+from motet.plain import from_plain
 from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
 from motet.training.predictions import known_predictions, most_probable, stack_trials
-from motet.training.run import Run, from_plain
+from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 
@@ -101,8 +102,8 @@ class _EIT(TransformerMixin, TrainedEstimator):
         name = self._target_name(dataset)
         train_part, validation = self._validation_split(dataset, name)
         self.targets_ = [
-            Target.learn(train_part, name, kind=self._kind),
-            *(Target.learn(train_part, other, weight=weight) for other, weight in self._checked_auxiliary(name)),
+            Target.fit(train_part, name, kind=self._kind),
+            *(Target.fit(train_part, other, weight=weight) for other, weight in self._checked_auxiliary(name)),
         ]
         self.preprocess_ = Preprocess.fit(train_part, self.preprocess)
         train_part = self.preprocess_(train_part)

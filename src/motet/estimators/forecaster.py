@@ -33,10 +33,11 @@ from motet.models.continuation import Forecasted, centre_of, continued, distance
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
+from motet.plain import from_plain
 from motet.training.forecast import DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
 from motet.training.interactions import InteractionSettings, RecoverInteractions, learn_pairs
 from motet.training.objectives import Joint, Target, Targeted
-from motet.training.run import Run, from_plain
+from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 

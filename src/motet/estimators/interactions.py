@@ -29,10 +29,11 @@ from motet.estimators.pairs import (
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.partition import assign_groups
+from motet.plain import from_plain
 from motet.training.calibration import Calibration
 from motet.training.interactions import InteractionSettings, RecoverInteractions, State, learn_pairs, learn_state
 from motet.training.objectives import Joint, Target
-from motet.training.run import Run, from_plain
+from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 

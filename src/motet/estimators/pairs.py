@@ -23,6 +23,7 @@ from motet.estimators.base import TrainedEstimator
 from motet.models.eit import EITSettings, Encoding
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
+from motet.plain import from_plain
 from motet.training.predictions import stack_trials
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -122,7 +123,7 @@ class PairEstimator(TrainedEstimator):
             held_out = self._cut(held_out)
         elif self.training.validation:
             dataset, held_out = dataset.split(by="trial", test=self.training.validation, seed=self.seed)
-        self.geometry_ = Geometry.learn(dataset, self.motion)
+        self.geometry_ = Geometry.fit(dataset, self.motion)
         self._learn(dataset)
         self._new_learner()
         parts = self._prepared(self._noisy(dataset)), None if held_out is None else self._prepared(held_out)
@@ -170,7 +171,7 @@ class PairEstimator(TrainedEstimator):
         return self.learner_.state_dict(), {"geometry": self.geometry_, **self._learned()}
 
     def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
-        self.geometry_ = Geometry.from_plain(about["geometry"])
+        self.geometry_ = from_plain(Geometry, about["geometry"])
         if self.geometry_.motion != self.motion:
             raise ValueError(f"its geometry is of {self.geometry_.motion}, and its settings of {self.motion}")
         self._restore(about)

@@ -7,9 +7,8 @@ This file is the idea; `layers` has its parts.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from einops import rearrange
@@ -20,13 +19,14 @@ from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.memory import check_room
 from motet.models.layers import Attention, Block, Clock, IndividualTable, readable
-from motet.settings import check_choices
+from motet.settings import Count, Fraction, Positive, Range, Settings
 
-DEEPEST = 1000  # layers
+Depth = Annotated[int, Range(least=0, most=1000)]
+"""Layers."""
 
 
 @dataclasses.dataclass(frozen=True)
-class EITSettings:
+class EITSettings(Settings, role="model"):
     """All there is to choose about the model.
 
     Attributes:
@@ -44,31 +44,23 @@ class EITSettings:
             interact; with "none" the model reads any individual.
     """
 
-    width: int = 16
-    n_heads: int = 1
-    individual_depth: int = 1
-    interaction_depth: int = 1
-    feedforward_ratio: float = 2.0
-    dropout: float = 0.0
+    width: Count = 16
+    n_heads: Count = 1
+    individual_depth: Depth = 1
+    interaction_depth: Depth = 1
+    feedforward_ratio: Positive = 2.0
+    dropout: Fraction = 0.0
     causal: bool = False
-    token_bins: int = 2
+    token_bins: Count = 2
     time: Literal["relative", "absolute"] = "absolute"
     identity: Literal["none", "learned"] = "learned"
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        if not 0 < self.feedforward_ratio < math.inf:
-            raise InputError(f"feedforward_ratio is {self.feedforward_ratio}; give a number above 0.")
-        if self.width < 1 or self.n_heads < 1 or self.width % (2 * self.n_heads):
+    def check(self) -> None:
+        if self.width % (2 * self.n_heads):
             raise InputError(
-                f"width {self.width} does not divide into {self.n_heads} heads of even width; "
+                f"model.width {self.width} does not divide into {self.n_heads} heads of even width; "
                 f"give a multiple of {2 * self.n_heads}."
             )
-        if self.token_bins < 1:
-            raise InputError(f"token_bins is {self.token_bins}; give at least 1.")
-        depths = (self.individual_depth, self.interaction_depth)
-        if not 0 <= min(depths) <= max(depths) <= DEEPEST or not 0 <= self.dropout < 1:
-            raise InputError(f"depths must be from 0 to {DEEPEST} and dropout from 0 to below 1; given {self}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +14,14 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings, derive_motion
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings import check_choices
+from motet.settings import Count, Positive, Settings
 
 # Features of a pair at one time.
 N_FEATURES = {"none": 0, "phase": 4, "plane": 13}
 
 
 @dataclasses.dataclass(frozen=True)
-class Geometry:
+class Geometry(Settings, role="geometry"):
     """How positions become what a model reads, with units from training trials only.
 
     Positions are taken from the centre of their trial's population; lengths, velocities and accelerations are divided
@@ -40,21 +38,15 @@ class Geometry:
     """
 
     motion: MotionSettings
-    n_raw: int
-    n_features: int
-    length: float = 1.0
-    velocity: float = 1.0
-    acceleration: float = 1.0
-    bin_seconds: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        units = (self.length, self.velocity, self.acceleration, self.bin_seconds)
-        if not 0 < min(units) <= max(units) < math.inf or min(self.n_raw, self.n_features) < 1:
-            raise InputError(f"units must be above 0 and finite, and features at least one; given {self}.")
+    n_raw: Count
+    n_features: Count
+    length: Positive = 1.0
+    velocity: Positive = 1.0
+    acceleration: Positive = 1.0
+    bin_seconds: Positive = 1.0
 
     @classmethod
-    def learn(cls, train: PopulationDataset, motion: MotionSettings) -> Geometry:
+    def fit(cls, train: PopulationDataset, motion: MotionSettings) -> Geometry:
         """Read the units off training trials.
 
         Raises:
@@ -72,11 +64,6 @@ class Geometry:
         length = _spread(derived, slice(0, d), is_centred=True)
         velocity, acceleration = (_spread(derived, slice(k * d, (k + 1) * d), is_centred=False) for k in (1, 2))
         return cls(motion, n_raw, n_features, length, velocity, acceleration, bin_seconds)
-
-    @classmethod
-    def from_plain(cls, fields: Any) -> Geometry:
-        """What was written as YAML or JSON."""
-        return cls(**{**fields, "motion": MotionSettings(**fields["motion"])})
 
     @property
     def space(self) -> str:

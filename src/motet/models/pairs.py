@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +13,16 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.models.coupling import N_EVIDENCE, CouplingFit
-from motet.models.eit import DEEPEST, EIT, EITSettings, Encoding
+from motet.models.eit import EIT, EITSettings, Encoding
 from motet.models.geometry import Geometry, pair_features
-from motet.settings import check_choices
+from motet.settings import Count, Range, Settings, Whole
 
 # The logarithm of a prior's precision, as training begins: in the first round, couplings are held back most.
 FIRST_PRECISION, LATER_PRECISION = 6.0, -2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class PairSettings:
+class PairSettings(Settings, role="pairs"):
     """How pairs are read.
 
     Attributes:
@@ -35,20 +36,12 @@ class PairSettings:
         embeddings: whether a pair sees what the EIT makes of its two individuals; without, nothing of it reaches pairs.
     """
 
-    width: int = 32
-    depth: int = 3
-    laws: int = 2
-    messages: int = 0
+    width: Count = 32
+    depth: Annotated[int, Range(least=1, most=1000)] = 3
+    laws: Whole = 2
+    messages: Whole = 0
     geometry: bool = True
     embeddings: bool = True
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        for name, least in {"width": 1, "depth": 1, "laws": 0, "messages": 0}.items():
-            if getattr(self, name) < least:
-                raise InputError(f"pairs.{name} is {getattr(self, name)}; give at least {least}.")
-        if self.depth > DEEPEST:
-            raise InputError(f"pairs.depth is {self.depth}; give at most {DEEPEST}.")
 
 
 class PairEIT(nn.Module):

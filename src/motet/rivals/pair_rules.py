@@ -208,7 +208,7 @@ class PairRule:
 
 def _typical_unit(train: Sequence[Recording], features: Features) -> tuple[float, float]:
     """How far individuals get from their own mean, and the seconds in which their acceleration takes them as far."""
-    g = Geometry.learn(PopulationDataset(list(train)), MotionSettings(features))
+    g = Geometry.fit(PopulationDataset(list(train)), MotionSettings(features))
     return (1.0, 1 / g.velocity) if g.space == "phase" else (g.length, math.sqrt(g.length / g.acceleration))
 
 

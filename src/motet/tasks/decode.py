@@ -152,9 +152,9 @@ def _cut(dataset: PopulationDataset, settings: DecodeSettings) -> PopulationData
 
 def _check_targets(dataset: PopulationDataset, settings: DecodeSettings, *, is_quantity: bool) -> None:
     """An `InputError` if the model could not learn the target, or read the values."""
-    Target.learn(dataset, settings.target, kind="quantity" if is_quantity else "class")
+    Target.fit(dataset, settings.target, kind="quantity" if is_quantity else "class")
     for name in settings.auxiliary or {}:
-        Target.learn(dataset, name)
+        Target.fit(dataset, name)
     Preprocess.fit(dataset, settings.preprocess)
 
 

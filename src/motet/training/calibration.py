@@ -10,11 +10,11 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from motet.errors import InputError
-from motet.settings import check_choices
+from motet.settings import Finite, Positive, Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration:
+class Calibration(Settings, role="calibration"):
     """A temperature, and a prior of each edge type that shifts with the number of individuals.
 
     In a system of many small groups few pairs interact: a model that learned on small systems expects too many. The
@@ -26,15 +26,13 @@ class Calibration:
         prior_by_size: (type,) added, times log(N − 1).
     """
 
-    temperature: float
-    prior: tuple[float, ...]
-    prior_by_size: tuple[float, ...]
+    temperature: Positive
+    prior: tuple[Finite, ...]
+    prior_by_size: tuple[Finite, ...]
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        numbers = (self.temperature, *self.prior, *self.prior_by_size)
-        if not np.isfinite(numbers).all() or self.temperature <= 0 or len(self.prior) != len(self.prior_by_size):
-            raise InputError(f"a calibration is of finite numbers, one of each prior per type; given {self}.")
+    def check(self) -> None:
+        if len(self.prior) != len(self.prior_by_size):
+            raise InputError(f"a calibration has one of each prior per type; given {self}.")
 
     @classmethod
     def none(cls, n_types: int) -> Calibration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,12 +16,11 @@ from torch import Tensor
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Level, Recording
-from motet.errors import InputError
 from motet.models.continuation import centre_of, places_of
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout
-from motet.settings import check_choices
+from motet.settings import Count, NonNegative, Positive, Range, Settings, Share
 from motet.training.augment import turned
 from motet.training.objectives import Target, Targeted
 
@@ -30,7 +30,7 @@ DIVERGED = 0.25  # lengths (radians): a forecast that is farther off has left th
 
 
 @dataclasses.dataclass(frozen=True)
-class ForecastSettings:
+class ForecastSettings(Settings, role="objective"):
     """How motion is forecast.
 
     Attributes:
@@ -51,28 +51,16 @@ class ForecastSettings:
             recovered forces: slower, and better by far where individuals come close between bins.
     """
 
-    context_bins: int = 20
-    horizon_bins: int = 20
-    stride: int = 5
-    n_substeps: tuple[int, int] = (1, 8)
-    tolerance: float = 0.05
-    interactions_weight: float = 0.0
-    noise: float = 0.01
+    context_bins: Annotated[int, Range(least=FEWEST_BINS)] = 20
+    horizon_bins: Count = 20
+    stride: Count = 5
+    n_substeps: tuple[Count, Count] = (1, 8)
+    tolerance: Positive = 0.05
+    interactions_weight: NonNegative = 0.0
+    noise: NonNegative = 0.01
     turn: bool = True
-    shortest: float = 0.5
+    shortest: Share = 0.5
     shoot: bool = True
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        for name, least in {"context_bins": FEWEST_BINS, "horizon_bins": 1, "stride": 1}.items():
-            if getattr(self, name) < least:
-                raise InputError(f"objective.{name} is {getattr(self, name)}; give at least {least}.")
-        if min(self.n_substeps) < 1:
-            raise InputError(f"objective.n_substeps is {self.n_substeps}; give at least 1 each.")
-        if not 0 < self.shortest <= 1:
-            raise InputError(f"objective.shortest is {self.shortest}; give a fraction above 0, up to 1.")
-        if not 0 < self.tolerance < math.inf or not 0 <= min(self.interactions_weight, self.noise) < math.inf:
-            raise InputError("objective.tolerance must be above 0; objective.interactions_weight and noise, not below.")
 
     @property
     def window_bins(self) -> int:

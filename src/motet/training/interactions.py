@@ -19,13 +19,13 @@ from motet.errors import InputError
 from motet.metrics import auroc
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
-from motet.settings import check_choices
+from motet.settings import Positive, Settings, Share
 from motet.training.augment import cropped, repaired, turned
 from motet.training.objectives import Target, Targeted, r2_or_nan
 
 
 @dataclasses.dataclass(frozen=True)
-class InteractionSettings:
+class InteractionSettings(Settings, role="objective"):
     """How interactions are learned.
 
     Attributes:
@@ -37,17 +37,10 @@ class InteractionSettings:
     """
 
     is_directed: bool = False
-    state_weight: float = 0.3
+    state_weight: Positive = 0.3
     repair: bool = True
     turn: bool = True
-    shortest: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        if not 0 < self.shortest <= 1:
-            raise InputError(f"objective.shortest is {self.shortest}; give a fraction above 0, up to 1.")
-        if not self.state_weight > 0:
-            raise InputError(f"objective.state_weight is {self.state_weight}; give a number above 0.")
+    shortest: Share = 0.5
 
 
 class RecoverInteractions(Targeted):

@@ -10,7 +10,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -28,13 +28,13 @@ from motet.errors import InputError
 from motet.metrics import r2
 from motet.models.eit import Encoding
 from motet.models.readouts import Readout, ReadoutKind
-from motet.settings import check_choices
+from motet.settings import Count, Finite, Fraction, NonNegative, Positive, Range, Settings, Whole
 
 TargetKind = Literal["class", "quantity"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectiveSettings:
+class ObjectiveSettings(Settings, role="objective"):
     """How targets are read and what is hidden in training.
 
     Attributes:
@@ -51,29 +51,21 @@ class ObjectiveSettings:
     """
 
     readout: ReadoutKind = "individual"
-    latent_width: int = 16
-    individual_weight: float = 0.5
-    label_smoothing: float = 0.0
-    hidden_individuals: tuple[float, float] = (0.2, 0.6)
-    noise: float = 1.0
-    window_bins: int = 1000
+    latent_width: Count = 16
+    individual_weight: NonNegative = 0.5
+    label_smoothing: Fraction = 0.0
+    hidden_individuals: tuple[Fraction, Fraction] = (0.2, 0.6)
+    noise: NonNegative = 1.0
+    window_bins: Annotated[int, Range(least=8)] = 1000
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"objective.label_smoothing is {self.label_smoothing}; give 0 to below 1.")
+    def check(self) -> None:
         least, most = self.hidden_individuals
-        if not 0 <= least <= most < 1:
-            raise InputError(f"objective.hidden_individuals is {least} to {most}; give fractions from 0 to below 1.")
-        for name, fewest in {"latent_width": 1, "window_bins": 8}.items():
-            if getattr(self, name) < fewest:
-                raise InputError(f"objective.{name} is {getattr(self, name)}; give at least {fewest}.")
-        if self.individual_weight < 0 or self.noise < 0:
-            raise InputError("objective.individual_weight and objective.noise must not be negative.")
+        if least > most:
+            raise InputError(f"objective.hidden_individuals is {least} to {most}; give the lower fraction first.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class Target(Settings, role="target"):
     """What training trials tell of a target.
 
     Attributes:
@@ -89,26 +81,20 @@ class Target:
     name: str
     level: Level
     classes: tuple[Any, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: float = 1.0
-    shape: tuple[int, ...] = ()
-    weight: float = 1.0
+    mean: tuple[Finite, ...] = ()
+    std: Positive = 1.0
+    shape: tuple[Whole, ...] = ()
+    weight: Positive = 1.0
 
-    def __post_init__(self) -> None:
-        check_choices(self)
+    def check(self) -> None:
         is_sorted = len({type(label) for label in self.classes}) < 2 and sorted(set(self.classes)) == [*self.classes]
         if not is_sorted or np.asarray(self.classes or 0).dtype.kind not in "biufU":
             raise InputError(f"classes of target {self.name!r} are {self.classes}; give labels of one type, sorted.")
-        numbers = (*self.mean, self.std, self.weight)
-        if not np.isfinite(numbers).all() or min(self.std, self.weight) <= 0:
-            raise InputError(f"mean, std and weight of target {self.name!r} are {numbers}; give finite numbers.")
         if self.mean and math.prod(self.shape) != len(self.mean):
             raise InputError(f"target {self.name!r} has shape {self.shape} and {len(self.mean)} dimensions.")
 
     @classmethod
-    def learn(
-        cls, train: PopulationDataset, name: str, *, kind: TargetKind | None = None, weight: float = 1.0
-    ) -> Target:
+    def fit(cls, train: PopulationDataset, name: str, *, kind: TargetKind | None = None, weight: float = 1.0) -> Target:
         """Read off training trials what is needed to classify or regress a target.
 
         Args:

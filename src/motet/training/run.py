@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -22,13 +22,12 @@ from torch import Tensor
 
 from motet.errors import InputError
 from motet.files import atomic_path, locked_folder, write_text
-from motet.plain import digest, read_json, read_yaml, to_yaml
+from motet.plain import as_plain, digest, read_json, read_yaml, to_yaml
 
 FORMAT = "2"
 ADVICE = "restore it, or delete it and run again"
 # What changes no result: wall-clock time, and how often and where progress is kept.
 NEVER_MATTERS = frozenset({"seconds", "checkpoint_seconds", "tensorboard"})
-Fields = TypeVar("Fields")
 
 
 class Run:
@@ -354,23 +353,3 @@ def _changed(before: Mapping[str, Any], settings: Mapping[str, Any], leave_out: 
             yield from (f"{key}.{name}" for name in _changed(old, fields, NEVER_MATTERS))
         elif old != as_plain(new):
             yield key
-
-
-def as_plain(value: Any) -> Any:
-    """Settings and results as what YAML and JSON hold: dicts, lists, numbers, strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return value
-
-
-def from_plain(kind: type[Fields], fields: Any) -> Fields:
-    """The dataclass whose fields were written as YAML or JSON, which have lists for tuples."""
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})

@@ -6,12 +6,11 @@ import dataclasses
 import math
 from typing import Literal
 
-from motet.errors import InputError
-from motet.settings import check_choices
+from motet.settings import Count, Fraction, NonNegative, Positive, Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings, role="training"):
     """How a model is trained.
 
     Attributes:
@@ -37,40 +36,24 @@ class TrainingSettings:
         tensorboard: whether to write TensorBoard events too (needs motet[tensorboard]).
     """
 
-    max_steps: int = 300
-    batch_trials: int = 32
-    epoch_steps: int = 200
-    learning_rate: float = 3e-3
-    table_learning_rate: float = 3e-2
-    weight_decay: float = 0.1
-    warmup_fraction: float = 0.1
-    gradient_clip: float = 1.0
-    averaging: float = 0.98
-    validation: float = 0.0
-    patience: int = 50
+    max_steps: Count = 300
+    batch_trials: Count = 32
+    epoch_steps: Count = 200
+    learning_rate: Positive = 3e-3
+    table_learning_rate: Positive = 3e-2
+    weight_decay: NonNegative = 0.1
+    warmup_fraction: Fraction = 0.1
+    gradient_clip: Positive = 1.0
+    averaging: Fraction = 0.98
+    validation: Fraction = 0.0
+    patience: Count = 50
     checkpoint_seconds: float = 2.0
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    devices: int = 1
-    n_nodes: int = 1
+    devices: Count = 1
+    n_nodes: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     compile: bool = False
     tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        least = {"max_steps": 1, "batch_trials": 1, "epoch_steps": 1, "patience": 1, "devices": 1, "n_nodes": 1}
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                raise InputError(f"training.{name} is {getattr(self, name)}; give at least {lowest}.")
-        if (
-            not min(self.learning_rate, self.table_learning_rate) > 0
-            or not self.gradient_clip > 0
-            or self.weight_decay < 0
-        ):
-            raise InputError("learning rates and gradient_clip must be above 0, weight_decay not below.")
-        for name in ("averaging", "validation", "warmup_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}; give a number from 0 to below 1.")
 
     def steps_per_epoch(self, n_trials: int) -> int:
         return min(math.ceil(n_trials / self.batch_trials), self.epoch_steps)

@@ -18,10 +18,10 @@ from motet.errors import InputError
 from motet.memory import check_room
 from motet.models.eit import EIT
 from motet.models.pairs import PairEIT
-from motet.plain import digest
+from motet.plain import as_plain, digest, from_plain
 from motet.training.objectives import Objective
 from motet.training.optimizer import TableAdam
-from motet.training.run import NEVER_MATTERS, Run, as_plain
+from motet.training.run import NEVER_MATTERS, Run
 from motet.training.settings import TrainingSettings
 
 
@@ -261,13 +261,10 @@ def read_history(about: Mapping[str, Any]) -> list[Epoch]:
     Raises:
         KeyError, TypeError, ValueError: if there is none.
     """
-    rows = [dict(row) for row in about["history"]]
-    for number, row in enumerate(rows, start=1):
-        if row["epoch"] != number or not all(isinstance(value, int | float) for value in row.values()):
-            raise ValueError(f"epoch {number} of the history is {row}")
-    if not rows:
-        raise ValueError("the history has no epoch")
-    return [Epoch(**{**row, "epoch": number}) for number, row in enumerate(rows, start=1)]
+    history: list[Epoch] = from_plain(list[Epoch], about["history"], what="the history")
+    if [row.epoch for row in history] != list(range(1, len(history) + 1)) or not history:
+        raise ValueError("the history has no epoch, or lacks some")
+    return history
 
 
 def fingerprint(

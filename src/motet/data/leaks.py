@@ -93,7 +93,7 @@ def fingerprint(dataset: PopulationDataset, *, most: int | None = MOST_KEPT) -> 
     kept = np.unique(hashes)[:most]
     is_kept = hashes <= kept.max(initial=0)
     _, counts = np.unique(_once(hashes[is_kept], part[is_kept].astype(np.int64))[0], return_counts=True)
-    return kept | np.minimum(counts, 3).astype(np.uint64)
+    return np.asarray(kept | np.minimum(counts, 3).astype(np.uint64))
 
 
 def found_in(test: PopulationDataset, trained: Hashes) -> list[Leak]:

@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from motet.data.readers import read_recording, write_recording
+from motet.cli import main
+from motet.data.readers import READERS, Reader, read_recording, write_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.tasks.find import find_recording
 
 FIELDS = ("values", "observed", "trial_ids", "trial_start_seconds")
 
@@ -269,3 +271,17 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_recording(example(), tmp_path / "file" / "saved.npz")
+
+
+def test_a_reader_is_one_entry_of_the_registry(tmp_path, monkeypatch):
+    def read_toy(path: Path, *, scale: float = 1.0) -> Recording:
+        rows = [[float(number) for number in line.split()] for line in path.read_text().splitlines()[1:]]
+        return Recording.from_trials(scale * np.array([rows]), name=path.stem)
+
+    monkeypatch.setitem(READERS, "toy", Reader(lambda path, head: head.startswith(b"toy"), read_toy))
+    path = tmp_path / "shoal.toy"
+    path.write_text("toy\n1 2 3\n4 5 6\n")
+    assert find_recording(str(path), {"scale": 2.0}).values[0, 1, :, 0].tolist() == [8, 10, 12]
+    with pytest.raises(InputError, match="unknown option for shoal.toy 'scales'; did you mean 'scale'"):
+        read_recording(path, scales=2.0)
+    assert main(["data", "show", str(path), "--reading", "{scale: 3}"]) == 0

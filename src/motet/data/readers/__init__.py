@@ -1,216 +1,99 @@
-"""Ways into a `Recording` from a file, and back out: `read_recording`, `write_recording`.
+"""Ways into a `Recording` from a file: `read_recording` asks one reader after another whether a file is its own.
 
-| file | content |
+| reader | files |
 |---|---|
-| `.npz` | a recording saved by `write_recording`, the minimal form below, or trajectories (`trajectories`) |
-| `.npy` | (trial, individual, time[, feature]), or (individual, time) for one trial; NaN = not observed |
-| `.pkl` | a public reach recording (`motet.data.readers.reach`) |
-| `.mat` | a raw reach recording (`motet.data.readers.reach`) |
-| `.csv`, `.tsv`, either gzipped, `.nc` | trajectories (`trajectories`) |
+| recording | `.npz`: saved by `write_recording`, or of the minimal form (`motet.data.readers.recordings`) |
+| array | `.npy`: (trial, individual, time[, feature]), or (individual, time) for one trial; NaN = not observed |
+| raw reach | `.mat`: a raw reach recording (`motet.data.readers.reach`) |
+| reach | `.pkl`: a public reach recording (`motet.data.readers.reach`) |
+| trajectories | `.csv`, `.tsv`, either gzipped, `.npz`, `.nc` (`motet.data.readers.trajectories`) |
 
-The minimal form needs no motet to write: `numpy.savez(path, values=…, target_direction=…)` with values
-(trial, individual, time[, feature]), NaN = not observed, and any number of `target_<name>`. It may add the
-other fields of `Recording`, and `levels`, rows of a target's name and "trial", "bin", "individual" or "pair".
-No reader runs code from a file, and none takes more memory than there is (SECURITY.md).
+A reader is a file here and a line in `READERS`. None runs code from a file, and none takes more memory than there is
+(SECURITY.md).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from motet.data.readers.arrays import TRAJECTORY_ARRAYS
-from motet.data.readers.numpy_files import array_names, load_array, load_arrays
-from motet.data.readers.reach import read_reach_mat, read_reach_pickle
+from motet.data.readers.reach import is_pickle, read_reach_mat, read_reach_pickle
 from motet.data.readers.reading import file_reader
-from motet.data.readers.trajectories import TRAJECTORY_ENDINGS, read_trajectories
+from motet.data.readers.recordings import is_npz, read_npy, read_npz, write_recording
+from motet.data.readers.trajectories import is_trajectories, read_trajectories
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
-from motet.files import atomic_path
-from motet.given import names
-from motet.plain import read_json
 
-FORMAT_VERSION = 1
-_VERSION_KEY = "motet_format_version"
-_LEVELS_KEY = "levels"  # (target, 2): name and level; a target that a damaged archive has lost is missed
-_METADATA_KEY = "metadata"  # JSON
-_FIELDS = {field.name for field in dataclasses.fields(Recording)} - {"targets", "target_levels", _METADATA_KEY}
+__all__ = ["READERS", "Reader", "read_recording", "refuse_unknown_options", "write_recording"]
+
+_HEAD_BYTES = 16
+
+
+class Reader(NamedTuple):
+    """One form of files.
+
+    Attributes:
+        sniff: from a path and how the file begins to whether it is of this form, where no earlier reader's is.
+        read: from a path to the recording; its keyword-only arguments are the options.
+    """
+
+    sniff: Callable[[Path, bytes], bool]
+    read: Callable[..., Recording]
+
+
+READERS: dict[str, Reader] = {
+    "recording": Reader(is_npz, read_npz),
+    "array": Reader(lambda path, head: head.startswith(b"\x93NUMPY"), read_npy),
+    "raw reach": Reader(lambda path, head: head.startswith(b"MATLAB"), read_reach_mat),
+    "reach": Reader(is_pickle, read_reach_pickle),
+    "trajectories": Reader(is_trajectories, read_trajectories),
+}
 
 
 @file_reader
 def read_recording(path: Path | str, **options: Any) -> Recording:
-    """Read a recording from a file, of any form this module lists.
+    """Read a recording from a file of any form that `READERS` know.
 
-    The form is told from the content of the file; of a table or NetCDF, from its ending. The options depend on it:
-    name, subject and bin_seconds for `.npy`; those and minimum_speed for `.pkl` and `.mat`;
-    those of `read_trajectories` for trajectories; none for another `.npz`.
+    Args:
+        path: the file.
+        **options: the keyword-only arguments of the reader of its form.
 
     Raises:
         InputError: if the file cannot be read, is damaged or of no known form, or an option is unknown.
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> path = Path(tempfile.mkdtemp()) / "counts.npz"
         >>> np.savez(path, values=np.ones((4, 3, 6)), target_side=np.arange(4) % 2)
         >>> read_recording(path)
         Recording('counts': 4 trials × 3 individuals × 6 bins of 1 s; targets: side per trial)
     """
     path = Path(path)
-    reader = _reader_of(path)
-    refuse_unknown_options(reader, options, what=f"option for {path.name}")
-    return reader(path, **options)
-
-
-def write_recording(recording: Recording, path: Path | str, *, compressed: bool = False) -> Path:
-    """Save a recording as `.npz`, so that `read_recording` gives the same back, bit by bit.
-
-    The file holds plain arrays only. It appears whole or not at all: an older one is replaced at the end.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: if the name does not end in .npz, or something cannot be stored or written.
-
-    Example:
-        >>> import tempfile
-        >>> recording = Recording.from_trials(np.ones((4, 3, 6)))
-        >>> path = write_recording(recording, Path(tempfile.mkdtemp()) / "saved.npz")
-        >>> np.array_equal(read_recording(path).values, recording.values)
-        True
-    """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise InputError(f"recordings are saved as .npz, not as {path.name!r}; give a name ending in .npz.")
-    for name in recording.targets:
-        if not name.isprintable():
-            raise InputError(f"target {name!r} of recording {recording.name!r} has an unprintable name; rename it.")
-    arrays = {
-        _VERSION_KEY: np.int64(FORMAT_VERSION),
-        "values": recording.values,
-        "observed": recording.observed,
-        "individual_ids": _text(list(recording.individual_ids)),
-        "bin_seconds": np.float64(recording.bin_seconds),
-        "subject": _text(recording.subject),
-        "name": _text(recording.name),
-        _METADATA_KEY: _text(json.dumps(recording.metadata)),
-        "trial_ids": recording.trial_ids,
-        "trial_start_seconds": recording.trial_start_seconds,
-        _LEVELS_KEY: _text([[name, level] for name, level in recording.target_levels.items()]).reshape(-1, 2),
-        **{f"target_{name}": target for name, target in recording.targets.items()},
-    }
-    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
-    with atomic_path(path) as temporary:
-        save(temporary, **arrays)
-    return path
-
-
-def refuse_unknown_options(
-    reader: Callable[..., Recording], options: Iterable[str], *, what: str, fixed: Iterable[str] = ()
-) -> None:
-    """Check that a reader takes the options: its keyword-only arguments other than the fixed ones.
-
-    Raises:
-        InputError: for the first option that it does not take, naming the nearest.
-    """
-    parameters = inspect.signature(reader).parameters
-    allowed = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    allowed -= set(fixed)
-    for option in options:
-        if option not in allowed:
-            raise did_you_mean(option, allowed, what=what)
-
-
-def _reader_of(path: Path) -> Callable[..., Recording]:
-    """The reader of a file, told from how its content begins."""
     with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(b"PK\x03\x04"):
-        return read_trajectories if _holds_trajectories(path) else _read_npz
-    if head.startswith(b"\x93NUMPY"):
-        return _read_npy
-    if head.startswith(b"MATLAB"):
-        return read_reach_mat
-    if head.startswith(b"\x80") or path.suffix in {".pkl", ".pickle"}:  # old pickles begin in many ways
-        return read_reach_pickle
-    if path.name.lower().endswith(tuple(set(TRAJECTORY_ENDINGS) - {".npz"})):
-        return read_trajectories
+        head = file.read(_HEAD_BYTES)
+    for reader in READERS.values():
+        if reader.sniff(path, head):
+            refuse_unknown_options(reader.read, options, what=f"option for {path.name}")
+            return reader.read(path, **options)
     raise InputError(
         f"{path} is cut short or of a form that motet does not know; give .npz or .npy arrays, "
         "trajectories (.csv, .tsv, .nc), a public reach recording (.pkl) or a raw one (.mat)."
     )
 
 
-def _holds_trajectories(path: Path) -> bool:
-    """Whether an archive has arrays that only trajectories have."""
-    keys = set(array_names(path))
-    return path.suffix.lower() == ".npz" and _VERSION_KEY not in keys and bool(keys & TRAJECTORY_ARRAYS - _FIELDS)
+def refuse_unknown_options(
+    reader: Callable[..., Recording], options: Iterable[str], *, what: str, fixed: Iterable[str] = ()
+) -> None:
+    """Refuse an option that is no keyword-only argument of a reader, or a fixed one.
 
-
-def _read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", bin_seconds: float = 1.0) -> Recording:
-    values = load_array(path)
-    return Recording.from_trials(
-        values[None] if values.ndim == 2 else values,
-        name=path.stem if name is None else name,
-        subject=subject,
-        bin_seconds=bin_seconds,
-    )
-
-
-def _read_npz(path: Path) -> Recording:
-    keys = array_names(path)
-    _check_keys(keys)
-    stored = load_arrays(path, copied=() if "observed" in keys else ("values",))
-    return _recording_of_arrays(stored, default_name=path.stem)
-
-
-def _check_keys(keys: Iterable[str]) -> None:
-    for key in keys:
-        if key not in {*_FIELDS, _VERSION_KEY, _LEVELS_KEY, _METADATA_KEY} and not key.startswith("target_"):
-            raise did_you_mean(key, {*_FIELDS, _LEVELS_KEY, "target_<name>", *TRAJECTORY_ARRAYS}, what="array")
-
-
-def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: str) -> Recording:
-    version = stored.get(_VERSION_KEY)
-    if version is not None and not np.array_equal(version, FORMAT_VERSION):
-        raise InputError(f"its format is {version!s:.20}, not {FORMAT_VERSION}; read it with a newer motet.")
-    rows = stored.get(_LEVELS_KEY, np.empty((0, 2), str))
-    if rows.ndim != 2 or rows.shape[1] != 2:
-        raise InputError(f"its levels have shape {rows.shape}; give rows of a target's name and its level.")
-    words = names(rows.ravel(), what="its levels")
-    levels = dict(zip(words[::2], words[1::2], strict=True))
-    needed = {"values"} if version is None else {*_FIELDS, _LEVELS_KEY}
-    if missing := (needed | {f"target_{name}" for name in levels}) - set(stored):
-        raise InputError(f"it lacks {', '.join(sorted(missing))}; save it again with motet.write_recording.")
-    fields: dict[str, Any] = {"name": default_name} | {key: stored[key] for key in _FIELDS & set(stored)}
-    for key in ("subject", "name"):
-        (fields[key],) = names([np.asarray(fields.get(key, "unknown")).item()], what=f"its {key}")
-    if "bin_seconds" in fields:
-        fields["bin_seconds"] = float(fields["bin_seconds"].item())
-    fields["targets"] = {
-        key.removeprefix("target_"): array for key, array in stored.items() if key.startswith("target_")
-    }
-    fields["target_levels"] = levels
-    if _METADATA_KEY in stored:
-        (text,) = names([stored[_METADATA_KEY].item()], what="its metadata")
-        fields["metadata"] = read_json(text, what="its metadata")
-    if "observed" not in fields:
-        return Recording.from_trials(**fields)
-    if "individual_ids" not in fields:
-        raise InputError("it has observed but lacks individual_ids; add them, or mark gaps by NaN.")
-    return Recording(**fields)
-
-
-def _text(text: str | list[str] | list[list[str]]) -> NDArray[Any]:
-    """Text as a unicode array, exactly: numpy drops zero characters at the end."""
-    array = np.array(text, dtype=np.str_)
-    if array.tolist() != text:
-        raise InputError(f"{text!r} has a zero character at an end, which cannot be stored; rename it.")
-    return array
+    Raises:
+        InputError: naming the nearest.
+    """
+    parameters = inspect.signature(reader).parameters
+    allowed = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    for option in options:
+        if option not in allowed - set(fixed):
+            raise did_you_mean(option, allowed - set(fixed), what=what)

@@ -43,6 +43,11 @@ _BYTES_PER_COUNT = 40  # int64, several times float64, float32, masks
 _MALFORMED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 
 
+def is_pickle(path: Path, head: bytes) -> bool:
+    """Whether a file is a pickle; old ones begin in many ways."""
+    return head.startswith(b"\x80") or path.suffix in (".pkl", ".pickle")
+
+
 @file_reader
 def read_reach_pickle(
     path: Path | str,

@@ -70,6 +70,12 @@ TRAJECTORY_ENDINGS = (*TABLE_ENDINGS, ".nc", ".npz")
 COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
 
 
+def is_trajectories(path: Path, head: bytes) -> bool:
+    """Whether the ending of a file's name is one of trajectories, and its beginning does not belie it."""
+    name = path.name.lower()
+    return name.endswith((*TABLE_ENDINGS, ".nc")) or (name.endswith(".npz") and head.startswith(b"PK"))
+
+
 @file_reader
 def read_trajectories(
     path: Path | str,

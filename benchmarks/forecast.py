@@ -29,8 +29,8 @@ from motet.estimators.forecaster import EITForecaster
 from motet.estimators.pairs import PAIR_TRAINING
 from motet.files import write_text
 from motet.models.geometry import Geometry
-from motet.rivals.forecast_rules import FORECAST_RULES
-from motet.rivals.forecast_rules import Task as RuleTask
+from motet.rivals.method import MotionQuestion
+from motet.rivals.motion import MOTION_RIVALS
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_scores import Truth, marked_bins, score_forecast, summary
@@ -125,16 +125,16 @@ def score_rules(name: str, rules: list[str], runs: Path) -> None:
     train = [data.load(runs / "data", TRAIN_SEED).windows(o.window_bins, stride=o.window_bins) for data in task.train]
     train = [windows.select(trials=slice(0, 50)) for windows in train]
     geometry = Geometry.fit(PopulationDataset(train), task.motion)
-    asked = RuleTask(geometry, o.horizon_bins, n_substeps=o.n_substeps[1])
-    tuned = {rule: FORECAST_RULES[rule].tuned(train, asked, n_context=o.context_bins) for rule in rules}
+    question = MotionQuestion(geometry, o.context_bins, o.horizon_bins, n_substeps=o.n_substeps[1])
+    tuned = {r.name: r.learn(PopulationDataset(train), question) for r in MOTION_RIVALS if r.name in rules}
     beyond = DIVERGED * (1 if geometry.space == "phase" else geometry.length)
     for test, data in task.tests.items():
         given, true = (one.load(runs / "data", TEST_SEED).select(bins=slice(0, o.window_bins)) for one in data)
         truth = Truth.of(true, n_context=o.context_bins, geometry=geometry, diverged_beyond=beyond)
         context = given.select(bins=slice(0, o.context_bins))
-        scores = {rule: summary(score_forecast(one.forecast(context, asked), truth)) for rule, one in tuned.items()}
+        scores = {rule: summary(score_forecast(one.forecast(context), truth)) for rule, one in tuned.items()}
         seconds = given.bin_seconds * np.arange(1, o.horizon_bins + 1)
-        print(test, {rule: one.option for rule, one in tuned.items()}, flush=True)
+        print(test, {rule: dict(one.chosen) for rule, one in tuned.items()}, flush=True)
         print(table([{"horizon_seconds": seconds.tolist(), "methods": scores}]), flush=True)
 
 
@@ -211,7 +211,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/forecast"))
     parser.add_argument("--page", type=Path, help="write the page to this folder, and compute nothing")
-    parser.add_argument("--rules", nargs="+", choices=list(FORECAST_RULES), help="score these rules, and nothing else")
+    parser.add_argument(
+        "--rules",
+        nargs="+",
+        choices=[rival.name for rival in MOTION_RIVALS],
+        help="score these rules, and nothing else",
+    )
     options = parser.parse_args()
     if options.rules:
         for name in options.tasks:

@@ -24,14 +24,15 @@ from interactions import N_TEST, TASKS, TEST_SEED, TRAIN_SEED, score_graph
 from numpy.typing import NDArray
 from reference_bodies import train_reference_bodies
 
+from motet.data.dataset import PopulationDataset
 from motet.data.motion import Features, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.files import write_text
-from motet.rivals.force_fit import FORCES, fit_forces
-from motet.rivals.pair_rules import PAIR_RULES
-from motet.tasks.interactions_rivals import Rival, fit_rival
-from motet.tasks.interactions_scores import Truth
+from motet.rivals.force_fit import fit_forces
+from motet.rivals.method import Fitted, PairQuestion
+from motet.rivals.registry import rivals_of
+from motet.systems import LAWS
 
 # Epochs of the released EIT, about two minutes of one core each; an epoch is one order of every training trial.
 REFERENCE_EPOCHS = {"A": 230, "B": 15}
@@ -51,7 +52,7 @@ def score_rules(name: str, label: str, runs: Path, *, n_train: int, n_test: int)
         if test.n_individuals > MOST_INDIVIDUALS.get(rule, test.n_individuals):
             continue
         started = time.perf_counter()
-        log_p = rival(test)
+        log_p = rival.predict(PopulationDataset(test))["log_probability"]
         seconds = time.perf_counter() - started
         scores[rule] = score_graph(log_p[..., 1] - log_p[..., 0], recording=test) | {"seconds": seconds}
         print(label, rule, {key: round(value, 4) for key, value in scores[rule].items()}, flush=True)
@@ -59,21 +60,24 @@ def score_rules(name: str, label: str, runs: Path, *, n_train: int, n_test: int)
 
 
 @functools.cache
-def fitted_rivals(name: str, n_bins: int | None, runs: Path, n_trials: int) -> dict[str, Rival]:
+def fitted_rivals(name: str, n_bins: int | None, runs: Path, n_trials: int) -> dict[str, Fitted]:
     """The rules that read such recordings, fitted to training trials as long as the test's."""
     task = TASKS[name]
     features: Features = task.settings.get("motion", MotionSettings()).features
     cut = [dataclasses.replace(data, n_trials=n_trials, n_bins=n_bins) for data in task.train]
     train = [data.load(runs / "data", TRAIN_SEED) for data in cut]
-    truths = [Truth.of(recording, "interacts", (0, 1), is_directed=False) for recording in train]
+    question = PairQuestion("interacts", (0, 1), is_directed=False, features=features)
     found = {}
-    for rule in RULES.get(name, tuple(PAIR_RULES)):
+    for rival in rivals_of(question):
+        if rival.name not in RULES.get(name, (rival.name,)) or rival.name == "base rate":
+            continue
+        started = time.perf_counter()
         try:
-            found[rule] = fit_rival(PAIR_RULES[rule], train, truths, features=features)
-        except InputError as error:  # a rule for other features, or longer trials
+            found[rival.name] = rival.fit(PopulationDataset(train), question)
+        except InputError as error:  # a rule for longer trials
             print(name, error, flush=True)
             continue
-        print(name, rule, f"{found[rule].fit_seconds:.1f} s", flush=True)
+        print(name, rival.name, f"{time.perf_counter() - started:.1f} s", flush=True)
     return found
 
 
@@ -83,7 +87,7 @@ def score_masses(label: str, name: str, runs: Path) -> dict[str, float]:
     test = TASKS[name].tests[label].load(runs / "data", TEST_SEED)
 
     def told(recording: Recording) -> NDArray[np.float64]:
-        coupling = np.nan_to_num(fit_forces(recording, FORCES["gravity"]), nan=-1.0)
+        coupling = np.nan_to_num(fit_forces(recording, LAWS["gravity"]), nan=-1.0)
         partner = (coupling + coupling.swapaxes(1, 2)).argmax(axis=1)
         return np.clip(np.take_along_axis(coupling, partner[:, None], axis=1)[:, 0], 0, 3)
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -21,7 +19,6 @@ import torch
 from reference_training import train_reference
 from sklearn.base import clone
 
-import motet
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
@@ -34,13 +31,12 @@ from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.models.reference import EITReference
-from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
-from motet.rivals.method import Rival, TargetQuestion
-from motet.rivals.pair_rules import PAIR_RULES
-from motet.rivals.registry import rivals_of
+from motet.rivals.method import MotionQuestion, PairQuestion, Rival, TargetQuestion
+from motet.rivals.motion import MOTION_RIVALS, MotionRival
+from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.pairs import PairRival
+from motet.rivals.registry import RIVALS, rivals_of
 from motet.systems import simulate
-from motet.tasks.interactions_rivals import BASE_RATE, fit_rival
-from motet.tasks.interactions_scores import Truth
 from motet.training.forecast import ForecastSettings
 from motet.training.settings import TrainingSettings
 
@@ -164,34 +160,41 @@ def decoder(of: Rival, target: str, level: Any) -> Member:
     return Member(f"{of.name}, {target}", of, fit, predict)
 
 
-def pair_rule(name: str) -> Member:
-    rule = PAIR_RULES.get(name)
-    features = "position" if rule is None else "none" if "none" in rule.reads else rule.reads[0]
+def pair_rival(rival: PairRival) -> Member:
+    features = "none" if "none" in rival.reads else rival.reads[0]
+    if rival.name == "base rate":
+        features = "position"
+    question = PairQuestion("interacts", (0, 1), is_directed=False, features=features)
 
     def fit(train: Recording, seed: int) -> Any:
-        truth = Truth.of(train, "interacts", (0, 1), is_directed=False)
-        return fit_rival(rule, [train], [truth], features=features)
+        return rival.fit(PopulationDataset(train), question)
+
+    def predict(fitted: Any, test: Recording) -> np.ndarray:
+        return fitted.predict(PopulationDataset(test))["log_probability"]
 
     about: dict[str, Any] = {"kind": "phases" if features == "phase" else "bodies", "axes": (1, 2)}
-    reads: tuple[Variant, ...] = ANY_SYSTEM if rule and features != "none" else (*ANY_SYSTEM, "more features")
-    return Member(name, rule or name, fit, lambda fitted, test: fitted(test), reads=reads, **about)
+    reads_any = features == "none" or rival.name == "base rate"
+    return Member(
+        rival.name, rival, fit, predict, reads=(*ANY_SYSTEM, "more features") if reads_any else ANY_SYSTEM, **about
+    )
 
 
-def forecast_rule(rule: ForecastRule) -> Member:
-    def fit(train: Recording, seed: int) -> tuple[ForecastRule, Task]:
+def motion_rival(rival: MotionRival) -> Member:
+    def fit(train: Recording, seed: int) -> Any:
         geometry = Geometry.fit(PopulationDataset(train), MotionSettings("position"))
-        task = Task(geometry, N_AHEAD, n_substeps=2, shoots=False)
-        return rule.tuned([train], task, n_context=N_CONTEXT), task
+        question = MotionQuestion(geometry, N_CONTEXT, N_AHEAD, n_substeps=2, shoots=False)
+        return rival.fit(PopulationDataset(train), question)
 
-    def predict(fitted: tuple[ForecastRule, Task], test: Recording) -> np.ndarray:
-        return fitted[0].forecast(test, fitted[1]).places
+    def predict(fitted: Any, test: Recording) -> np.ndarray:
+        return fitted.predict(PopulationDataset(test))["places"]
 
-    fails = {"test_bins_after_the_end_of_all_trials_change_nothing": "what comes after its last bin is forecast"}
-    if rule is ORACLE:
+    fails = {}
+    if rival.kind == "oracle":
         why = "the true couplings are among the targets"
         fails["test_targets_of_test_trials_are_never_read"] = why
         fails["test_absent_individuals_change_nothing_and_are_not_predicted"] = why
-    return Member(rule.name, rule, fit, predict, "bodies", (1,), ANY_SYSTEM, fails)
+        fails["test_bins_after_the_end_of_all_trials_change_nothing"] = why
+    return Member(rival.name, rival, fit, predict, "bodies", (1,), ANY_SYSTEM, fails)
 
 
 def reference() -> Member:
@@ -234,8 +237,8 @@ MEMBERS = (
         for target, kind, level in TARGETS
         for of in rivals_of(TargetQuestion(target, kind, level))
     ),
-    *map(pair_rule, (BASE_RATE, *PAIR_RULES)),
-    *map(forecast_rule, (*FORECAST_RULES.values(), ORACLE)),
+    *map(pair_rival, PAIR_RIVALS),
+    *map(motion_rival, MOTION_RIVALS),
 )
 
 
@@ -296,24 +299,13 @@ def permuted(array: np.ndarray, order: Any, axes: tuple[int, ...]) -> np.ndarray
 def few_options():
     """Rules are tuned as ever, with fewer options to try."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("motet.rivals.pair_rules.WINDOWS", ((2, 2), (3, 2)))
-        patch.setattr("motet.rivals.pair_rules.RIDGE_FACTORS", (1.0, 10.0))
-        patch.setattr("motet.rivals.pair_rules.LAGS", (1, 2))
+        patch.setattr("motet.rivals.pairs.WINDOWS", ((2, 2), (3, 2)))
+        patch.setattr("motet.rivals.pairs.RIDGE_FACTORS", (1.0, 10.0))
+        patch.setattr("motet.rivals.pairs.LAGS", (1, 2))
         yield
 
 
 # ------------------------------------------------------------------ contracts
-
-
-def is_rival(one: Any) -> bool:
-    return hasattr(one, "name") and any(callable(getattr(one, verb, None)) for verb in ("fit", "score", "forecast"))
-
-
-def registries() -> list[Mapping[str, Any]]:
-    """All mappings whose members are rivals, anywhere in motet."""
-    modules = [m.name for m in pkgutil.walk_packages(motet.__path__, "motet.") if not m.name.endswith("__main__")]
-    found = [value for name in modules for value in vars(importlib.import_module(name)).values()]
-    return [value for value in found if isinstance(value, Mapping) and value and all(map(is_rival, value.values()))]
 
 
 def subclasses(kind: type) -> set[type]:
@@ -324,9 +316,8 @@ def missing() -> list[str]:
     """Estimators and entries of registries that are no members."""
     of_motet = [e for e in subclasses(TrainedEstimator) if e.__module__.startswith("motet.")]
     estimators = [e for e in of_motet if not (inspect.isabstract(e) or e.__name__.startswith("_"))]
-    rivals = [rival for registry in registries() for rival in registry.values()]
     tested = [member.of for member in MEMBERS]
-    return [getattr(one, "name", None) or one.__name__ for one in (*estimators, *rivals) if one not in tested]
+    return [getattr(one, "name", None) or one.__name__ for one in (*estimators, *RIVALS.values()) if one not in tested]
 
 
 def test_every_estimator_and_rival_is_here():
@@ -334,8 +325,7 @@ def test_every_estimator_and_rival_is_here():
 
 
 def test_a_rival_or_estimator_that_is_not_here_is_noticed(monkeypatch):
-    toy = dataclasses.replace(PAIR_RULES["together"], name="toy")
-    monkeypatch.setattr("motet.rivals.pair_rules.PAIR_RULES", {**PAIR_RULES, "toy": toy})
+    monkeypatch.setitem(RIVALS, "toy", dataclasses.replace(PAIR_RIVALS[0], name="toy"))
     assert missing() == ["toy"]
     monkeypatch.undo()
     monkeypatch.setitem(globals(), "MEMBERS", MEMBERS[1:])

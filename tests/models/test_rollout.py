@@ -15,8 +15,9 @@ from motet.models.continuation import centre_of, continued
 from motet.models.coupling import CouplingFit
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout, line_end, rolled, tamed
-from motet.rivals.forecast_rules import known_rollout, true_couplings
-from motet.systems import simulate
+from motet.rivals.motion import known_rollout
+from motet.systems import LAWS, simulate
+from motet.systems.laws import Law
 
 PLANE = Geometry(MotionSettings(), 2, 6)
 KINDS = {
@@ -74,7 +75,8 @@ def test_true_couplings_continue_a_simulation(system, features, options, limit):
     recording = simulate(system, n_trials=12, n_bins=30, seed=2, **options)[0]
     geometry = Geometry.fit(PopulationDataset(recording), MotionSettings(features=features))
     context, later = recording.select(bins=slice(0, 20)), recording.values[:, :, 20:]
-    law, couplings = true_couplings(context)
+    law = Law.of(context)
+    couplings = law.couplings(context)
     rollout = known_rollout(geometry, law)
     scale = {"gravity": geometry.acceleration * geometry.length**2, "kuramoto": geometry.velocity}.get(
         system, geometry.acceleration * geometry.length ** (-1 if system == "springs" else 2)
@@ -92,7 +94,7 @@ def test_true_couplings_continue_a_simulation(system, features, options, limit):
 
 
 def test_two_bodies_come_back_after_a_turn():
-    rollout = known_rollout(PLANE, "gravity").double()
+    rollout = known_rollout(PLANE, LAWS["gravity"]).double()
     speed = 2 * math.pi / 12  # radius 1, twelve bins per turn: each is pulled by c / 4 = speed²
     strength = 4 * speed**2 * (1 - torch.eye(2, dtype=torch.float64))[None, ..., None]
     state = torch.tensor([[[1.0, 0, 0, speed], [-1, 0, 0, -speed]]], dtype=torch.float64)

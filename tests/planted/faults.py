@@ -312,16 +312,16 @@ FAULTS = (
     Fault(
         "interactions evaluate: a rule is scored by the model's answer",
         "src/motet/tasks/interactions_evaluate.py",
-        "            predictions[name] = rival(recording)\n",
+        '            predictions[name] = rival.fitted.predict(PopulationDataset(recording))["log_probability"]\n',
         "            predictions[name] = predictions[model]\n",
         ("tests/tasks/test_guards_of_systems.py::test_every_rival_is_scored_by_its_own_answers",),
     ),
     Fault(
         "interactions evaluate: directed rules are made symmetric",
-        "src/motet/tasks/interactions_rivals.py",
-        "return rule.score(recording, features=features, is_directed=is_directed)",
-        "return rule.score(recording, features=features, is_directed=False)",
-        ("tests/tasks/test_interactions.py::test_rivals_of_a_directed_truth_are_scored_as_directed",),
+        "src/motet/rivals/pairs.py",
+        '{"features": question.features, "is_directed": is_directed, **chosen}',
+        '{"features": question.features, "is_directed": False, **chosen}',
+        ("tests/rivals/test_pairs.py::test_a_directed_truth_is_scored_as_directed",),
     ),
     Fault(
         "interactions train: validation may be what is trained on",

@@ -342,7 +342,10 @@ LDA, SVM, RIDGE, TIMED = "lda", "kernel-svm-total-counts", "ridge", "kernel-ridg
         (lambda r: fit(LDA, r, "velocity"), "lda does not answer"),
         (lambda r: fit(RIDGE, r, "state"), "ridge does not answer"),
         (lambda r: RIVALS[LDA].fit(PopulationDataset(r), asked_as_class), "one class per bin was asked for"),
-        (lambda r: RIVALS[LDA].fit(PopulationDataset([r, changed(r, name="other")]), asked(r, "state")), "reads one recording"),
+        (
+            lambda r: RIVALS[LDA].fit(PopulationDataset([r, changed(r, name="other")]), asked(r, "state")),
+            "reads one recording",
+        ),
         (lambda r: fit(LDA, r, "side"), r"windows of 9 observed bins.*recording\.windows"),
         (lambda r: fit(LDA, changed(r, values=r.values - 1), "state"), "negative"),
         (lambda r: fit(LDA, changed(r, values=0 * r.values), "state"), "no individual .* varies"),

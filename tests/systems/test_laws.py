@@ -46,6 +46,12 @@ def test_the_true_couplings_and_the_law_give_the_change_of_velocity(name):
     assert np.median(np.abs(measured - accelerations)) < 0.05 * np.median(np.abs(accelerations))
 
 
+@pytest.mark.parametrize("name", LAWS)
+def test_pulls_stay_finite_at_no_distance(name):
+    assert LAWS[name].pull(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+    assert np.isfinite(LAWS[name].pull(np.zeros((2, 2)), softening=0.0)).all()
+
+
 def test_true_couplings_that_a_recording_does_not_hold_are_refused():
     recording = moved("gravity")
     without = dataclasses.replace(recording, targets={"coupling": recording.targets["coupling"]}, target_levels={})

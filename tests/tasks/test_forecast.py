@@ -19,7 +19,7 @@ from motet.models.continuation import Forecasted
 from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
-from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE
+from motet.rivals.motion import MOTION_RIVALS
 from motet.systems import LAWS, simulate
 from motet.systems.gravity import gravity_energy
 from motet.tasks import forecast_figures
@@ -111,11 +111,11 @@ def test_every_rival_is_measured_on_the_same_trials(run, data, without_figures):
     about = found.results["recordings"]
     assert set(about) == {"gravity/2x2", "gravity/2x3"}
     for one in about.values():
-        assert set(one["methods"]) == {WHOLE, *FORECAST_RULES, ORACLE.name}
+        assert set(one["methods"]) == {WHOLE, *(rival.name for rival in MOTION_RIVALS)}
         assert one["left_out"] == {}
         errors = {name: method["error"]["median"] for name, method in one["methods"].items()}
         assert all(len(error) == 4 for error in errors.values())
-        assert errors[ORACLE.name][-1] < errors["constant velocity"][-1]
+        assert errors["true couplings"][-1] < errors["constant velocity"][-1]
         assert one["n_windows"] == 16
     assert one["methods"]["force fit"]["option"] in ("gravity", "springs", "charged")
     assert "energy_error" in one["methods"][WHOLE]
@@ -136,7 +136,7 @@ def test_truth_without_noise_makes_errors_smaller(run, data, without_figures):
     noisy = evaluation(run, data, "test-2x2", name="noisy", windows=8)
     truth = (str(data / "clean-2x2.npz"),)
     clean = evaluation(run, data, "test-2x2", name="clean", windows=8, truth=truth)
-    first, second = (e.results["recordings"]["gravity/2x2"]["methods"][ORACLE.name] for e in (noisy, clean))
+    first, second = (e.results["recordings"]["gravity/2x2"]["methods"]["true couplings"] for e in (noisy, clean))
     assert second["error"]["median"][0] < first["error"]["median"][0]
     with pytest.raises(InputError, match="same trials"):
         evaluation(run, data, "test-2x2", name="wrong", truth=(str(data / "clean-2x3.npz"),))

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from motet.estimators.forecaster import EITForecaster
-from motet.rivals.forecast_rules import FORECAST_RULES, Task
+from motet.rivals.method import MotionQuestion
+from motet.rivals.registry import RIVALS
 from motet.systems import simulate
 from motet.tasks import forecast_evaluate, interactions_evaluate
 from motet.tasks.interactions import EITInteractions
 from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings
-from motet.tasks.interactions_rivals import Rival
 from motet.tasks.interactions_scores import Truth
-from motet.training.calibration import Calibration
 from motet.training.forecast import ForecastSettings
 from motet.training.settings import TrainingSettings
 
@@ -32,11 +31,13 @@ class Knowing(EITInteractions):
         return np.log(np.where(np.stack([recording.targets["interacts"] != 1] * 2, -1) == [True, False], 0.9, 0.1))
 
 
-class Wrong(Rival):
-    """A rule that is always wrong."""
+class Wrong:
+    """A fitted rival that is always wrong."""
 
-    def __call__(self, recording):
-        return Knowing().predict_log_proba(recording)[..., ::-1]
+    n_parameters, about = 1, {}
+
+    def predict(self, test):
+        return {"log_probability": Knowing().predict_log_proba(test.recordings[0])[..., ::-1]}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_the_control_is_what_a_model_that_knows_scores_on_another_truth(bodies):
 
 def test_every_rival_is_scored_by_its_own_answers(bodies):
     truth = Truth.of(bodies, "interacts", [0, 1], is_directed=False)
-    wrong = Wrong(None, "position", False, lambda x: x, Calibration.none(2), np.ones(1), 1, 0.0)
+    wrong = interactions_evaluate.FittedRival(Wrong(), 0.0)
     found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {"wrong": wrong}, SETTINGS, lambda *_: None)
     assert found["methods"]["wrong"]["scores"]["auroc"].value == 0
     assert found["best_rival"] == "wrong"
@@ -66,9 +67,9 @@ def test_no_forecast_sees_more_than_the_context():
     (bodies,) = simulate("gravity", groups=("2x2",), n_trials=12, n_bins=12, engine="numpy")
     forecaster = EITForecaster(objective=objective, training=TrainingSettings(max_steps=1)).fit(bodies)
     windows = forecaster.windows(bodies)
-    task = Task(forecaster.geometry_, 4, n_substeps=1, shoots=False)
-    rules = {"constant velocity": FORECAST_RULES["constant velocity"]}
-    forecast = lambda w: forecast_evaluate._forecast_all(forecaster, rules, w, task, lambda *_: None)[0]  # noqa: E731
+    question = MotionQuestion(forecaster.geometry_, 8, 4, n_substeps=1, shoots=False)
+    line = RIVALS["constant velocity"].fitted([], question, {"n_last": 2})
+    forecast = lambda w: forecast_evaluate._forecast_all(forecaster, {"line": line}, w, lambda *_: None)[0]  # noqa: E731
     values = windows.values.copy()
     values[:, :, 8:] += 5.0
     changed = dataclasses.replace(windows, values=values)

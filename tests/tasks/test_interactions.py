@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.readers import write_recording
 from motet.data.readers.write_trajectories import write_trajectories_csv
@@ -16,14 +17,14 @@ from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
-from motet.rivals.pair_rules import PAIR_RULES
+from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.registry import RIVALS
 from motet.systems import simulate
-from motet.tasks import interactions_figures, interactions_rivals
+from motet.tasks import interactions_figures
 from motet.tasks.find import find_recording
 from motet.tasks.interactions import TrainInteractionsSettings, check_features, train_interactions
-from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions
+from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions, fit_rivals
 from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
-from motet.tasks.interactions_rivals import BASE_RATE, _isotonic, fit_rival, fit_rivals
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, truth_of, with_other_truth
 from motet.training import loop
 from motet.training.interactions import InteractionSettings
@@ -237,13 +238,16 @@ def test_features_are_told_apart_as_far_as_numbers_can(system, features):
 # ------------------------------------------------------------------ evaluate
 
 
+BASE_RATE = "base rate"
 RULES = ("third-law", "force-fit-gravity", "correlation")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_rules():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interactions_rivals, "PAIR_RULES", {name: PAIR_RULES[name] for name in RULES})
+        for rival in PAIR_RIVALS:
+            if rival.name not in (*RULES, BASE_RATE):
+                patch.delitem(RIVALS, rival.name)
         yield
 
 
@@ -328,14 +332,15 @@ def test_rules_never_see_the_truth_of_test_trials(data, run):
     from motet.data.readers import read_recording
 
     recovery = EITInteractions.load(run)
-    rivals, _ = fit_rivals([read_recording(data / "train-2x2.npz")], recovery, lambda name: None)
+    rivals, _ = fit_rivals([read_recording(data / "train-2x2.npz")], recovery, lambda *_: None)
     test = read_recording(data / "test-2x2.npz")
     other = {"interacts": 1 - test.targets["interacts"], "interacts_levels": test.targets["system"]}
     blind = dataclasses.replace(
         test, targets=other, target_levels={"interacts": "pair", "interacts_levels": "individual"}
     )
-    for rival in rivals.values():
-        np.testing.assert_array_equal(rival(test), rival(blind))
+    for rival, _ in rivals.values():
+        answers = [rival.predict(PopulationDataset(one))["log_probability"] for one in (test, blind)]
+        np.testing.assert_array_equal(*answers)
 
 
 def test_rules_learn_from_no_more_trials_than_asked(data, run, without_figures):
@@ -613,57 +618,3 @@ def test_states_are_scored_where_they_are_known():
     assert scores["r2"].value == pytest.approx(1 - 0.25 / 2)
     assert scores["median_error"].value == 0
     assert scores["r2"].interval is None  # one block has a single value
-
-
-# ------------------------------------------------------------------ rules
-
-
-def test_scores_become_log_odds_whose_threshold_parts_the_training_pairs():
-    score = np.array([-3.0, -2.0, 0.5, 1.0, 4.0, 9.0])
-    log_odds, _ = _isotonic(score, np.array([0, 0, 0, 1, 1, 1]))
-    found = log_odds(np.array([-100.0, 0.4, 1.1, 100.0, np.nan, -np.inf, np.inf]))
-    assert (found[:2] < 0).all()
-    assert (found[2:4] > 0).all()
-    assert found[4] == pytest.approx(0)  # not known: as often as in training
-    assert np.isfinite(found).all()
-    assert (np.diff(log_odds(np.sort(score))) > 0).all()  # the order of pairs is kept
-
-
-def test_rules_that_score_infinities_still_give_probabilities():
-    score = np.array([-np.inf, -1.0, 0.0, 1.0, np.inf, np.nan])
-    log_odds, _ = _isotonic(score, np.array([0, 0, 1, 0, 1, 1]))
-    assert np.isfinite(log_odds(score)).all()
-    with pytest.raises(InputError, match="scores no pair"):
-        _isotonic(np.full(3, np.nan), np.array([0, 1, 1]))
-
-
-def lagged(seed, n=5, n_trials=20, n_bins=60):
-    """Signals of which each follows some others, one bin later, and who follows whom."""
-    rng = np.random.default_rng(seed)
-    graph = np.where(np.eye(n, dtype=bool), -1, rng.random((n_trials, n, n)) < 0.3)
-    x, signals = rng.normal(size=(n_trials, n)), []
-    for _ in range(n_bins):
-        x = 0.3 * x + 0.4 * np.einsum("bij,bj->bi", graph > 0, x) + rng.normal(size=x.shape)
-        signals.append(x)
-    return Recording.from_trials(np.stack(signals, axis=2)[..., None], targets={"interacts": graph})
-
-
-@pytest.mark.parametrize("is_reversed", [False, True])
-def test_rivals_of_a_directed_truth_are_scored_as_directed(is_reversed):
-    recordings = [lagged(seed) for seed in (0, 1)]
-    if is_reversed:
-        graphs = [r.targets["interacts"].swapaxes(1, 2) for r in recordings]
-        recordings = [dataclasses.replace(r, targets={"interacts": g}) for r, g in zip(recordings, graphs, strict=True)]
-    train, test = (Truth.of(r, "interacts", (0, 1), is_directed=True) for r in recordings)
-    rival = fit_rival(PAIR_RULES["granger-given-all"], [recordings[0]], [train], features="none")
-    assert rival.is_directed
-    assert score_graph(rival(recordings[1]), test)["auroc"].value > 0.9
-
-
-def test_two_sizes_tell_rivals_no_trend_of_the_prior_and_three_do():
-    sizes = [simulate("gravity", groups=(f"{k}x2",), n_trials=12, n_bins=8)[0] for k in (2, 3, 4)]
-    truths = [Truth.of(r, "interacts", (0, 1), is_directed=False) for r in sizes]
-    rule = PAIR_RULES["third-law"]
-    two, three = (fit_rival(rule, sizes[:n], truths[:n], features="position") for n in (2, 3))
-    assert two.calibration.prior_by_size == (0.0, 0.0)
-    assert three.calibration.prior_by_size[1] != 0

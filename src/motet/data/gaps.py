@@ -25,7 +25,7 @@ def bridged(values: Float[Tensor, "*series time feature"], observed: Bool[Tensor
     after = torch.where(observed, time, n_bins).flip(-1).cummin(dim=-1).values.flip(-1)
     first, last = torch.where(before < 0, after, before), torch.where(after == n_bins, before, after)
     first, last = first.clamp(0, n_bins - 1), last.clamp(0, n_bins - 1)
-    share = ((time - first) / (last - first).clamp(min=1)).clamp(0, 1)[..., None]
+    share = ((time - first).to(values.dtype) / (last - first).clamp(min=1)).clamp(0, 1)[..., None]
 
     def at(bins: Tensor) -> Tensor:
         return values.gather(-2, bins[..., None].expand_as(values))

@@ -13,20 +13,20 @@ Two forms of the fit:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import gammaincinv
 
+from motet.data.gaps import bridged_array
 from motet.data.motion import Features, Motion, MotionSettings, local_derivatives
+from motet.data.pairs import only_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
-SOFTENING = 0.15  # a pull is never that of a nearer body: noise would make it arbitrary
-SMOOTHING = 2  # half width of the parabolas that smooth positions, where pulls are strong and noise matters
 N_REWEIGHTINGS = 3
 # A residual counts as noise up to this multiple of its variance.
 OUTLIER = 6.0
@@ -40,49 +40,9 @@ N_MEAN_FIELD_STEPS, CERTAINTY = 50, 2.0
 BLOCK_SIZE = 2**21  # numbers held at once, 16 MB of float64
 
 
-@dataclasses.dataclass(frozen=True)
-class Force:
-    """A law of force between two individuals, up to its coupling.
-
-    Attributes:
-        pull: from separations x_j − x_i (…, coordinate) to the pull on i (…, coordinate) for a coupling of 1.
-        typical_coupling: what couplings are like where two interact. Weak evidence is shrunk: as a prior, those of an
-            individual have this root of the sum of squares.
-        is_attractive: whether couplings are never negative.
-        n_integrals: how often a pull is integrated to a position or phase.
-        reads: which features it explains.
-        half_width: of the local parabolas that smooth the positions from which pulls are computed; 0 for none.
-    """
-
-    pull: Callable[[Array], Array]
-    typical_coupling: float
-    is_attractive: bool
-    n_integrals: int
-    reads: tuple[Features, ...] = ("position", "position-velocity")
-    half_width: int = 0
-
-
-def inverse_square(separation: Array, *, softening: float = SOFTENING) -> Array:
-    """r̂ / r², less than that where r is below the softening, 0 where r is 0.
-
-    >>> inverse_square(np.array([[3.0, 4.0]]), softening=0.0).round(4)
-    array([[0.024, 0.032]])
-    """
-    squared = (separation**2).sum(axis=-1, keepdims=True) + softening**2
-    return separation / np.maximum(squared, 1e-200) ** 1.5
-
-
-FORCES = {
-    "gravity": Force(inverse_square, 1.6, is_attractive=True, n_integrals=2, half_width=SMOOTHING),
-    "springs": Force(np.asarray, 0.1, is_attractive=True, n_integrals=2),
-    "charged": Force(inverse_square, 1.0, is_attractive=False, n_integrals=2),
-    "kuramoto": Force(np.sin, 1.0, is_attractive=True, n_integrals=1, reads=("phase",)),
-}
-
-
 def fit_forces(
     recording: Recording,
-    force: Force,
+    law: Law,
     *,
     features: Features = "position",
     is_nonnegative: bool | None = None,
@@ -96,7 +56,7 @@ def fit_forces(
 
     Args:
         recording: of positions, positions and velocities, or phases.
-        force: the law.
+        law: of force.
         features: what the recording's features are.
         is_nonnegative: whether couplings must not be negative; by default as the law says.
         ridge: precision of the prior on couplings, relative to what the law says is typical.
@@ -112,15 +72,14 @@ def fit_forces(
     Example:
         >>> t = np.arange(30) * 0.1
         >>> x = np.stack([np.cos(t), -np.cos(t), 0.5 + 0 * t])[None]  # the first two are joined by a spring of ½
-        >>> spring = dataclasses.replace(FORCES["springs"], typical_coupling=1.0)
-        >>> fit_forces(Recording.from_trials(x, bin_seconds=0.1), spring).round(2)[0, 0]
+        >>> fit_forces(Recording.from_trials(x, bin_seconds=0.1), Law("springs")).round(2)[0, 0]
         array([nan, 0.5, 0. ])
     """
-    check_reads(force.reads, features)
-    is_nonnegative = force.is_attractive if is_nonnegative is None else is_nonnegative
+    check_reads(law.reads, features)
+    is_nonnegative = law.is_attractive if is_nonnegative is None else is_nonnegative
     motion = Motion.of(recording, MotionSettings(features=features))
-    equations = _Equations.of(motion, force, rates_are_measured=features == "phase" and recording.n_features > 2)
-    precision = ridge / force.typical_coupling**2
+    equations = _Equations.of(motion, law, rates_are_measured=features == "phase" and recording.n_features > 2)
+    precision = ridge / law.typical_coupling**2
     n_trials, n = recording.n_trials, recording.n_individuals
     couplings = np.empty((n_trials, n, n))
     n_rows, n_coordinates = len(equations.differences), motion.position.shape[-1]
@@ -131,31 +90,29 @@ def fit_forces(
     return only_pairs(couplings, motion.observed)
 
 
-def fit_accelerations(
-    motion: Motion, force: Force, *, is_nonnegative: bool | None = None, ridge: float = 1e-3
-) -> Array:
+def fit_accelerations(motion: Motion, law: Law, *, is_nonnegative: bool | None = None, ridge: float = 1e-3) -> Array:
     """Couplings of all ordered pairs, by ridge regression of accelerations (rates of phases) on the pulls in each bin.
 
     Args:
         motion: with accelerations by local polynomials.
-        force: the law.
+        law: of force.
         is_nonnegative: whether couplings must not be negative; by default as the law says.
         ridge: relative to the mean square of the pulls.
 
     Returns:
         As `fit_forces`.
     """
-    is_nonnegative = force.is_attractive if is_nonnegative is None else is_nonnegative
+    is_nonnegative = law.is_attractive if is_nonnegative is None else is_nonnegative
     n, weight = motion.observed.shape[1], motion.observed[..., None]
-    change = motion.acceleration if force.n_integrals == 2 else motion.velocity
-    if force.n_integrals == 1:  # less the own frequency: known, or as the mean rate
+    change = motion.acceleration if law.n_integrals == 2 else motion.velocity
+    if law.n_integrals == 1:  # less the own frequency: known, or as the mean rate
         mean = (change * weight).sum(2) / np.maximum(weight.sum(2), 1)
         own = mean if motion.own_frequency is None else motion.own_frequency[..., None]
         change = (change - own[:, :, None]) * weight
     both = weight[:, :, None] & weight[:, None]
-    pulls = force.pull(motion.position[:, None] - motion.position[:, :, None]) * both
+    pulls = law.pull(motion.position[:, None] - motion.position[:, :, None]) * both
     pulls[:, np.arange(n), np.arange(n)] = 0
-    if force.n_integrals == 1 and motion.own_frequency is None:
+    if law.n_integrals == 1 and motion.own_frequency is None:
         pulls = (pulls - pulls.sum(3, keepdims=True) / np.maximum(both.sum(3, keepdims=True), 1)) * both
     flat = pulls.reshape(*pulls.shape[:3], -1)
     gram = flat @ flat.swapaxes(-1, -2)
@@ -172,19 +129,12 @@ def check_reads(reads: tuple[Features, ...], features: Features) -> None:
         raise InputError(f"features are {features!r}, but here they must be {' or '.join(map(repr, reads))}.")
 
 
-def only_pairs(scores: Array, observed: NDArray[np.bool_]) -> Array:
-    """Scores (trial, individual, individual) with NaN on the diagonal and for individuals that are absent."""
-    is_there = np.asarray(observed.any(axis=-1))
-    are_pairs = is_there[:, :, None] & is_there[:, None] & ~np.eye(observed.shape[1], dtype=bool)
-    return np.where(are_pairs, scores, np.nan)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Equations:
     """differences @ measured = differences @ integral @ Σ_j c_ij pull_ij, up to noise.
 
     Attributes:
-        force: the law.
+        law: of force.
         position: (trial, individual, time, coordinate) from which pulls are computed.
         measured: (trial, individual, time, coordinate) what they should explain.
         observed: (trial, individual, time) bool.
@@ -193,7 +143,7 @@ class _Equations:
         noise: (trial,) variance of `measured`.
     """
 
-    force: Force
+    law: Law
     position: Array
     measured: Array
     observed: NDArray[np.bool_]
@@ -202,10 +152,10 @@ class _Equations:
     noise: Array
 
     @classmethod
-    def of(cls, motion: Motion, force: Force, *, rates_are_measured: bool) -> _Equations:
+    def of(cls, motion: Motion, law: Law, *, rates_are_measured: bool) -> _Equations:
         observed, n_bins = motion.observed, motion.observed.shape[-1]
-        measured, n_integrals = motion.position, force.n_integrals
-        n_unknown = n_integrals + (force.n_integrals == 1)  # the start, the velocity or own frequency
+        measured, n_integrals = motion.position, law.n_integrals
+        n_unknown = n_integrals + (law.n_integrals == 1)  # the start, the velocity or own frequency
         if rates_are_measured:
             measured, n_integrals, n_unknown = motion.velocity, n_integrals - 1, n_unknown - 1
             if motion.own_frequency is not None:
@@ -217,14 +167,14 @@ class _Equations:
         about_centre = np.where(is_seen, measured - centre, 0)
         mean_square = (about_centre**2).sum((1, 2, 3)) / (np.maximum(observed.sum((1, 2)), 1) * measured.shape[-1])
         position = motion.position
-        if force.half_width:
-            half_width = force.half_width
+        if law.half_width:
+            half_width = law.half_width
             position = local_derivatives(position, observed, half_width=half_width, degree=2, orders=(0,))[0]
         seconds = np.arange(n_bins) * motion.bin_seconds
         spline = CubicSpline(seconds, np.eye(n_bins))
         return cls(
-            force=force,
-            position=bridged(position, observed),
+            law=law,
+            position=bridged_array(position, observed),
             measured=measured,
             observed=observed,
             differences=np.diff(np.eye(n_bins), n_unknown, axis=0) if n_unknown else np.eye(n_bins),
@@ -236,7 +186,7 @@ class _Equations:
         """Couplings (trial, individual, individual) of some trials."""
         position, observed, noise = self.position[block], self.observed[block], self.noise[block, None, None]
         n_trials, n = position.shape[0], position.shape[1]
-        pulls = (self.differences @ self.integral) @ self.force.pull(position[:, None] - position[:, :, None])
+        pulls = (self.differences @ self.integral) @ self.law.pull(position[:, None] - position[:, :, None])
         is_there = np.asarray(observed.any(axis=-1))
         pulls *= (is_there[:, None] & ~np.eye(n, dtype=bool))[..., None, None]
         change = self.differences @ self.measured[block]
@@ -281,23 +231,6 @@ def noise_variance(measured: Array, observed: NDArray[np.bool_]) -> Array:
     variance[is_known] = medians
     median_of_chi2 = 2 * gammaincinv(measured.shape[-1] / 2, 0.5)
     return variance / (median_of_chi2 * 70)  # 70 = 1 + 16 + 36 + 16 + 1
-
-
-def bridged(values: Array, observed: NDArray[np.bool_]) -> Array:
-    """Values (…, time, coordinate) with straight lines over gaps, and held before the first and after the last bin.
-
-    0 where nothing is observed at any time.
-    """
-    n_bins = observed.shape[-1]
-    bins = np.arange(n_bins)
-    before = np.maximum.accumulate(np.where(observed, bins, -1), axis=-1)
-    after = np.minimum.accumulate(np.where(observed, bins, n_bins)[..., ::-1], axis=-1)[..., ::-1]
-    before, after = np.where(before < 0, after, before), np.where(after == n_bins, before, after)
-    before, after = np.clip(before, 0, n_bins - 1), np.clip(after, 0, n_bins - 1)
-    share = ((bins - before) / np.maximum(after - before, 1))[..., None]
-    start, end = (np.take_along_axis(values, index[..., None], axis=-2) for index in (before, after))
-    between: Array = np.multiply(1 - share, start) + np.multiply(share, end)
-    return np.where(np.asarray(observed.any(axis=-1))[..., None, None], between, 0)
 
 
 def _solved(gram: Array, toward: Array, is_nonnegative: bool) -> Array:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import Features
+from motet.data.pairs import are_pairs
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.models.geometry import Geometry
@@ -73,6 +75,22 @@ class PairQuestion:
     types: tuple[int, ...]
     is_directed: bool
     features: Features
+
+    def read(self, recording: Recording) -> NDArray[np.int64]:
+        """(trial, individual, individual) edge types as positions among `types`; -1 for no pair, or not known.
+
+        Raises:
+            InputError: if the target is no whole number per pair, or holds other types.
+        """
+        goal, level = recording.target(self.target), recording.target_levels[self.target]
+        name = f"target {self.target!r} of recording {recording.name!r}"
+        if level != "pair" or goal.dtype.kind not in "biu" or goal.ndim != 3:
+            raise InputError(f"{name} has shape {goal.shape} of {goal.dtype}; give one whole number per pair.")
+        known = are_pairs(recording.observed) & (goal >= 0)
+        if len(strange := np.setdiff1d(goal[known], self.types)):
+            known_types = ", ".join(map(str, self.types))
+            raise InputError(f"{name} has edge type {strange[0]}; the types that are known are {known_types}.")
+        return np.where(known, np.searchsorted(self.types, goal), -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,3 +190,12 @@ def only_recording(dataset: PopulationDataset, name: str) -> Recording:
     if len(dataset.recordings) != 1:
         raise InputError(f"{name} reads one recording, and was given {len(dataset.recordings)}; fit one to each.")
     return dataset.recordings[0]
+
+
+def over_trials(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays (trial, …) of several recordings as one; NaN where one is smaller than another."""
+    most = np.max([part.shape[1:] for part in parts], axis=0)
+    lacking = [[(0, 0), *((0, n) for n in most - part.shape[1:])] for part in parts]
+    return np.concatenate(
+        [np.pad(part, widths, constant_values=np.nan) for part, widths in zip(parts, lacking, strict=True)]
+    )

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.gaps import bridged_array
 from motet.data.motion import Features, Motion, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.partition import MOST_PARTITIONS_EXACT, Labels, n_partitions, partitions
-from motet.rivals.force_fit import bridged, noise_variance
+from motet.rivals.force_fit import noise_variance
 
 Array = NDArray[np.float64]
 MASS_SPREAD = 0.2  # what is taken to be known of masses: their standard deviation, relative to their mean
@@ -117,5 +118,5 @@ def departures(position: Array, observed: NDArray[np.bool_]) -> Array:
     if n_bins < 3:
         raise InputError(f"trials last {n_bins} bins; three are needed to tell a curve from a line.")
     basis, _ = np.linalg.qr(np.stack([np.ones(n_bins), np.arange(n_bins)], axis=1))
-    there = bridged(position, observed)
+    there = bridged_array(position, observed)
     return there - basis @ (basis.T @ there)

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.forecaster import EITForecaster
 from motet.models.continuation import Forecasted
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
-from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE, ForecastRule, Task
+from motet.rivals.method import MotionQuestion
+from motet.rivals.motion import FittedMotion, MotionRival
+from motet.rivals.registry import rivals_of
 from motet.settings import check_choices
 from motet.tasks.find import digest, reading_of
 from motet.tasks.forecast import load_forecaster
@@ -165,7 +168,7 @@ def _compute(
     from motet.tasks.forecast_figures import draw_evaluation
 
     o, g = forecaster.objective, forecaster.geometry_
-    task = Task(g, o.horizon_bins, n_substeps=o.n_substeps[1], shoots=o.shoot)
+    question = MotionQuestion(g, o.context_bins, o.horizon_bins, n_substeps=o.n_substeps[1], shoots=o.shoot)
     results: dict[str, Any] = {"diverged_beyond": forecaster.diverged, "recordings": {}}
     unit = "radians" if g.space == "phase" else "the unit of the recording"
     lines = [
@@ -175,11 +178,11 @@ def _compute(
     if o.shoot:
         lines.append("Forecasts start from a trajectory fitted finely to the context, those of rivals too.")
     with progress_bar("evaluate", len(tests) + 2) as advance:
-        rules, left_out = tune_rules(tuning, task, o.context_bins, advance)
+        rules, left_out = tune_rules(tuning, question, advance)
         advance(1, "rivals are tuned")
         for name, (given, true) in tests.items():
             truth = Truth.of(true, n_context=o.context_bins, geometry=g, diverged_beyond=forecaster.diverged)
-            forecasts, seconds, refused = _forecast_all(forecaster, rules, given, task, advance)
+            forecasts, seconds, refused = _forecast_all(forecaster, rules, given, advance)
             scored = {method: score_forecast(found, truth) for method, found in forecasts.items()}
             results["recordings"][name] = _about(given, scored, seconds, rules, {**left_out, **refused})
             lines += ["", *_section(given, scored, rules, {**left_out, **refused})]
@@ -191,24 +194,25 @@ def _compute(
 
 
 def tune_rules(
-    tuning: Sequence[Recording], task: Task, n_context: int, advance: Advance
-) -> tuple[dict[str, ForecastRule], dict[str, str]]:
+    tuning: Sequence[Recording], question: MotionQuestion, advance: Advance
+) -> tuple[dict[str, FittedMotion], dict[str, str]]:
     """The rules that apply, each with the option that does best, and why the others do not; none without trials."""
-    rules: dict[str, ForecastRule] = {}
+    rules: dict[str, FittedMotion] = {}
     left_out: dict[str, str] = {}
     if not tuning:
         return rules, left_out
-    for name, rule in FORECAST_RULES.items():
-        advance(0, f"tune {name}")
+    for rival in rivals_of(question):
+        assert isinstance(rival, MotionRival)
+        advance(0, f"tune {rival.name}")
         try:
-            rules[name] = rule.tuned(tuning, task, n_context=n_context)
+            rules[rival.name] = rival.learn(PopulationDataset(list(tuning)), question)
         except InputError as error:
-            left_out[name] = str(error)
-    return {**rules, ORACLE.name: ORACLE}, left_out
+            left_out[rival.name] = str(error)
+    return rules, left_out
 
 
 def _forecast_all(
-    forecaster: EITForecaster, rules: Mapping[str, ForecastRule], windows: Recording, task: Task, advance: Advance
+    forecaster: EITForecaster, rules: Mapping[str, FittedMotion], windows: Recording, advance: Advance
 ) -> tuple[dict[str, Forecasted], dict[str, float], dict[str, str]]:
     """What each method forecasts, how long that took, and why some do not."""
     context = windows.select(bins=slice(0, forecaster.objective.context_bins))
@@ -220,7 +224,7 @@ def _forecast_all(
         advance(0, f"{windows.name}: {name}")
         started = time.monotonic()
         try:
-            found[name] = forecaster.predict_motion(context) if name == model else rules[name].forecast(context, task)
+            found[name] = forecaster.predict_motion(context) if name == model else rules[name].forecast(context)
         except InputError as error:
             if name == model:
                 raise
@@ -234,13 +238,13 @@ def _about(
     windows: Recording,
     scored: Mapping[str, Scored],
     seconds: Mapping[str, float],
-    rules: Mapping[str, ForecastRule],
+    rules: Mapping[str, FittedMotion],
     left_out: Mapping[str, str],
 ) -> dict[str, Any]:
     """What results.json holds of a recording."""
     methods = {}
     for name, one in scored.items():
-        option = {"option": rules[name].option} if name in rules else {}
+        option = {"option": next(iter(rules[name].chosen.values()), None)} if name in rules else {}
         methods[name] = {**summary(one), **option, "forecast_seconds": seconds[name]}
     return {
         "n_windows": windows.n_trials,
@@ -252,9 +256,9 @@ def _about(
 
 
 def _section(
-    windows: Recording, scored: Mapping[str, Scored], rules: Mapping[str, ForecastRule], left_out: Mapping[str, str]
+    windows: Recording, scored: Mapping[str, Scored], rules: Mapping[str, FittedMotion], left_out: Mapping[str, str]
 ) -> list[str]:
-    chosen = [f"{name}: {rules[name].option}" for name in scored if name in rules and rules[name].option is not None]
+    chosen = [f"{name}: {option}" for name in scored if name in rules for option in rules[name].chosen.values()]
     notes = [f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []
     notes += [f"{name} is left out: {' '.join(why.split())}" for name, why in left_out.items()]
     table = forecast_table(scored, bin_seconds=windows.bin_seconds, reference=next(iter(scored)))

@@ -6,16 +6,19 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
 from motet.names import in_markdown, in_path
 from motet.progress import Advance, progress_bar
+from motet.rivals.method import Fitted, PairQuestion
+from motet.rivals.registry import rivals_of
 from motet.settings import check_choices
 from motet.tasks.find import digest
 from motet.tasks.interactions import (
@@ -27,7 +30,6 @@ from motet.tasks.interactions import (
     score_model,
     words,
 )
-from motet.tasks.interactions_rivals import Rival, fit_rivals
 from motet.tasks.interactions_scores import (
     Truth,
     graph_table,
@@ -134,9 +136,7 @@ def _compute(
     predictions: dict[str, dict[str, Floats]] = {}
     tables: list[str] = []
     with progress_bar("evaluate", len(recordings) + 2) as advance:
-        rivals, unfit = (
-            fit_rivals(learned_from, recovery, lambda name: advance(0, f"fit {name}")) if learned_from else ({}, {})
-        )
+        rivals, unfit = fit_rivals(learned_from, recovery, advance) if learned_from else ({}, {})
         advance(1, "rivals are fitted")
         for recording in recordings:
             truth = truths[recording.name]
@@ -160,11 +160,40 @@ def _compute(
     part.write_table("\n".join([*notes, *tables]))
 
 
+class FittedRival(NamedTuple):
+    """A rival that has seen training trials, and how long that took."""
+
+    fitted: Fitted
+    fit_seconds: float
+
+
+def fit_rivals(
+    train: Sequence[Recording], recovery: EITInteractions, advance: Advance
+) -> tuple[dict[str, FittedRival], dict[str, str]]:
+    """The rivals that read such features, by name, and why others are left out."""
+    question = PairQuestion(
+        recovery.target, tuple(recovery.types_.tolist()), recovery.objective.is_directed, recovery.motion.features
+    )
+    types = np.concatenate([question.read(recording).ravel() for recording in train])
+    if not (types == 0).any() or not (types > 0).any():
+        raise InputError("rules learn from pairs with an edge and pairs without; give rival_recordings that have both.")
+    rivals, left_out = {}, {}
+    for rival in rivals_of(question):
+        advance(0, f"fit {rival.name}")
+        started = time.monotonic()
+        try:
+            fitted = rival.fit(PopulationDataset(list(train)), question)
+            rivals[rival.name] = FittedRival(fitted, time.monotonic() - started)
+        except InputError as error:
+            left_out[rival.name] = str(error)
+    return rivals, left_out
+
+
 def _evaluate(
     recovery: EITInteractions,
     recording: Recording,
     truth: Truth,
-    rivals: Mapping[str, Rival],
+    rivals: Mapping[str, FittedRival],
     settings: EvaluateInteractionsSettings,
     advance: Advance,
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
@@ -181,11 +210,11 @@ def _evaluate(
         advance(0, f"{recording.name}: {name}")
         started = time.monotonic()
         try:
-            predictions[name] = rival(recording)
+            predictions[name] = rival.fitted.predict(PopulationDataset(recording))["log_probability"]
         except InputError as error:
             left_out[name] = str(error)
             continue
-        about = {"n_parameters": rival.n_parameters, "fit_seconds": rival.fit_seconds}
+        about = {"n_parameters": rival.fitted.n_parameters, "fit_seconds": rival.fit_seconds}
         about["read_seconds"] = time.monotonic() - started
         methods[name] = {"scores": score_graph(predictions[name], truth), **about}
         shown = ranked({name: methods[name] for name in predictions if name != model})[:MOST_SHOWN]

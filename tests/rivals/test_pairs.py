@@ -1,4 +1,4 @@
-"""The closed-form rivals: what every rule must respect, and what each computes."""
+"""Rivals of pairs: what every score must respect, what each computes, and what makes probabilities of them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
+from motet.data.dataset import PopulationDataset
 from motet.data.motion import Motion, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.metrics import auroc, known_pairs
-from motet.rivals.force_fit import FORCES, fit_forces
-from motet.rivals.pair_rules import PAIR_RULES, VALUES, WINDOWS
-from motet.systems import simulate
+from motet.rivals import pairs
+from motet.rivals.force_fit import fit_forces
+from motet.rivals.method import PairQuestion
+from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.pairs import VALUES, WINDOWS, FittedPairs, LogOdds, PairRival
+from motet.systems import LAWS, simulate
 
 BIN_SECONDS = 0.2
 PAIR_OF = np.array([0, 0, 1, 1, 2, 2])
 TRUTH = np.where(np.eye(6, dtype=bool), -1, PAIR_OF[:, None] == PAIR_OF)
-RULES = pytest.mark.parametrize("rule", PAIR_RULES.values(), ids=PAIR_RULES)
+RIVALS = {rival.name: rival for rival in PAIR_RIVALS}
+SCORES = pytest.mark.parametrize("rule", [r for r in PAIR_RIVALS if r.name != "base rate"], ids=lambda r: r.name)
 ABOUT_THE_ORIGIN = {"antipodal-frame", "antipodal-window", "total-position"}
 
 
@@ -63,6 +68,16 @@ def recording_for(rng):
     return make
 
 
+def learned(rival: PairRival | str, recordings, truths, features="position") -> FittedPairs:
+    """The rival, fitted to recordings with such a truth."""
+    recordings = [
+        dataclasses.replace(r, targets={"truth": np.asarray(t)}, target_levels={"truth": "pair"}, name=f"r/{k}")
+        for k, (r, t) in enumerate(zip(recordings, truths, strict=True))
+    ]
+    question = PairQuestion("truth", (0, 1), is_directed=False, features=features)
+    return (RIVALS[rival] if isinstance(rival, str) else rival).learn(PopulationDataset(recordings), question)
+
+
 def scored(rule, recording):
     return rule.score(recording, features=features_of(rule))
 
@@ -74,7 +89,7 @@ def assert_same(scores, expected):
 # ---------------------------------------------------------------------- every rule
 
 
-@RULES
+@SCORES
 def test_scores_are_finite_none_on_the_diagonal_and_symmetric_where_that_is_asked(rule, recording_for):
     recording = recording_for(rule)
     scores = rule.score(recording, features=features_of(rule), is_directed=False)
@@ -87,7 +102,7 @@ def test_scores_are_finite_none_on_the_diagonal_and_symmetric_where_that_is_aske
         assert np.array_equal(scores, scored(rule, recording), equal_nan=True)
 
 
-@RULES
+@SCORES
 def test_each_trial_is_scored_alone_whatever_the_length_of_others(rule, recording_for):
     recording = recording_for(rule)
     trials = [recording.values[trial, :, : 20 - 3 * (trial % 3)] for trial in range(6)]
@@ -96,7 +111,7 @@ def test_each_trial_is_scored_alone_whatever_the_length_of_others(rule, recordin
     assert_same(together, np.stack(alone))
 
 
-@RULES
+@SCORES
 def test_junk_where_nothing_is_observed_changes_nothing(rule, recording_for, rng):
     recording = recording_for(rule)
     observed = rng.random(recording.observed.shape) < 0.85
@@ -110,7 +125,7 @@ def test_junk_where_nothing_is_observed_changes_nothing(rule, recording_for, rng
     assert np.array_equal(scores, scored(rule, junk), equal_nan=True)
 
 
-@RULES
+@SCORES
 def test_only_rules_about_the_origin_know_where_it_is_and_none_knows_directions(rule, recording_for):
     if features_of(rule) == "phase":
         pytest.skip("phases are no places")
@@ -123,35 +138,37 @@ def test_only_rules_about_the_origin_know_where_it_is_and_none_knows_directions(
     np.testing.assert_allclose(scored(rule, there), scored(rule, recording), rtol=0.02, atol=0.02)
 
 
-@RULES
+@SCORES
 def test_a_rule_reads_only_what_it_says_and_tuning_makes_it_no_worse_in_training(rule, recording_for, monkeypatch):
     recording, features = recording_for(rule), features_of(rule)
     for unread in {"none", "phase", "position"} - set(rule.reads):
         with pytest.raises(InputError, match=f"features are '{unread}'"):
             rule.score(recording, features=unread)
     for name, few in (("WINDOWS", WINDOWS[1:4]), ("RIDGE_FACTORS", (0.1, 1.0)), ("LAGS", (1, 2))):
-        monkeypatch.setattr(f"motet.rivals.pair_rules.{name}", few)
+        monkeypatch.setattr(pairs, name, few)
     recording, truth = recording.select(trials=[0, 1]), np.broadcast_to(TRUTH, (2, 6, 6))
-    tuned = rule.tuned([recording], [truth], features=features)
+    tuned = learned(rule, [recording], [truth], features)
 
-    def found(candidate):
-        scores = candidate.score(recording, features=features, is_directed=False)
+    def found(scores):
         return auroc(prediction=scores, target=truth, observed=known_pairs(truth))
 
-    assert found(tuned) >= max(found(rule), 0.5)
-    assert tuned.window in (rule.window, *((VALUES, *WINDOWS) if rule.window else ()))
-    for window in WINDOWS[1:4] if rule.window else ():
-        alike = [dataclasses.replace(tuned, window=window, evidence=evidence) for evidence in ("high", "low", "large")]
-        assert found(tuned) >= max(map(found, alike))
+    best = found(tuned.score(recording))
+    assert best >= max(found(rule.score(recording, features=features, is_directed=False)), 0.5)
+    if "window" in rule.options:
+        assert tuned.chosen["window"] in (rule.options["window"], VALUES, *WINDOWS)
+        for window in WINDOWS[1:4]:
+            options = {name: tuned.chosen[name] for name in rule.options} | {"window": window}
+            scores = rule.score(recording, features=features, is_directed=False, **options)
+            assert best >= max(map(found, (scores, -scores, np.abs(scores))))
 
 
 def test_blocks_of_trials_make_no_difference(recording_for, monkeypatch):
-    recording = recording_for(PAIR_RULES["together"])
-    expected = [scored(PAIR_RULES[name], recording) for name in ("together", "granger", "straight-centre-3")]
-    monkeypatch.setattr("motet.rivals.pair_rules.BLOCK_SIZE", 1)
+    recording = recording_for(RIVALS["together"])
+    expected = [scored(RIVALS[name], recording) for name in ("together", "granger", "straight-centre-3")]
+    monkeypatch.setattr("motet.rivals.pairs.BLOCK_SIZE", 1)
     monkeypatch.setattr("motet.rivals.straight_centres.BLOCK_SIZE", 1)
     for name, scores in zip(("together", "granger", "straight-centre-3"), expected, strict=True):
-        assert_same(scored(PAIR_RULES[name], recording), scores)
+        assert_same(scored(RIVALS[name], recording), scores)
 
 
 # ---------------------------------------------------------------------- what each rule looks at
@@ -164,7 +181,7 @@ def test_blocks_of_trials_make_no_difference(recording_for, monkeypatch):
 def test_rules_of_opposites_find_pairs_that_circle_each_other(name, rng):
     recording = Recording.from_trials(circling(rng, n_trials=40), bin_seconds=BIN_SECONDS)
     truth = np.broadcast_to(TRUTH, (40, 6, 6))
-    scores = PAIR_RULES[name].score(recording)
+    scores = RIVALS[name].score(recording)
     assert auroc(prediction=scores, target=truth, observed=known_pairs(truth)) > 0.97
 
 
@@ -175,33 +192,33 @@ def test_antipodal_rules_are_the_distance_to_the_mirrored_other(rng):
     squared = ((values[:, :, None] + values[:, None]) ** 2).sum(-1)
     first = np.where(np.isnan(squared[..., 0]), squared[..., 1], squared[..., 0])
     off_diagonal = ~np.eye(4, dtype=bool)
-    frame, window = (PAIR_RULES[f"antipodal-{kind}"].score(recording) for kind in ("frame", "window"))
+    frame, window = (RIVALS[f"antipodal-{kind}"].score(recording) for kind in ("frame", "window"))
     assert_same(frame[:, off_diagonal], -first[:, off_diagonal])
     assert_same(window[:, off_diagonal], -np.nanmean(squared, axis=-1)[:, off_diagonal])
 
 
 def test_together_is_the_largest_distance(rng):
     values = rng.normal(size=(3, 4, 7, 2))
-    scores = PAIR_RULES["together"].score(Recording.from_trials(values))
+    scores = RIVALS["together"].score(Recording.from_trials(values))
     assert scores[1, 0, 2] == pytest.approx(-np.linalg.norm(values[1, 0] - values[1, 2], axis=-1).max(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["antiparallel-velocity", "antiparallel-acceleration"])
 def test_antiparallel_is_minus_the_cosine_over_the_window(name, rng):
     recording = Recording.from_trials(circling(rng), bin_seconds=BIN_SECONDS)
-    half_width, degree = PAIR_RULES[name].window
+    half_width, degree = RIVALS[name].options["window"]
     motion = Motion.of(recording, MotionSettings(half_width=half_width, degree=degree))
     one, other = getattr(motion, name.removeprefix("antiparallel-"))[2, [1, 4]]
     expected = -(one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
-    assert PAIR_RULES[name].score(recording)[2, 1, 4] == pytest.approx(expected)
+    assert RIVALS[name].score(recording)[2, 1, 4] == pytest.approx(expected)
 
 
 def test_the_third_law_takes_the_best_ratio_of_masses_that_is_allowed(rng):
     recording = Recording.from_trials(circling(rng, noise=0.1), bin_seconds=BIN_SECONDS)
-    half_width, degree = PAIR_RULES["third-law"].window
+    half_width, degree = RIVALS["third-law"].options["window"]
     acceleration = Motion.of(recording, MotionSettings(half_width=half_width, degree=degree)).acceleration
     ratio = np.exp(np.linspace(-math.log(2), math.log(2), 2001))
-    scores = PAIR_RULES["third-law"].score(recording)
+    scores = RIVALS["third-law"].score(recording)
     for one, other in [(0, 1), (0, 2), (3, 5)]:
         a, b = acceleration[1, one].ravel(), acceleration[1, other].ravel()
         left = ((a + ratio[:, None] * b) ** 2).sum(axis=1) / (1 + ratio**2)
@@ -210,7 +227,7 @@ def test_the_third_law_takes_the_best_ratio_of_masses_that_is_allowed(rng):
 
 def test_totals_of_groups_are_least_where_the_pairwise_sum_is_largest(rng):
     recording = Recording.from_trials(circling(rng), bin_seconds=BIN_SECONDS)
-    scores = np.nan_to_num(PAIR_RULES["total-position"].score(recording)[0])
+    scores = np.nan_to_num(RIVALS["total-position"].score(recording)[0])
     total = (recording.values[0, [0, 2, 5]].sum(0) ** 2).sum()
     own = (recording.values[0, [0, 2, 5]] ** 2).sum()
     assert total == pytest.approx(own - scores[np.ix_([0, 2, 5], [0, 2, 5])].sum(), rel=1e-4)
@@ -223,9 +240,9 @@ def test_partial_correlation_is_that_of_the_shrunk_covariance(rng):
     samples /= np.sqrt((samples**2).mean(axis=1, keepdims=True))
     precision = np.linalg.inv(ledoit_wolf(samples.T, assume_centered=True)[0])
     expected = np.abs(precision) / np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
-    scores = PAIR_RULES["partial-correlation"].score(recording)[3]
+    scores = RIVALS["partial-correlation"].score(recording)[3]
     assert_same(scores[~np.eye(6, dtype=bool)], expected[~np.eye(6, dtype=bool)])
-    correlation = PAIR_RULES["correlation"].score(recording)[3]
+    correlation = RIVALS["correlation"].score(recording)[3]
     assert correlation[0, 3] == pytest.approx(abs(np.corrcoef(samples)[0, 3]))
 
 
@@ -242,14 +259,14 @@ def test_granger_is_the_log_ratio_of_what_is_left_without_and_with_the_other(rng
         return (now**2).sum() - (now * (past @ weights)).sum()
 
     one_way, other_way = (math.log(left(one, one) / left(one, one, other)) for one, other in ((1, 4), (4, 1)))
-    assert PAIR_RULES["granger"].score(recording)[3, 1, 4] == pytest.approx(one_way, rel=1e-4)
+    assert RIVALS["granger"].score(recording)[3, 1, 4] == pytest.approx(one_way, rel=1e-4)
     expected = (one_way + other_way) / 2
-    assert PAIR_RULES["granger"].score(recording, is_directed=False)[3, 1, 4] == pytest.approx(expected, rel=1e-4)
+    assert RIVALS["granger"].score(recording, is_directed=False)[3, 1, 4] == pytest.approx(expected, rel=1e-4)
 
 
 def test_granger_given_all_is_what_leaving_one_out_of_a_joint_regression_costs(rng):
     recording = Recording.from_trials(circling(rng, n_bins=40, noise=0.1), bin_seconds=BIN_SECONDS)
-    rule = dataclasses.replace(PAIR_RULES["granger-given-all"], window=VALUES, lags=1, ridge=1e-6)
+    options = {"window": VALUES, "lags": 1, "ridge": 1e-6}
     values = recording.values[3].astype(np.float64)
 
     def left(inputs):
@@ -258,7 +275,8 @@ def test_granger_given_all_is_what_leaving_one_out_of_a_joint_regression_costs(r
         return ((now - past @ np.linalg.lstsq(past, now)[0]) ** 2).sum()
 
     expected = math.log(left([0, 1, 2, 3, 5]) / left(range(6)))
-    assert rule.score(recording)[3, 1, 4] == pytest.approx(expected, rel=0.01)
+    score = RIVALS["granger-given-all"].score(recording, **options)[3, 1, 4]
+    assert score == pytest.approx(expected, rel=0.01)
 
 
 # ---------------------------------------------------------------------- directed truth
@@ -293,57 +311,61 @@ def lagged_network(rng, n_trials=30, n_bins=80):
 
 
 def found(rule, recording, truth, features, *, is_directed=True):
-    scores = rule.score(recording, features=features, is_directed=is_directed)
+    if isinstance(rule, FittedPairs):
+        scores = rule.score(recording)
+    else:
+        scores = rule.score(recording, features=features, is_directed=is_directed)
     return auroc(prediction=scores, target=truth, observed=known_pairs(truth, are_directed=True))
 
 
 def test_a_directed_rule_is_as_strong_as_the_fit_that_it_rests_on(rng):
     recording, truth = directed_oscillators(rng)
-    fit = fit_forces(recording, FORCES["kuramoto"], features="phase")
+    fit = fit_forces(recording, LAWS["kuramoto"], features="phase")
     of_fit = auroc(prediction=fit, target=truth, observed=known_pairs(truth, are_directed=True))
-    rule = PAIR_RULES["force-fit-kuramoto"]
+    rule = RIVALS["force-fit-kuramoto"]
     assert found(rule, recording, truth, "phase") > of_fit - 0.01
     assert found(rule, recording, truth, "phase", is_directed=False) < of_fit - 0.05
-    tuned = rule.tuned([recording], [truth], features="phase")
+    tuned = learned(rule, [recording], [truth], "phase")
     assert found(tuned, recording, truth, "phase") >= of_fit - 0.01
 
 
 @pytest.mark.parametrize("name", ["granger", "granger-given-all"])
 def test_granger_finds_who_follows_whom_in_signals_without_geometry(name, rng):
     recording, truth = lagged_network(rng)
-    tuned = PAIR_RULES[name].tuned([recording], [truth], features="none")
+    tuned = learned(name, [recording], [truth], "none")
     test, truth_of_test = lagged_network(rng)
-    directed, symmetric = (found(tuned, test, truth_of_test, "none", is_directed=d) for d in (True, False))
+    symmetric = found(dataclasses.replace(tuned, is_directed=False), test, truth_of_test, "none")
+    directed = found(tuned, test, truth_of_test, "none")
     assert directed > 0.9
     assert directed > symmetric + 0.05
 
 
 def test_velocities_are_not_forced_on_signals_that_act_with_a_lag(rng):
     recording, truth = lagged_network(rng)
-    rule = PAIR_RULES["granger-given-all"]
-    tuned = rule.tuned([recording], [truth], features="position")
-    assert tuned.window == VALUES
+    rule = RIVALS["granger-given-all"]
+    tuned = learned(rule, [recording], [truth])
+    assert tuned.chosen["window"] == VALUES
     assert found(tuned, recording, truth, "position") > found(rule, recording, truth, "position") + 0.05
 
 
 def test_a_symmetric_rule_scores_both_orders_of_directed_truth_alike(rng):
     recording, truth = lagged_network(rng)
-    tuned = PAIR_RULES["partial-correlation"].tuned([recording], [truth], features="none")
-    scores = tuned.score(recording, features="none")
+    tuned = learned("partial-correlation", [recording], [truth], "none")
+    scores = tuned.score(recording)
     assert np.array_equal(scores, scores.swapaxes(1, 2), equal_nan=True)
     assert found(tuned, recording, truth, "none") > 0.6
 
 
 def test_who_acts_and_what_speaks_for_it_is_learned_from_training_truth(rng):
     recording, truth = lagged_network(rng)
-    rule = PAIR_RULES["granger-given-all"]
+    rule = RIVALS["granger-given-all"]
     target = truth.swapaxes(1, 2)  # the first of a pair acts on the second
-    tuned = rule.tuned([recording], [target], features="none")
-    assert tuned.is_reversed
+    tuned = learned(rule, [recording], [target], "none")
+    assert tuned.chosen["is_reversed"]
     assert found(tuned, recording, target, "none") > 0.9
     absent = np.where(truth < 0, -1, 1 - truth)
-    tuned = rule.tuned([recording], [absent], features="none")
-    assert tuned.evidence == "low"
+    tuned = learned(rule, [recording], [absent], "none")
+    assert tuned.chosen["evidence"] == "low"
     assert found(tuned, recording, absent, "none") > 0.9
 
 
@@ -356,37 +378,106 @@ def test_laws_of_force_do_not_depend_on_the_units_of_a_recording(name):
         other = dataclasses.replace(
             recording, values=recording.values * np.float32(length), bin_seconds=recording.bin_seconds * seconds
         )
-        tuned = PAIR_RULES[name].tuned([other], [truth])
-        scores.append(
-            auroc(prediction=tuned.score(other, is_directed=False), target=truth, observed=known_pairs(truth))
-        )
+        tuned = learned(name, [other], [truth])
+        scores.append(auroc(prediction=tuned.score(other), target=truth, observed=known_pairs(truth)))
     assert scores[1] > scores[0] - 0.01
 
 
 def test_trials_that_are_too_short_for_some_options_are_read_with_others(rng):
     recording = Recording.from_trials(circling(rng, n_bins=5), bin_seconds=BIN_SECONDS)
     truth = np.broadcast_to(TRUTH, (6, 6, 6))
-    assert PAIR_RULES["granger"].tuned([recording], [truth]).lags == 1
+    assert learned("granger", [recording], [truth]).chosen["lags"] == 1
     with pytest.raises(InputError, match="at 2 lags needs 6"):
-        PAIR_RULES["granger"].tuned([recording.select(bins=slice(0, 3))], [truth])
+        learned("granger", [recording.select(bins=slice(0, 3))], [truth])
 
 
 def test_options_are_chosen_on_recordings_of_all_sizes(rng):
     small, large = (simulate("gravity", groups=(g,), n_trials=20, noise=0.01)[0] for g in ("2x2", "3x2"))
     seen = []
     rule = dataclasses.replace(
-        PAIR_RULES["together"],
+        RIVALS["together"],
         compute=lambda cut, _: (
             seen.append(cut.n_individuals) or np.zeros((len(cut.values),) + (cut.n_individuals,) * 2)
         ),
     )
-    rule.tuned([small, large], [r.targets["interacts"] for r in (small, large)])
+    learned(rule, [small, large], [r.targets["interacts"] for r in (small, large)])
     assert set(seen) == {4, 6}
 
 
 def test_short_trials_are_an_input_error(rng):
     recording = Recording.from_trials(circling(rng, n_bins=5), bin_seconds=BIN_SECONDS)
     with pytest.raises(InputError, match="Granger causality at 2 lags needs 6"):
-        PAIR_RULES["granger"].score(recording)
+        RIVALS["granger"].score(recording)
     with pytest.raises(InputError, match="three are needed"):
-        PAIR_RULES["antiparallel-swing"].score(recording.select(bins=slice(0, 2)))
+        RIVALS["antiparallel-swing"].score(recording.select(bins=slice(0, 2)))
+
+
+# ---------------------------------------------------------------------- probabilities
+
+
+def test_scores_become_log_odds_whose_threshold_parts_the_training_pairs():
+    score = np.array([-3.0, -2.0, 0.5, 1.0, 4.0, 9.0])
+    log_odds = LogOdds.fit(score, np.array([0, 0, 0, 1, 1, 1]))
+    found = log_odds(np.array([-100.0, 0.4, 1.1, 100.0, np.nan, -np.inf, np.inf]))
+    assert (found[:2] < 0).all()
+    assert (found[2:4] > 0).all()
+    assert found[4] == pytest.approx(0)  # not known: as often as in training
+    assert np.isfinite(found).all()
+    assert (np.diff(log_odds(np.sort(score))) > 0).all()  # the order of pairs is kept
+
+
+def test_rivals_that_score_infinities_still_give_probabilities():
+    score = np.array([-np.inf, -1.0, 0.0, 1.0, np.inf, np.nan])
+    log_odds = LogOdds.fit(score, np.array([0, 0, 1, 0, 1, 1]))
+    assert np.isfinite(log_odds(score)).all()
+    with pytest.raises(InputError, match="scores no pair"):
+        LogOdds.fit(np.full(3, np.nan), np.array([0, 1, 1]))
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_directed_truth_is_scored_as_directed(is_reversed, rng):
+    (train, graph), (test, truth) = (lagged_network(rng) for _ in range(2))
+    if is_reversed:
+        graph, truth = graph.swapaxes(1, 2), truth.swapaxes(1, 2)
+    fitted = learned("granger-given-all", [train], [graph], "none")
+    assert fitted.is_directed
+    log_p = fitted.predict(PopulationDataset(test))["log_probability"]
+    known = known_pairs(truth, are_directed=True)
+    assert auroc(prediction=log_p[..., 1] - log_p[..., 0], target=truth, observed=known) > 0.9
+
+
+def of_sizes(n_sizes):
+    sizes = [simulate("gravity", groups=(f"{k}x2",), n_trials=12, n_bins=8)[0] for k in (2, 3, 4)[:n_sizes]]
+    return sizes, learned("third-law", sizes, [r.targets["interacts"] for r in sizes])
+
+
+def test_two_sizes_tell_rivals_no_trend_of_the_prior_and_three_do():
+    assert of_sizes(2)[1].calibration.prior_by_size == (0.0, 0.0)
+    assert of_sizes(3)[1].calibration.prior_by_size[1] != 0
+
+
+def test_probabilities_of_recordings_of_several_sizes_are_one_array():
+    (small, large), fitted = of_sizes(2)
+    log_p = fitted.predict(PopulationDataset([small, large]))["log_probability"]
+    assert log_p.shape == (24, 6, 6, 2)
+    assert np.isnan(log_p[:12, 4:]).all()
+    assert np.array_equal(
+        log_p[:12, :4, :4], fitted.predict(PopulationDataset(small))["log_probability"], equal_nan=True
+    )
+    is_pair = ~np.eye(6, dtype=bool)
+    np.testing.assert_allclose(np.exp(log_p[12:, is_pair]).sum(axis=-1), 1)
+
+
+def test_the_base_rate_is_how_often_training_pairs_interact():
+    recording = simulate("gravity", groups=("2x2",), n_trials=12, n_bins=8)[0]
+    fitted = learned("base rate", [recording], [recording.targets["interacts"]])
+    assert fitted.n_parameters == 1
+    log_p = fitted.predict(PopulationDataset(recording))["log_probability"]
+    np.testing.assert_allclose(np.exp(log_p[:, 0, 1:, 1]), 1 / 3, rtol=1e-3)
+
+
+def test_training_pairs_that_are_all_alike_teach_nothing(rng):
+    recording = Recording.from_trials(circling(rng), bin_seconds=BIN_SECONDS)
+    truth = np.where(np.eye(6, dtype=bool), -1, np.ones((6, 6, 6), dtype=int))
+    with pytest.raises(InputError, match="with an edge and pairs without"):
+        learned("together", [recording], [truth])

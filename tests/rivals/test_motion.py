@@ -1,4 +1,4 @@
-"""Closed-form forecasts."""
+"""Rivals of motion."""
 
 from __future__ import annotations
 
@@ -13,15 +13,27 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.continuation import distance
 from motet.models.geometry import Geometry
-from motet.rivals.forecast_rules import FORECAST_RULES, ORACLE, Task, extrapolated, true_couplings
+from motet.rivals.method import MotionQuestion
+from motet.rivals.motion import MOTION_RIVALS, FittedMotion, MotionRival, extrapolated
 from motet.systems import simulate
+from motet.systems.laws import Law
 
 N_CONTEXT, N_AHEAD = 20, 8
+RIVALS: dict[str, MotionRival] = {rival.name: rival for rival in MOTION_RIVALS}
 
 
-def task_of(recording, features="position", **options):
+def question_of(recording, features="position"):
     geometry = Geometry.fit(PopulationDataset(recording), MotionSettings(features=features))
-    return Task(geometry, N_AHEAD, shoots=False, **options)
+    return MotionQuestion(geometry, N_CONTEXT, N_AHEAD, shoots=False)
+
+
+def with_options(name: str, question: MotionQuestion, **options) -> FittedMotion:
+    """The rival with these options, not tuned."""
+    return RIVALS[name].fitted([], question, options)
+
+
+def learned(name: str, recording: Recording, question: MotionQuestion) -> FittedMotion:
+    return RIVALS[name].learn(PopulationDataset(recording), question)
 
 
 def halves(recording):
@@ -42,10 +54,9 @@ def test_polynomials_go_on_exactly_even_with_gaps(name, degree, n_last):
     x[0, 2, [4, 14]] = np.nan
     recording = Recording.from_trials(x, bin_seconds=0.5)
     context, ahead = halves(recording)
-    rule = dataclasses.replace(FORECAST_RULES[name], option=n_last)
-    found = rule.forecast(context, task_of(recording))
+    found = with_options(name, question_of(recording), n_last=n_last).forecast(context)
     assert found.couplings is None
-    assert np.nanmax(distance(found.places, ahead, task_of(recording).geometry)) < 1e-3
+    assert np.nanmax(distance(found.places, ahead, question_of(recording).geometry)) < 1e-3
     slope = np.diff(ahead.values.astype(np.float64), axis=2) / 0.5
     assert np.allclose((found.velocities[:, :, 1:] + found.velocities[:, :, :-1]) / 2, slope, atol=1e-2)
 
@@ -54,9 +65,9 @@ def test_phases_turn_on_beyond_a_turn():
     phase = 1.3 * np.arange(N_CONTEXT + N_AHEAD) * np.array([1.0, -0.5])[:, None]
     recording = Recording.from_trials(np.stack([np.cos(phase), np.sin(phase)], axis=-1)[None], bin_seconds=0.1)
     context, ahead = halves(recording)
-    task = Task(Geometry(MotionSettings(features="phase"), 2, 3, bin_seconds=0.1), N_AHEAD)
-    found = FORECAST_RULES["constant velocity"].forecast(context, task)
-    assert distance(found.places, ahead, task.geometry).max() < 1e-4
+    question = MotionQuestion(Geometry(MotionSettings(features="phase"), 2, 3, bin_seconds=0.1), N_CONTEXT, N_AHEAD)
+    found = with_options("constant velocity", question, n_last=2).forecast(context)
+    assert distance(found.places, ahead, question.geometry).max() < 1e-4
     assert np.allclose(found.velocities[0, :, :, 0], np.array([[13.0], [-6.5]]), atol=1e-3)
 
 
@@ -66,7 +77,7 @@ def test_after_a_gap_lines_go_on_from_where_an_individual_was_seen_last(name):
     x[0, 1, 8:N_CONTEXT] = np.nan
     context, ahead = halves(Recording.from_trials(x))
     for n_last in (3, 6):
-        found = dataclasses.replace(FORECAST_RULES[name], option=n_last).forecast(context, task_of(context))
+        found = with_options(name, question_of(context), n_last=n_last).forecast(context)
         assert np.allclose(found.places, ahead.values, atol=1e-3)
 
 
@@ -75,46 +86,44 @@ def test_measured_velocities_are_used_by_lines_and_parabolas():
     x, v = 1 + 2 * time + 0.3 * time**2, 2 + 0.6 * time
     recording = Recording.from_trials(np.stack([x, v], axis=-1)[None, None].repeat(2, axis=1), bin_seconds=0.5)
     context, ahead = halves(recording)
-    task = task_of(recording, "position-velocity")
-    parabola = dataclasses.replace(FORECAST_RULES["constant acceleration"], option=2).forecast(context, task)
+    question = question_of(recording, "position-velocity")
+    parabola = with_options("constant acceleration", question, n_last=2).forecast(context)
     assert np.allclose(parabola.places, ahead.values[..., :1], atol=1e-3)
-    line = dataclasses.replace(FORECAST_RULES["constant velocity"], option=1).forecast(context, task)
+    line = with_options("constant velocity", question, n_last=1).forecast(context)
     ahead_seconds = 0.5 * np.arange(1, N_AHEAD + 1)
     assert np.allclose(line.places[0, 0, :, 0], x[N_CONTEXT - 1] + v[N_CONTEXT - 1] * ahead_seconds, atol=1e-3)
     phases = np.stack([np.cos(time), np.sin(time), np.full_like(time, 0.7)], axis=-1)[None, None].repeat(2, axis=1)
     rates = Recording.from_trials(phases, bin_seconds=0.5)
-    task = Task(Geometry(MotionSettings(features="phase"), 3, 3, bin_seconds=0.5), N_AHEAD)
-    found = dataclasses.replace(FORECAST_RULES["constant velocity"], option=1).forecast(halves(rates)[0], task)
+    question = MotionQuestion(Geometry(MotionSettings(features="phase"), 3, 3, bin_seconds=0.5), N_CONTEXT, N_AHEAD)
+    found = with_options("constant velocity", question, n_last=1).forecast(halves(rates)[0])
     assert np.allclose(found.velocities, 0.7, atol=1e-3)
 
 
 def test_so_few_bins_that_a_parabola_is_a_line_are_no_choice(orbits):
     context, _ = halves(orbits)
     with pytest.raises(InputError, match="2 bins do not determine a polynomial of degree 2"):
-        extrapolated(context, task_of(orbits), 2, degree=2)
-    tuned = FORECAST_RULES["constant acceleration"].tuned([orbits], task_of(orbits), n_context=N_CONTEXT)
-    assert tuned.option > 2
+        extrapolated(context, question_of(orbits), 2, degree=2)
+    assert learned("constant acceleration", orbits, question_of(orbits)).chosen["n_last"] > 2
 
 
 def test_fewer_observed_bins_lower_the_degree():
     x = np.full((1, 2, N_CONTEXT, 1), np.nan)
     x[0, 0], x[0, 1, -1] = np.arange(N_CONTEXT)[:, None], 7.0
     recording = Recording.from_trials(x)
-    found = extrapolated(recording, task_of(recording.select(individuals=[0])), 10, degree=2)
+    found = extrapolated(recording, question_of(recording.select(individuals=[0])), 10, degree=2)
     assert np.allclose(found.places[0, 1], 7.0)
     assert np.allclose(found.places[0, 0, :, 0], np.arange(N_CONTEXT, N_CONTEXT + N_AHEAD), atol=1e-3)
 
 
-def test_the_better_told_a_rule_is_the_better_it_forecasts(orbits):
+def test_the_more_a_rival_is_given_the_better_it_forecasts(orbits):
     context, ahead = halves(orbits)
-    task = task_of(orbits)
+    question = question_of(orbits)
     error = {}
-    for name, rule in {**FORECAST_RULES, "oracle": ORACLE}.items():
-        tuned = rule.tuned([orbits.select(trials=slice(0, 10))], task, n_context=N_CONTEXT)
-        found = tuned.forecast(context, task)
-        error[name] = np.median(distance(found.places, ahead, task.geometry)[:, :, -1])
-    assert error["oracle"] < error["force fit"] < error["constant acceleration"] < error["constant velocity"]
-    assert error["oracle"] < 1e-3
+    for name in RIVALS:
+        found = learned(name, orbits.select(trials=slice(0, 10)), question).forecast(context)
+        error[name] = np.median(distance(found.places, ahead, question.geometry)[:, :, -1])
+    assert error["true couplings"] < error["force fit"] < error["constant acceleration"] < error["constant velocity"]
+    assert error["true couplings"] < 1e-3
 
 
 def damped(rng, features="position", n_trials=40, n_bins=N_CONTEXT + N_AHEAD):
@@ -132,62 +141,70 @@ def damped(rng, features="position", n_trials=40, n_bins=N_CONTEXT + N_AHEAD):
 def test_an_autoregression_learns_linear_motion_from_training_trials(features):
     rng = np.random.default_rng(0)
     train, test = damped(rng, features), damped(rng, features)
-    task = task_of(train, features)
-    tuned = FORECAST_RULES["linear autoregression"].tuned([train], task, n_context=N_CONTEXT)
+    question = question_of(train, features)
+    tuned = learned("linear autoregression", train, question)
     context, ahead = halves(test)
-    found = tuned.forecast(context, task)
-    assert distance(found.places, ahead, task.geometry).max() < 0.02
+    found = tuned.forecast(context)
+    assert tuned.n_parameters == tuned.learned[0].coef_.size + N_AHEAD
+    assert distance(found.places, ahead, question.geometry).max() < 0.02
     assert np.allclose(np.diff(found.places, axis=2) / 0.5, found.velocities[:, :, 1:], atol=1e-6)
-    line = FORECAST_RULES["constant velocity"].tuned([train], task, n_context=N_CONTEXT)
-    assert np.median(distance(line.forecast(context, task).places, ahead, task.geometry)[:, :, -1]) > 0.2
+    line = learned("constant velocity", train, question)
+    assert np.median(distance(line.forecast(context).places, ahead, question.geometry)[:, :, -1]) > 0.2
 
 
 def test_an_autoregression_needs_the_bins_that_it_reads(orbits):
-    rule = FORECAST_RULES["linear autoregression"]
-    short = orbits.select(bins=slice(0, 9))
+    question = dataclasses.replace(question_of(orbits), n_context=1)
     with pytest.raises(InputError, match=r"bins|longer"):
-        rule.tuned([short], task_of(orbits), n_context=1)
+        learned("linear autoregression", orbits.select(bins=slice(0, 9)), question)
 
 
 def test_the_law_is_chosen_on_training_trials(orbits):
     springs = simulate("springs", n_particles=(3,), n_trials=12, n_bins=N_CONTEXT + N_AHEAD, engine="numpy")[0]
     for recording, features, law in ((orbits, "position", "gravity"), (springs, "position-velocity", "springs")):
-        task = task_of(recording, features)
-        assert FORECAST_RULES["force fit"].tuned([recording], task, n_context=N_CONTEXT).option == law
+        assert learned("force fit", recording, question_of(recording, features)).chosen == {"law": law}
 
 
-def test_a_rule_that_cannot_read_the_features_says_so(orbits):
-    context, _ = halves(orbits)
+def test_a_rival_that_does_not_apply_says_so(orbits):
+    (context, _), question = halves(orbits), question_of(orbits)
     with pytest.raises(InputError, match="phase"):
-        dataclasses.replace(FORECAST_RULES["force fit"], option="kuramoto").forecast(context, task_of(orbits))
+        with_options("force fit", question, law="kuramoto").forecast(context)
     with pytest.raises(InputError, match="not known"):
-        true_couplings(dataclasses.replace(context, name="mine"))
+        with_options("true couplings", question).forecast(dataclasses.replace(context, metadata={}))
+    nobody = dataclasses.replace(context, observed=np.zeros_like(context.observed), values=0 * context.values)
+    with pytest.raises(InputError, match="nobody is observed"):
+        with_options("constant velocity", question, n_last=2).forecast(nobody)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_forecasts_go_on_from_the_end_of_each_trial(name, orbits):
+    fitted, (context, _) = learned(name, orbits, question_of(orbits)), halves(orbits.select(trials=slice(0, 4)))
+    observed = context.observed.copy()
+    observed[[1, 3], :, 17:] = False
+    ragged = dataclasses.replace(context, observed=observed, values=np.where(observed[..., None], context.values, 0))
+    found = fitted.predict(PopulationDataset(ragged))
+    for trial, end in enumerate([20, 17, 20, 17]):
+        alone = fitted.predict(PopulationDataset(context.select(trials=[trial], bins=slice(0, end))))
+        for key, array in alone.items():
+            np.testing.assert_allclose(found[key][trial], array[0], rtol=1e-3, atol=1e-3)
 
 
 def test_pulls_are_masses_of_partners_and_repulsion_is_negative(orbits):
-    law, couplings = true_couplings(orbits)
-    assert law == "gravity"
+    couplings = Law.of(orbits).couplings(orbits)
     assert np.allclose(couplings[:, 0, 1], orbits.targets["mass"][:, 1], rtol=1e-5)
     assert np.allclose(couplings[:, 0, 2], 0)
     charged = simulate("charged", n_particles=(3,), n_trials=5, n_bins=2, engine="numpy")[0]
-    law, couplings = true_couplings(charged)
-    assert law == "charged"
+    couplings = Law.of(charged).couplings(charged)
     assert (np.sign(couplings[:, 0, 1]) == 2 * charged.targets["interacts"][:, 0, 1] - 1).all()
 
 
-@pytest.mark.parametrize("name", FORECAST_RULES)
+@pytest.mark.parametrize("name", [name for name in RIVALS if name != "true couplings"])
 def test_absent_individuals_change_nothing_and_are_not_forecast(name, orbits):
     context, _ = halves(orbits.select(trials=slice(0, 4)))
     values = np.concatenate([context.values, np.zeros_like(context.values[:, :1])], axis=1)
     observed = np.concatenate([context.observed, np.zeros_like(context.observed[:, :1])], axis=1)
     more = Recording(values, observed, tuple("abcde"), {}, bin_seconds=context.bin_seconds)
-    task = task_of(orbits)
-    rule = FORECAST_RULES[name]
-    if rule.learn is not None:
-        with pytest.raises(InputError, match="call tuned first"):
-            rule.forecast(context, task)
-        rule = rule.tuned([orbits], task, n_context=N_CONTEXT)
-    found, alone = rule.forecast(more, task), rule.forecast(context, task)
+    fitted = learned(name, orbits, question_of(orbits))
+    found, alone = fitted.forecast(more), fitted.forecast(context)
     assert np.isnan(found.places[:, 4]).all()
     assert np.isnan(found.velocities[:, 4]).all()
     assert np.allclose(found.places[:, :4], alone.places, atol=1e-3)

@@ -187,7 +187,7 @@ def test_another_number_of_features_is_an_input_error(features, n_features):
     [
         ({"half_width": 2, "degree": 5}, "degree from 2 to twice"),
         ({"degree": 1}, "degree from 2 to twice"),
-        ({"half_width": 0}, "half width of at least 1"),
+        ({"half_width": 0}, "motion.half_width is 0; give a whole number, at least 1"),
         ({"features": "positions"}, "did you mean 'position'"),
         ({"half_width": 2.5}, "a whole number"),
     ],

@@ -198,7 +198,7 @@ def test_a_setting_of_another_kind_is_one_clear_error(settings, words):
     [
         ({"transform": "sqr"}, "did you mean 'sqrt'"),
         ({"centre": "each"}, "Allowed: individual, none, shared"),
-        ({"scale": None}, "PreprocessSettings.scale is None"),
+        ({"scale": None}, "preprocess.scale is None"),
     ],
 )
 def test_a_bad_way_to_prepare_is_refused_at_once(settings, words):

@@ -105,7 +105,7 @@ def test_many_trials_are_simulated_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"n_oscillators": (1,)}, "at least 2"),
         ({"n_oscillators": ()}, "one or more"),
-        ({"n_oscillators": (4, 4)}, "different numbers"),
+        ({"n_oscillators": (4, 4)}, "each once"),
         ({"n_trials": 0}, "n_trials is 0"),
         ({"n_bins": 0}, "n_bins is 0"),
         ({"noise": -0.1}, "noise is -0.1"),

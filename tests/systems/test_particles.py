@@ -211,7 +211,7 @@ def test_the_seed_says_all(settings: Any) -> None:
     [
         ({"n_particles": ()}, "n_particles is ()"),
         ({"n_particles": (1,)}, "at least 2"),
-        ({"n_particles": (5, 5)}, "different numbers"),
+        ({"n_particles": (5, 5)}, "each once"),
         ({"n_particles": (2.5,)}, "whole number"),
         ({"n_trials": 0}, "n_trials is 0"),
         ({"n_bins": 0}, "n_bins is 0"),

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from motet.data.recording import MOST_COORDINATES, Recording
 from motet.errors import InputError
-from motet.settings import check_choices
+from motet.settings import Count, Settings
 
 Array = NDArray[np.float64]
 Features = Literal["none", "position", "position-velocity", "phase"]
@@ -27,7 +27,7 @@ BLOCK_SIZE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
-class MotionSettings:
+class MotionSettings(Settings, role="motion"):
     """What the features of a recording are, and how derivatives are taken.
 
     Noise of standard deviation σ on positions becomes one of σ / (bin_seconds² · c) on accelerations, where c grows
@@ -43,17 +43,17 @@ class MotionSettings:
     """
 
     features: Features = "position"
-    half_width: int = 4
-    degree: int = 3
+    half_width: Count = 4
+    degree: Count = 3
     smooth: bool = False
 
-    def __post_init__(self) -> None:
-        check_choices(self)
+    def check(self) -> None:
+        """Refuse a polynomial without the derivatives that are asked for, or of more than its window determines."""
         least = 2 if self.features == "position" else 1
-        if self.half_width < 1 or not least <= self.degree <= 2 * self.half_width:
+        if not least <= self.degree <= 2 * self.half_width:
             raise InputError(
-                f"motion.half_width is {self.half_width} and motion.degree {self.degree}; give a half width of at "
-                f"least 1 bin and a degree from {least} to twice the half width."
+                f"motion.half_width is {self.half_width} and motion.degree {self.degree}; give a degree from {least} "
+                "to twice the half width."
             )
 
 

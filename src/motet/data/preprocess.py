@@ -13,7 +13,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.data.trials import extent
 from motet.errors import InputError
-from motet.settings import check_choices
+from motet.settings import Settings
 
 Statistic = Literal["individual", "shared", "none"]
 READS_ANYONE = (
@@ -24,7 +24,7 @@ ROUNDING_STEPS = 2  # of floating-point numbers: what differs by no more is cons
 
 
 @dataclasses.dataclass(frozen=True)
-class PreprocessSettings:
+class PreprocessSettings(Settings, role="preprocess"):
     """How values are prepared: transformed, centred and scaled.
 
     Scaling each individual to unit variance is common, and costs accuracy on spike counts: after the square root every
@@ -43,9 +43,6 @@ class PreprocessSettings:
     transform: Literal["none", "sqrt", "log"] = "sqrt"
     centre: Statistic = "individual"
     scale: Statistic = "shared"
-
-    def __post_init__(self) -> None:
-        check_choices(self)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,9 +15,17 @@ from numpy.typing import ArrayLike
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings import check_choices
-from motet.systems.integrate import Acceleration, Trajectories, checked_start, integrate, trajectories_of
-from motet.systems.interacting import Array, Engine, check_at_least, in_parts, is_compiled, system_recording
+from motet.settings import Count, NonNegative, Positive
+from motet.systems.integrate import Acceleration, Trajectories, integrate
+from motet.systems.interacting import (
+    Array,
+    Engine,
+    SimulationSettings,
+    check_each_once,
+    in_parts,
+    is_compiled,
+    system_recording,
+)
 from motet.systems.laws import Law
 
 LAW = Law("gravity", exponent=-2.0, typical_coupling=1.6, masses_divide=True, half_width=2)
@@ -42,7 +50,7 @@ PUBLISHED = {(2, 2): _Published(50, 10), (2, 3): _Published(200, 50)}
 
 
 @dataclasses.dataclass(frozen=True)
-class GravitySettings:
+class GravitySettings(SimulationSettings):
     """Systems of bodies that attract each other; one recording per entry of groups.
 
     Attributes:
@@ -70,26 +78,17 @@ class GravitySettings:
 
     groups: tuple[str, ...] = ("2x2",)
     protocol: Literal["randomised", "published"] = "randomised"
-    n_trials: int = 1000
-    n_bins: int | None = None
-    bin_seconds: float | None = None
-    noise: float = 0.0
-    spacing: float | None = None
-    seed: int = 0
+    n_bins: Count | None = None
+    bin_seconds: Positive | None = None
+    spacing: NonNegative | None = None
     engine: Engine = "auto"
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_at_least(self, least=1, names=("n_trials", "n_bins"))
-        check_at_least(self, least=0, names=("noise", "seed", "spacing"))
-        check_at_least(self, least=0, above=True, names=("bin_seconds",))
+    def check(self) -> None:
+        """Refuse groups that are given twice, or none, and what was not published as published."""
         sizes = [group_sizes(group) for group in self.groups]
-        if not sizes or len(set(sizes)) < len(sizes):
-            raise InputError(f"GravitySettings.groups is {self.groups!r}; give one or more, each once.")
-        if self.protocol == "published":
-            self._check_published(sizes)
-
-    def _check_published(self, sizes: list[tuple[int, int]]) -> None:
+        check_each_once("groups", sizes)
+        if self.protocol == "randomised":
+            return
         if self.spacing is not None:
             raise InputError("the published systems are all around the origin; leave out spacing.")
         for size in sizes:
@@ -173,8 +172,7 @@ def gravity_orbits(
         >>> circle.positions.round(8).tolist()
         [[[[1.0, -0.0], [-1.0, 0.0]]]]
     """
-    start = checked_start(positions, velocities, masses, times, tolerance)
-    x, v, masses, times = start
+    x, masses = np.asarray(positions, dtype=np.float64), np.asarray(masses, dtype=np.float64)
     if x.ndim != 3 or x.shape[1] < 2 or masses.shape != x.shape[:2]:
         raise InputError(
             f"positions {x.shape} and masses {masses.shape} are not those of two bodies or more; give "
@@ -182,20 +180,21 @@ def gravity_orbits(
         )
     if (masses <= 0).any():
         raise InputError(f"the least mass is {masses.min():g}; give masses above 0.")
-    _, n_bodies, n_axes = x.shape
+    n_bodies = x.shape[1]
     first, second = np.triu_indices(n_bodies, k=1)
     if (x[:, first] == x[:, second]).all(axis=-1).any():
         raise InputError("two bodies of a trajectory are at the same place; give each a place of its own.")
-    if not is_compiled(engine):
-        weights = np.concatenate([masses[:, first] * masses[:, second], 1 / masses], axis=1)
-        return integrate(
-            _attraction(n_bodies), positions=x, velocities=v, parameters=weights, times=times, tolerance=tolerance
-        )
-    from motet.systems import compiled
+    if is_compiled(engine):
+        from motet.systems.compiled import attraction
 
-    states = np.stack([x, v], axis=1).reshape(len(x), 2, -1)
-    seen, failed, n_steps = compiled.gravity_orbits(states, masses, times, n_axes, tolerance)
-    return trajectories_of(seen.reshape(*seen.shape[:2], -1), failed, n_steps, shape=(n_bodies, n_axes))
+        acceleration: Acceleration = attraction
+        parameters = masses
+    else:
+        acceleration = _attraction(n_bodies)
+        parameters = np.concatenate([masses[:, first] * masses[:, second], 1 / masses], axis=1)
+    return integrate(
+        acceleration, positions=x, velocities=velocities, parameters=parameters, times=times, tolerance=tolerance
+    )
 
 
 def _attraction(n_bodies: int) -> Acceleration:
@@ -232,11 +231,8 @@ def gravity_energy(positions: Array, velocities: Array, masses: Array) -> Array:
         >>> gravity_energy(np.array([[[[1.0, 0], [-1, 0]]]]), np.zeros((1, 1, 2, 2)), np.array([[1.0, 3]])).item()
         -1.5
     """
-    first, second = np.triu_indices(masses.shape[1], k=1)
-    kinetic = ((velocities**2).sum(axis=-1) * masses[:, None]).sum(axis=-1) / 2
-    apart = np.linalg.norm(positions[:, :, first] - positions[:, :, second], axis=-1)
-    energy: Array = kinetic - ((masses[:, first] * masses[:, second])[:, None] / apart).sum(axis=-1)
-    return energy
+    x, v = positions.swapaxes(1, 2), velocities.swapaxes(1, 2)
+    return LAW.energy(x, v, masses[:, :, None] * masses[:, None], masses)
 
 
 def _record(k: int, m: int, settings: GravitySettings) -> Recording:

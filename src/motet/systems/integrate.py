@@ -1,7 +1,6 @@
-"""Orbits of bodies whose acceleration depends on where they are: Dormand and Prince's method of order 8, batched.
+"""Dormand and Prince's method of order 8: `integrate` orbits, each with steps of its own, or `one_step` for all.
 
-Each trajectory has a step size of its own, so that the worst never sets the pace of the others, and a trajectory
-that fails (a collision, a number that is not finite) is flagged and left, so that it never spoils the others.
+A trajectory that fails (a collision, a number that is not finite) is flagged and left, and never spoils the others.
 
 Method: Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I (1993), II.5, II.6 and II.10: DOP853 with
 its interpolation of order 7. For x'' = a(x) the stages of x follow from those of x' (II.14), so that only the latter
@@ -66,13 +65,12 @@ class Trajectories(NamedTuple):
     n_steps: NDArray[np.int64]
 
 
-class Start(NamedTuple):
-    """What can be integrated: see `checked_start`."""
-
-    positions: Array
-    velocities: Array
-    parameters: Array
-    times: Array  # (trajectory, time)
+def one_step(rates: Callable[[Array], Array], state: Array, h: float) -> Array:
+    """The state (coordinate, lane) a step of length h later, where rates(state) is how fast it changes."""
+    stages = np.empty((N_STAGES - 1, *state.shape))
+    for i in range(N_STAGES - 1):
+        stages[i] = rates(state + h * _combined(VELOCITY_STAGES[i, :i], stages))
+    return state + h * _combined(VELOCITY_STAGES[N_STAGES - 1, : N_STAGES - 1], stages)
 
 
 def integrate(
@@ -104,28 +102,17 @@ def integrate(
         >>> orbit.positions.round(9).tolist()
         [[[1.0], [1.0]]]
     """
-    batch = _Batch(acceleration, checked_start(positions, velocities, parameters, times, tolerance), tolerance)
+    batch = _Batch(acceleration, *_as_arrays(positions, velocities, parameters, times, tolerance), tolerance)
     batch.run()
-    return trajectories_of(batch.seen, batch.failed, batch.n_steps, shape=batch.shape)
+    batch.seen[batch.failed] = np.nan
+    x, v = (half.reshape(*half.shape[:2], *batch.shape) for half in np.split(batch.seen, 2, axis=2))
+    return Trajectories(x, v, batch.failed, batch.n_steps)
 
 
-def trajectories_of(
-    seen: Array, failed: NDArray[np.bool_], n_steps: NDArray[np.int64], *, shape: tuple[int, ...]
-) -> Trajectories:
-    """Trajectories from states (trajectory, time, positions then velocities), whose positions have a shape."""
-    seen[failed] = np.nan
-    positions, velocities = (half.reshape(*seen.shape[:2], *shape) for half in np.split(seen, 2, axis=2))
-    return Trajectories(positions, velocities, failed, n_steps)
-
-
-def checked_start(
+def _as_arrays(
     positions: ArrayLike, velocities: ArrayLike, parameters: ArrayLike, times: ArrayLike, tolerance: float
-) -> Start:
-    """Arrays of float64 that belong together.
-
-    Raises:
-        InputError: if they do not.
-    """
+) -> tuple[Array, Array, Array, Array]:
+    """The same as arrays of float64, times (trajectory, time); refused if they do not belong together."""
     x, v, parameters, times = (np.asarray(a, dtype=np.float64) for a in (positions, velocities, parameters, times))
     n = len(x) if x.ndim > 1 else 0
     if n == 0 or x.shape != v.shape or parameters.shape[:1] != (n,):
@@ -143,23 +130,24 @@ def checked_start(
         raise InputError("times are negative, not finite or do not increase; give increasing times from 0 on.")
     if not 1e-14 <= tolerance <= 1e-2:
         raise InputError(f"tolerance is {tolerance}; give a number from 1e-14 to 0.01.")
-    return Start(x, v, parameters, np.broadcast_to(times, (n, times.shape[-1])))
+    return x, v, parameters, np.broadcast_to(times, (n, times.shape[-1]))
 
 
 class _Batch:
     """Trajectories under way: arrays (coordinate, lane), a lane per trajectory, refilled as trajectories end."""
 
-    def __init__(self, acceleration: Acceleration, start: Start, tolerance: float) -> None:
-        self.acceleration, self.tolerance, self.shape = acceleration, tolerance, start.positions.shape[1:]
-        n = len(start.times)
+    def __init__(
+        self, acceleration: Acceleration, x: Array, v: Array, parameters: Array, times: Array, tolerance: float
+    ) -> None:
+        self.acceleration, self.tolerance, self.shape, n = acceleration, tolerance, x.shape[1:], len(times)
         # A time that never comes, so that there is always a next one.
-        self.times = np.concatenate([start.times, np.full((n, 1), np.inf)], axis=1)
-        self.end = start.times[:, -1]
-        self.start = np.concatenate([start.positions.reshape(n, -1).T, start.velocities.reshape(n, -1).T])
-        self.all_parameters = np.ascontiguousarray(np.moveaxis(start.parameters, 0, -1))
+        self.times = np.concatenate([times, np.full((n, 1), np.inf)], axis=1)
+        self.end = times[:, -1]
+        self.start = np.concatenate([x.reshape(n, -1).T, v.reshape(n, -1).T])
+        self.all_parameters = np.ascontiguousarray(np.moveaxis(parameters, 0, -1))
         self.n_coordinates, self.n_waiting = len(self.start) // 2, n
         self.n_lanes = max(32, LANE_NUMBERS // (len(VELOCITY_STAGES) * self.n_coordinates))
-        self.seen = np.full((*start.times.shape, len(self.start)), np.nan)
+        self.seen = np.full((*times.shape, len(self.start)), np.nan)
         self.failed, self.n_steps = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64)
         # The lanes: which trajectory, and the next of its times to look at; time and step; positions over velocities.
         self.trajectory, self.next_look = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -302,5 +290,5 @@ class _Batch:
 
 def _combined(weights: Array, rows: Array) -> Array:
     """(…, coordinate, lane) sums of the first rows (row, coordinate, lane), weighted (…, row)."""
-    n = weights.shape[-1]
-    return (weights @ rows[:n].reshape(n, -1)).reshape(*weights.shape[:-1], *rows.shape[1:])
+    flat = rows.reshape(len(rows), -1)[: weights.shape[-1]]
+    return (weights @ flat).reshape(*weights.shape[:-1], *rows.shape[1:])

@@ -1,11 +1,12 @@
-"""What simulations of interacting individuals share: their targets, their graphs, their engines."""
+"""What simulations of interacting individuals share: their settings, targets, graphs and engines."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.progress import progress_bar
+from motet.settings import Count, NonNegative, Range, Seed, Settings
 from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
 Engine = Literal["auto", "numpy", "numba"]
+GroupSize = Annotated[int, Range(least=2)]
 
 TARGET_LEVELS: Mapping[str, Level] = {
     "interacts": "pair",
@@ -32,6 +35,21 @@ TARGET_LEVELS: Mapping[str, Level] = {
 interacts: int64, 1 for an edge (or its type), 0 for none, -1 on the diagonal. coupling: how strongly, NaN on
 the diagonal. system: int64, individuals that interact share a number. energy: of all individuals together.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationSettings(Settings):
+    """What every simulation of interacting individuals is told."""
+
+    n_trials: Count = 1000
+    noise: NonNegative = 0.0
+    seed: Seed = 0
+
+
+def check_each_once(name: str, sizes: Sequence[Any]) -> None:
+    """Refuse a setting that lists nothing, or something twice."""
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise InputError(f"{name} is {sizes!r}; give one or more, each once.")
 
 
 def system_recording(
@@ -117,29 +135,3 @@ def is_compiled(engine: Engine) -> bool:
 @functools.cache
 def _numba_is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
-
-
-def check_at_least(settings: Any, *, least: float, above: bool = False, names: tuple[str, ...]) -> None:
-    """Refuse settings below a number; those that are None pass.
-
-    Raises:
-        InputError: naming the setting and what is allowed.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not (least < value < np.inf if above else least <= value < np.inf):
-            allowed = f"above {least:g}" if above else f"of at least {least:g}"
-            raise InputError(f"{type(settings).__name__}.{name} is {value!r}; give a number {allowed}.")
-
-
-def check_sizes(settings: Any, name: str, *, least: int) -> None:
-    """Refuse a setting that lists no sizes, one twice, or one that is too small.
-
-    Raises:
-        InputError: naming the setting and what is allowed.
-    """
-    sizes = getattr(settings, name)
-    if not sizes or len(set(sizes)) < len(sizes) or min(sizes) < least:
-        raise InputError(
-            f"{type(settings).__name__}.{name} is {sizes!r}; give one or more different numbers of at least {least}."
-        )

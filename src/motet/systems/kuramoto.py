@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import DOP853
 
 from motet.data.recording import Recording
-from motet.settings import check_choices
+from motet.settings import Count
+from motet.systems.integrate import one_step
 from motet.systems.interacting import (
     Array,
-    check_at_least,
-    check_sizes,
+    GroupSize,
+    SimulationSettings,
+    check_each_once,
     in_parts,
     random_graphs,
     system_recording,
@@ -30,7 +31,7 @@ PART_NUMBERS = 1 << 14  # pairs that are simulated at once: they should stay in 
 
 
 @dataclasses.dataclass(frozen=True)
-class KuramotoSettings:
+class KuramotoSettings(SimulationSettings):
     """Oscillators that pull each other's phase; one recording per number of oscillators.
 
     dφ_i/dt = ω_i + Σ_j k_ij sin(φ_j - φ_i), ω from 1 to 10, k_ij = k_ji 0 or 1 at equal odds, phases from 0 to 2π.
@@ -47,18 +48,13 @@ class KuramotoSettings:
         InputError: if a setting is of the wrong type or out of range.
     """
 
-    n_oscillators: tuple[int, ...] = (5,)
-    n_trials: int = 1000
-    n_bins: int = 49
-    noise: float = 0.0
+    n_oscillators: tuple[GroupSize, ...] = (5,)
+    n_bins: Count = 49
     with_frequency: bool = True
-    seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_sizes(self, "n_oscillators", least=2)
-        check_at_least(self, least=1, names=("n_trials", "n_bins"))
-        check_at_least(self, least=0, names=("noise", "seed"))
+    def check(self) -> None:
+        """Refuse numbers that are given twice, or none."""
+        check_each_once("n_oscillators", self.n_oscillators)
 
 
 def simulate_kuramoto(settings: KuramotoSettings | None = None) -> list[Recording]:
@@ -95,26 +91,19 @@ def oscillator_phases(phase: Array, frequency: Array, coupling: Array, *, n_bins
     """
     phase, frequency = np.ascontiguousarray(phase.T), np.ascontiguousarray(frequency.T)  # (oscillator, trial)
     coupling = np.ascontiguousarray(coupling.transpose(1, 2, 0))
-    h = BIN_SECONDS / STEPS_PER_BIN
-    n_stages = len(DOP853.B)
-    stages = np.empty((n_stages, *phase.shape))
-    flat = stages.reshape(n_stages, -1)
+
+    def change(phase: Array) -> Array:
+        """sin(φ_j - φ_i) = cos φ_i sin φ_j - sin φ_i cos φ_j needs a sine and a cosine per oscillator, not per pair."""
+        cos, sin = np.cos(phase), np.sin(phase)
+        toward = np.einsum("ijt,jt->it", coupling, sin) * cos - np.einsum("ijt,jt->it", coupling, cos) * sin
+        return frequency + toward
+
     phases, rates = np.empty((2, n_bins, *phase.shape))
     for look in range(n_bins):
-        phases[look], rates[look] = phase, _rates(phase, frequency, coupling)
+        phases[look], rates[look] = phase, change(phase)
         for _ in range(STEPS_PER_BIN if look < n_bins - 1 else 0):
-            for i in range(n_stages):
-                shift = (DOP853.A[i, :i] @ flat[:i]).reshape(phase.shape)
-                stages[i] = _rates(phase + h * shift, frequency, coupling)
-            phase = phase + h * (DOP853.B @ flat).reshape(phase.shape)
+            phase = one_step(change, phase, BIN_SECONDS / STEPS_PER_BIN)
     return phases.transpose(2, 1, 0), rates.transpose(2, 1, 0)
-
-
-def _rates(phase: Array, frequency: Array, coupling: Array) -> Array:
-    """sin(φ_j - φ_i) = cos φ_i sin φ_j - sin φ_i cos φ_j needs a sine and a cosine per oscillator, not per pair."""
-    cos, sin = np.cos(phase), np.sin(phase)
-    toward = np.einsum("ijt,jt->it", coupling, sin) * cos - np.einsum("ijt,jt->it", coupling, cos) * sin
-    return frequency + toward
 
 
 def _record(n: int, settings: KuramotoSettings) -> Recording:

@@ -7,6 +7,7 @@ velocity takes a whole step before the position does, forces are clipped per com
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings import check_choices
+from motet.settings import Count
 from motet.systems.interacting import (
     Array,
     Engine,
-    check_at_least,
-    check_sizes,
+    GroupSize,
+    SimulationSettings,
+    check_each_once,
     in_parts,
     is_compiled,
     random_graphs,
@@ -40,7 +42,7 @@ PART_NUMBERS = 1 << 15  # pairs that are simulated at once: they should stay in 
 
 
 @dataclasses.dataclass(frozen=True)
-class ParticlesSettings:
+class ParticlesSettings(SimulationSettings):
     """Particles in a box, whatever their forces; one recording per number of particles.
 
     Attributes:
@@ -56,18 +58,13 @@ class ParticlesSettings:
         InputError: if a setting is of the wrong type or out of range.
     """
 
-    n_particles: tuple[int, ...] = (5,)
-    n_trials: int = 1000
-    n_bins: int = 49
-    noise: float = 0.0
-    seed: int = 0
+    n_particles: tuple[GroupSize, ...] = (5,)
+    n_bins: Count = 49
     engine: Engine = "auto"
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_sizes(self, "n_particles", least=2)
-        check_at_least(self, least=1, names=("n_trials", "n_bins"))
-        check_at_least(self, least=0, names=("noise", "seed"))
+    def check(self) -> None:
+        """Refuse numbers that are given twice, or none."""
+        check_each_once("n_particles", self.n_particles)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +96,12 @@ def simulate_springs(settings: SpringsSettings | None = None) -> list[Recording]
         Recording('springs/5': 8 trials × 5 individuals × 3 bins of 0.1 s × 4 features; targets: \
 interacts per pair, coupling per pair, energy per bin)
     """
-    settings = settings or SpringsSettings()
-    recordings = []
-    for n in settings.n_particles:
-        rng = np.random.default_rng([settings.seed, n])
-        graphs = random_graphs(settings.n_trials, n, rng)
-        targets = {"interacts": graphs, "coupling": SPRING * graphs}
-        recordings.append(_record("springs", n, targets, settings, rng))
-    return recordings
+
+    def draw(n_trials: int, n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        graphs = random_graphs(n_trials, n, rng)
+        return {"interacts": graphs, "coupling": SPRING * graphs}
+
+    return _record(SPRINGS, draw, SPRINGS_WIDTH, settings or SpringsSettings())
 
 
 def simulate_charged(settings: ChargedSettings | None = None) -> list[Recording]:
@@ -124,15 +119,13 @@ def simulate_charged(settings: ChargedSettings | None = None) -> list[Recording]
         Recording('charged/5': 8 trials × 5 individuals × 3 bins of 0.1 s × 4 features; targets: \
 interacts per pair, coupling per pair, charge per individual, energy per bin)
     """
-    settings = settings or ChargedSettings()
-    recordings = []
-    for n in settings.n_particles:
-        rng = np.random.default_rng([settings.seed, n])
-        charge = rng.choice([-1.0, 1.0], (settings.n_trials, n))
+
+    def draw(n_trials: int, n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        charge = rng.choice([-1.0, 1.0], (n_trials, n))
         products = charge[:, :, None] * charge[:, None]
-        targets = {"interacts": (products < 0).astype(np.int64), "coupling": products, "charge": charge}
-        recordings.append(_record("charged", n, targets, settings, rng))
-    return recordings
+        return {"interacts": (products < 0).astype(np.int64), "coupling": products, "charge": charge}
+
+    return _record(CHARGES, draw, CHARGED_WIDTH, settings or ChargedSettings())
 
 
 def box_orbits(
@@ -204,31 +197,28 @@ def _reflected(x: Array, v: Array) -> tuple[Array, Array]:
 
 
 def _record(
-    kind: str, n: int, targets: dict[str, NDArray[Any]], settings: ParticlesSettings, rng: np.random.Generator
-) -> Recording:
-    are_charged = kind == "charged"
+    law: Law,
+    draw: Callable[[int, int, np.random.Generator], dict[str, NDArray[Any]]],
+    width: float,
+    settings: ParticlesSettings,
+) -> list[Recording]:
+    """A recording for each number of particles, whose targets are drawn, and positions with a standard deviation."""
 
     def simulate(coupling: Array, x: Array, v: Array) -> tuple[NDArray[np.float32], Array]:
-        x, v = box_orbits(coupling, x, v, n_bins=settings.n_bins, are_charged=are_charged, engine=settings.engine)
-        values = np.concatenate([x, v], axis=-1, dtype=np.float32)
-        return values, _energy(coupling, x, v, are_charged=are_charged)
+        x, v = box_orbits(coupling, x, v, n_bins=settings.n_bins, are_charged=law is CHARGES, engine=settings.engine)
+        return np.concatenate([x, v], axis=-1, dtype=np.float32), law.energy(x, v, coupling)
 
-    x = (CHARGED_WIDTH if are_charged else SPRINGS_WIDTH) * rng.standard_normal((settings.n_trials, n, 2))
-    v = rng.standard_normal((settings.n_trials, n, 2))
-    v *= SPEED / np.linalg.norm(v, axis=-1, keepdims=True)
-    name, size = f"{kind}/{n}", max(64, PART_NUMBERS // n**2)
-    values, energy = in_parts(simulate, targets["coupling"], x, v, size=size, what=name)
-    if settings.noise:
-        values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-    bin_seconds = STEP_SECONDS * STEPS_PER_BIN
-    law = CHARGES if are_charged else SPRINGS
-    return system_recording(name, values, {**targets, "energy": energy}, bin_seconds=bin_seconds, law=law)
-
-
-def _energy(coupling: Array, x: Array, v: Array, *, are_charged: bool) -> Array:
-    """(trial, bin) kinetic energy, and of every pair."""
-    first, second = np.triu_indices(x.shape[1], k=1)
-    squared = ((x[:, first] - x[:, second]) ** 2).sum(axis=-1)
-    between = 1 / np.sqrt(squared) if are_charged else squared / 2
-    energy: Array = (v**2).sum(axis=(1, 3)) / 2 + (coupling[:, first, second, None] * between).sum(axis=1)
-    return energy
+    recordings = []
+    for n in settings.n_particles:
+        rng = np.random.default_rng([settings.seed, n])
+        targets = draw(settings.n_trials, n, rng)
+        x = width * rng.standard_normal((settings.n_trials, n, 2))
+        v = rng.standard_normal((settings.n_trials, n, 2))
+        v *= SPEED / np.linalg.norm(v, axis=-1, keepdims=True)
+        name, size = f"{law.name}/{n}", max(64, PART_NUMBERS // n**2)
+        values, energy = in_parts(simulate, targets["coupling"], x, v, size=size, what=name)
+        if settings.noise:
+            values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
+        targets = {**targets, "energy": energy}
+        recordings.append(system_recording(name, values, targets, bin_seconds=STEP_SECONDS * STEPS_PER_BIN, law=law))
+    return recordings

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.settings import Count, Range, Seed, Settings
 
 Array = NDArray[np.float64]
 
@@ -47,6 +47,8 @@ BASELINE_VARIATION = 0.5
 DEPTH_VARIATION = 0.4
 # Refractoriness: no neuron fires faster.
 CEILING_HZ = 200.0
+
+Variation = Annotated[float, Range(least=0, most=1)]
 
 
 class NeuronType(NamedTuple):
@@ -83,7 +85,7 @@ suppressed at equal odds.
 
 
 @dataclasses.dataclass(frozen=True)
-class PopulationSettings:
+class PopulationSettings(Settings):
     """What `simulate_population` simulates.
 
     Attributes:
@@ -110,34 +112,25 @@ class PopulationSettings:
         (20, 40)
     """
 
-    n_subjects: int = 3
-    n_trials: int = 200
-    n_neurons: int | tuple[int, int] = 80
-    n_directions: int = 8
-    n_bins: int = 10
-    bin_seconds: float = 0.1
-    baseline_rate_hz: float = 12.0
-    gain_variability: float = 0.25
-    shared_noise: float = 0.2
-    reaction_jitter_seconds: float = 0.1
-    speed_variability: float = 0.2
-    curvature_cm: float = 0.8
+    n_subjects: Count = 3
+    n_trials: Count = 200
+    n_neurons: Count | tuple[Count, Count] = 80
+    n_directions: Count = 8
+    n_bins: Count = 10
+    bin_seconds: Annotated[float, Range(least=0.001, most=1)] = 0.1
+    baseline_rate_hz: Annotated[float, Range(least=0.01, most=CEILING_HZ)] = 12.0
+    gain_variability: Variation = 0.25
+    shared_noise: Variation = 0.2
+    reaction_jitter_seconds: Variation = 0.1
+    speed_variability: Variation = 0.2
+    curvature_cm: Annotated[float, Range(least=0, most=REACH_CM)] = 0.8
     trials_are_ragged: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        for name in ("n_subjects", "n_trials", "n_directions", "n_bins"):
-            _check_whole(name, getattr(self, name), least=1)
-        _check_whole("seed", self.seed, least=0)
-        _check_neurons(self.n_neurons)
-        _check_between("bin_seconds", self.bin_seconds, least=0.001, most=1.0)
-        _check_between("baseline_rate_hz", self.baseline_rate_hz, least=0.01, most=CEILING_HZ)
-        _check_between("reaction_jitter_seconds", self.reaction_jitter_seconds, least=0.0, most=1.0)
-        _check_between("curvature_cm", self.curvature_cm, least=0.0, most=REACH_CM)
-        for name in ("gain_variability", "shared_noise", "speed_variability"):
-            _check_between(name, getattr(self, name), least=0.0, most=1.0)
-        if not isinstance(self.trials_are_ragged, bool):
-            raise InputError(f"trials_are_ragged is {self.trials_are_ragged!r}; give True or False.")
+    def check(self) -> None:
+        """Refuse numbers of neurons whose smallest is the largest."""
+        if isinstance(self.n_neurons, tuple) and self.n_neurons[0] > self.n_neurons[1]:
+            raise InputError(f"n_neurons is {self.n_neurons!r}; give (smallest, largest).")
 
 
 def simulate_population(settings: PopulationSettings | None = None) -> list[Recording]:
@@ -346,26 +339,3 @@ def _log_normal(rng: np.random.Generator, variation: float, size: int) -> Array:
     """Positive numbers of mean 1 and standard deviation `variation`."""
     variance = math.log1p(variation**2)
     return np.exp(math.sqrt(variance) * rng.standard_normal(size) - variance / 2)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _check_whole(name: str, value: Any, *, least: int) -> None:
-    if not _is_whole(value) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
-
-
-def _check_neurons(n_neurons: Any) -> None:
-    sizes = n_neurons if isinstance(n_neurons, tuple) else (n_neurons, n_neurons)
-    if len(sizes) != 2 or not all(map(_is_whole, sizes)) or not 1 <= sizes[0] <= sizes[1]:
-        raise InputError(
-            f"n_neurons is {n_neurons!r}; give a whole number of at least 1, or a tuple (smallest, largest)."
-        )
-
-
-def _check_between(name: str, value: Any, *, least: float, most: float) -> None:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most:
-        raise InputError(f"{name} is {value!r}; give a number from {least:g} to {most:g}.")

@@ -203,14 +203,6 @@ class _SharedScaler(TransformerMixin, BaseEstimator):
         return inputs / self.scale_
 
 
-def _logistic_regression(n_inputs: int) -> Any:
-    return make_pipeline(_SharedScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=1000))
-
-
-def _kernel_svm(n_inputs: int) -> Any:
-    return SVC(C=SVM_C, gamma="scale")
-
-
 def _lda(n_inputs: int) -> Any:
     return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
 
@@ -228,6 +220,10 @@ def _kernel_ridge(n_inputs: int, *, reads_time: bool = False) -> Any:
     )
 
 
+def _logistic(n_inputs: int) -> Any:
+    return make_pipeline(_SharedScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=1000))
+
+
 _timed_kernel_ridge = functools.partial(_kernel_ridge, reads_time=True)
 
 # Classes per bin are read from the whole of an 8-bin window, as the model reads it: not causal. Quantities are.
@@ -235,10 +231,12 @@ _AROUND, _BEFORE = tuple(range(-7, 8)), (0, 1, 2, 3, 4)
 
 DECODERS = (
     Decoder("majority", "class", lambda n_inputs: DummyClassifier(strategy="prior"), _AROUND),
-    Decoder("logistic-regression", "class", _logistic_regression, _AROUND),
+    Decoder("logistic-regression", "class", _logistic, _AROUND),
     Decoder("lda", "class", _lda, _AROUND),
     Decoder("lda-total-counts", "class", _lda, _AROUND, pools_bins=True),
-    Decoder("kernel-svm-total-counts", "class", _kernel_svm, _AROUND, pools_bins=True, is_kernel=True),
+    Decoder(
+        "kernel-svm-total-counts", "class", lambda n_inputs: SVC(C=SVM_C), _AROUND, pools_bins=True, is_kernel=True
+    ),
     Decoder("mean", "quantity", lambda n_inputs: DummyRegressor(), (0,)),
     Decoder("ridge", "quantity", _ridge, _BEFORE),
     Decoder("kernel-ridge", "quantity", _kernel_ridge, _BEFORE, is_kernel=True),

@@ -27,7 +27,7 @@ from motet.errors import InputError
 from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
-N_REWEIGHTINGS = 3
+N_REWEIGHTINGS = 3  # how often bins that are not explained lose weight; 0 is plain generalised least squares
 # A residual counts as noise up to this multiple of its variance.
 OUTLIER = 6.0
 # Standard deviation of errors if there is no noise, relative to what is measured: of float32 and of integration.
@@ -47,7 +47,6 @@ def fit_forces(
     features: Features = "position",
     is_nonnegative: bool | None = None,
     ridge: float = 1.0,
-    n_reweightings: int = N_REWEIGHTINGS,
 ) -> Array:
     """Couplings of all ordered pairs, by generalised least squares of the integrated equations of motion.
 
@@ -60,7 +59,6 @@ def fit_forces(
         features: what the recording's features are.
         is_nonnegative: whether couplings must not be negative; by default as the law says.
         ridge: precision of the prior on couplings, relative to what the law says is typical.
-        n_reweightings: how often bins that are not explained lose weight; 0 is plain generalised least squares.
 
     Returns:
         (trial, individual, individual) how strongly the first is pulled by the second; NaN on the diagonal and for
@@ -86,7 +84,7 @@ def fit_forces(
     n_together = max(1, BLOCK_SIZE // (n * n_rows * max(n_rows, n * n_coordinates)))
     for start in range(0, n_trials, n_together):
         block = slice(start, start + n_together)
-        couplings[block] = equations.solve(block, precision, is_nonnegative, n_reweightings)
+        couplings[block] = equations.solve(block, precision, is_nonnegative)
     return only_pairs(couplings, motion.observed)
 
 
@@ -182,7 +180,7 @@ class _Equations:
             noise=noise + LEAST_NOISE**2 * mean_square + LEAST_VARIANCE,
         )
 
-    def solve(self, block: slice, precision: float, is_nonnegative: bool, n_reweightings: int) -> Array:
+    def solve(self, block: slice, precision: float, is_nonnegative: bool) -> Array:
         """Couplings (trial, individual, individual) of some trials."""
         position, observed, noise = self.position[block], self.observed[block], self.noise[block, None, None]
         n_trials, n = position.shape[0], position.shape[1]
@@ -197,7 +195,7 @@ class _Equations:
         most_noise = OUTLIER * noise * (self.differences**2).sum(axis=1)
         unexplained = np.where(is_missing, NOT_OBSERVED * noise, 0)
         couplings = np.zeros((n_trials, n, n))
-        for _ in range(n_reweightings + 1):
+        for _ in range(N_REWEIGHTINGS + 1):
             covariance = of_noise + unexplained[..., None] * np.eye(len(self.differences))
             whiten = np.linalg.inv(np.linalg.cholesky(covariance))
             inputs = (whiten[:, :, None] @ pulls).reshape(n_trials, n, n, -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -190,6 +190,15 @@ def only_recording(dataset: PopulationDataset, name: str) -> Recording:
     if len(dataset.recordings) != 1:
         raise InputError(f"{name} reads one recording, and was given {len(dataset.recordings)}; fit one to each.")
     return dataset.recordings[0]
+
+
+def by_length(recording: Recording, *, most: int | None = None) -> Iterator[tuple[NDArray[np.int64], Recording]]:
+    """Positions of trials of one length, at most so many, and these trials without padding; empty ones are left out."""
+    lengths = recording.trial_lengths
+    for length in np.unique(lengths[lengths > 0]):
+        same = np.flatnonzero(lengths == length)
+        for trials in np.split(same, range(most, len(same), most)) if most else [same]:
+            yield trials, recording.select(trials=trials, bins=slice(0, int(length)))
 
 
 def over_trials(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

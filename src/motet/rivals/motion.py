@@ -22,7 +22,7 @@ from motet.models.coupling import CouplingFit
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout
 from motet.rivals.force_fit import fit_forces
-from motet.rivals.method import Answer, Kind, MotionQuestion, Question, Rival, over_trials
+from motet.rivals.method import Answer, Kind, MotionQuestion, Question, Rival, by_length, over_trials
 from motet.rivals.tuning import Options, tune
 from motet.systems import LAWS
 from motet.systems.laws import Law
@@ -111,17 +111,14 @@ class FittedMotion:
         Raises:
             InputError: if the rival does not apply, or nobody is observed.
         """
-        lengths = context.trial_lengths
-        parts = [np.flatnonzero(lengths == length) for length in np.unique(lengths[lengths > 0])]
-        if not parts:
-            raise InputError(f"nobody is observed in recording {context.name!r}; give trials in which somebody is.")
         whole: dict[str, Array] = {}
-        for trials in parts:
-            cut = context.select(trials=trials, bins=slice(0, int(lengths[trials[0]])))
+        for trials, cut in by_length(context):
             found = self.rival.compute(cut, self.question, *self.learned, **self.chosen)
             for name, array in found._asdict().items():
                 if array is not None:
                     whole.setdefault(name, np.full((context.n_trials, *array.shape[1:]), np.nan))[trials] = array
+        if not whole:
+            raise InputError(f"nobody is observed in recording {context.name!r}; give trials in which somebody is.")
         is_here = np.asarray(context.observed.any(axis=2))[:, :, None, None]
         for name in ("places", "velocities"):
             whole[name] = np.where(is_here, whole[name], np.nan)
@@ -139,16 +136,7 @@ def _log_error(fitted: FittedMotion, windows: Recording) -> float:
 def extrapolated(context: Recording, question: MotionQuestion, n_last: int, *, degree: int) -> Forecasted:
     """A polynomial fitted by least squares to the last bins of each individual goes on.
 
-    Measured velocities (rates) are fitted beside positions.
-
-    Args:
-        context: what is known.
-        question: see `MotionQuestion`.
-        n_last: observed bins that are fitted.
-        degree: of the polynomial; lower, where fewer numbers are observed than it needs.
-
-    Raises:
-        InputError: if so few bins never determine it.
+    Measured velocities (rates) are fitted beside positions. The degree is lower, where fewer numbers are observed.
     """
     g = question.geometry
     motion = Motion.of(context, MotionSettings(features=g.motion.features))
@@ -177,17 +165,7 @@ def extrapolated(context: Recording, question: MotionQuestion, n_last: int, *, d
 
 
 def autoregressed(context: Recording, question: MotionQuestion, regression: RidgeCV, n_lags: int) -> Forecasted:
-    """Where everybody goes is linear in the last bins of their own and in where the others are, on average.
-
-    Args:
-        context: what is known.
-        question: see `MotionQuestion`.
-        n_lags: bins that are read.
-        regression: what `learn_autoregression` gave.
-
-    Raises:
-        InputError: if the context is shorter.
-    """
+    """Where everybody goes is linear in the last bins of their own and in where the others are, on average."""
     position, past = _past(context, question.geometry, n_lags)
     ahead = regression.predict(past[:, :, -1].reshape(-1, past.shape[-1])).reshape(*position[:, :, -1].shape, -1)
     last = position[:, :, -1]
@@ -199,16 +177,7 @@ def autoregressed(context: Recording, question: MotionQuestion, regression: Ridg
 
 
 def learn_autoregression(windows: Sequence[Recording], question: MotionQuestion, n_lags: int) -> RidgeCV:
-    """The weights of `autoregressed`, the same for all individuals and coordinates, by ridge.
-
-    Args:
-        windows: trials of training, longer than the horizon.
-        question: see `MotionQuestion`.
-        n_lags: bins that are read.
-
-    Raises:
-        InputError: if no individual is observed long enough.
-    """
+    """The weights of `autoregressed`, the same for all individuals and coordinates, by ridge."""
     inputs, outputs = [], []
     for recording in windows:
         position, past = _past(recording, question.geometry, n_lags)
@@ -259,21 +228,13 @@ def has_measured_velocity(recording: Recording, geometry: Geometry) -> bool:
 
 
 def follow_fit(context: Recording, question: MotionQuestion, law: str) -> Forecasted:
-    """Couplings of a known law, fitted by `fit_forces` to every pair, are followed; not negative if the law attracts.
-
-    Raises:
-        InputError: if the law does not explain such features.
-    """
+    """Couplings of a known law, fitted to every pair by `fit_forces`, are followed."""
     couplings = fit_forces(context, LAWS[law], features=question.geometry.motion.features)
     return follow(context, question, LAWS[law], couplings)
 
 
 def follow_truth(context: Recording, question: MotionQuestion) -> Forecasted:
-    """The law and the couplings that a simulated recording carries are followed.
-
-    Raises:
-        InputError: if it carries none.
-    """
+    """The law and the couplings that a simulated recording carries are followed."""
     law = Law.of(context)
     if law is None:
         raise InputError(f"the true couplings of recording {context.name!r} are not known.")

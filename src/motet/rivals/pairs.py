@@ -21,7 +21,7 @@ from motet.errors import InputError
 from motet.metrics import auroc, differs_by_order, known_pairs
 from motet.models.geometry import Geometry
 from motet.rivals.force_fit import check_reads
-from motet.rivals.method import Answer, PairQuestion, Question, Rival, over_trials
+from motet.rivals.method import Answer, PairQuestion, Question, Rival, by_length, over_trials
 from motet.rivals.tuning import Options, tune
 from motet.training.calibration import Calibration
 
@@ -97,12 +97,8 @@ class PairRival(Rival):
             recording = _in_units(recording, features, *unit)
         scores = np.full((recording.n_trials, recording.n_individuals, recording.n_individuals), np.nan)
         n_together = max(1, BLOCK_SIZE // (recording.n_individuals**2 * recording.values[0, 0].size))
-        for length in np.unique(recording.trial_lengths[recording.trial_lengths > 0]):
-            same = np.flatnonzero(recording.trial_lengths == length)
-            for start in range(0, len(same), n_together):
-                trials = same[start : start + n_together]
-                cut = recording.select(trials=trials, bins=slice(0, int(length)))
-                scores[trials] = self.compute(cut, settings, **given)
+        for trials, cut in by_length(recording, most=n_together):
+            scores[trials] = self.compute(cut, settings, **given)
         if self.both_ways is None:
             scores = mean_of_both(scores)
         elif not is_directed:

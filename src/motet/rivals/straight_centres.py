@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from motet.data.gaps import bridged_array
 from motet.data.motion import Features, Motion, MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.models.partition import MOST_PARTITIONS_EXACT, Labels, n_partitions, partitions
 from motet.rivals.force_fit import noise_variance
 
 Array = NDArray[np.float64]
@@ -64,48 +62,6 @@ def straight_centres(
         scores[block] = top - prior.sum() - np.linalg.slogdet(matrix)[1]
     is_there = np.asarray(observed.any(axis=-1))[:, subsets].all(axis=-1)
     return subsets, np.where(is_there, scores, -np.inf)
-
-
-def groups_with_straight_centres(
-    recording: Recording, sizes: Sequence[int], *, features: Features = "position"
-) -> Labels:
-    """The partition into groups of given sizes whose centres of mass go straightest: no law of force is needed.
-
-    Args:
-        recording: trials of one length with everyone observed.
-        sizes: of the groups, in any order; they add up to the number of individuals.
-        features: what the recording's features are.
-
-    Returns:
-        (trial, individual) labels.
-
-    Raises:
-        InputError: if sizes do not add up, there are more than 20 000 partitions, or somebody is absent.
-
-    Example:
-        >>> t = np.linspace(0, 3, 12)
-        >>> x = np.stack([np.sin(2 * t), np.cos(t), t - np.sin(2 * t), -np.cos(t)])
-        >>> groups_with_straight_centres(Recording.from_trials(x[None]), [2, 2])
-        array([[0, 1, 0, 1]])
-    """
-    if len(set(recording.trial_lengths)) > 1 or not recording.observed.any(axis=2).all():
-        raise InputError(
-            f"trials of recording {recording.name!r} differ in length or in who is there; give them apart."
-        )
-    n, ordered = recording.n_individuals, tuple(sorted(sizes, reverse=True))
-    if not ordered or sum(ordered) != n or ordered[-1] < 2 or n_partitions(ordered) > MOST_PARTITIONS_EXACT:
-        raise InputError(
-            f"groups of sizes {list(sizes)} cannot be tried on {n} individuals; give sizes of at least 2 that add up "
-            f"to {n} and allow at most {MOST_PARTITIONS_EXACT} partitions."
-        )
-    labels = partitions(n, ordered)
-    total = np.zeros((recording.n_trials, len(labels)))
-    for size in set(ordered):
-        subsets, scores = straight_centres(recording, size, features=features)
-        is_group = (labels[:, subsets] == labels[:, subsets[:, :1]]).all(axis=-1)  # (partition, subset)
-        is_group &= (labels[:, None] == labels[:, subsets[:, :1]]).sum(axis=-1) == size
-        total += scores @ is_group.T.astype(np.float64)
-    return labels[total.argmax(axis=1)]
 
 
 def departures(position: Array, observed: NDArray[np.bool_]) -> Array:

@@ -93,9 +93,6 @@ def integrate(
         times: (time,) or (trajectory, time) when to look, increasing, from 0 on.
         tolerance: local error per step, relative and absolute.
 
-    Raises:
-        InputError: if times do not increase or start before 0, a state is not finite, or shapes disagree.
-
     Example:
         >>> spring = lambda positions, stiffness: -stiffness * positions
         >>> orbit = integrate(spring, positions=[[1.0]], velocities=[[0.0]], parameters=[[4.0]], times=[0, np.pi])

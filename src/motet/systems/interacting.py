@@ -119,9 +119,6 @@ def in_parts(
 def is_compiled(engine: Engine) -> bool:
     """Whether an engine is numba; auto is, where numba is installed.
 
-    Raises:
-        InputError: if numba is asked for and not installed.
-
     Example:
         >>> is_compiled("numpy")
         False

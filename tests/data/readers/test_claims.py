@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motet.data.readers import read_recording
-from motet.data.readers.claims import claim
+from motet.data.readers.tables import claim
 from motet.data.readers.trajectories import from_xarray
 from motet.errors import InputError
 from motet.given import is_known

@@ -11,7 +11,7 @@ import pytest
 from scipy.io import netcdf_file
 
 from motet.data.readers import isolated, read_recording
-from motet.data.readers.netcdf import dataset_of_netcdf
+from motet.data.readers.xarrays import dataset_of_netcdf
 from motet.errors import InputError
 
 xarray = pytest.importorskip("xarray")

@@ -355,7 +355,7 @@ def test_wrong_options_are_refused_with_what_to_do(tmp_path: Path) -> None:
         ({"columns": ["individual"]}, "give the source's names by motet's"),
         ({"columns": {"individual": 3}}, "give the source's names by motet's"),
         ({"features": ["time"]}, "unknown feature"),
-        ({"bin_seconds": 0}, "bin_seconds is 0; give a positive number"),
+        ({"bin_seconds": 0}, "bin_seconds is 0; give a number, above 0"),
         ({"bin_seconds": float("nan")}, "bin_seconds is nan"),
         ({"resample_seconds": 1}, "without the other"),
         ({"longest_gap_seconds": 1}, "without the other"),

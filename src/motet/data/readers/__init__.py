@@ -87,11 +87,7 @@ def read_recording(path: Path | str, **options: Any) -> Recording:
 def refuse_unknown_options(
     reader: Callable[..., Recording], options: Iterable[str], *, what: str, fixed: Iterable[str] = ()
 ) -> None:
-    """Refuse an option that is no keyword-only argument of a reader, or a fixed one.
-
-    Raises:
-        InputError: naming the nearest.
-    """
+    """Refuse an option that is no keyword-only argument of a reader, or a fixed one."""
     parameters = inspect.signature(reader).parameters
     allowed = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     for option in options:

@@ -1,26 +1,230 @@
-"""Trajectories as arrays, plain or of xarray, made into a `Recording`: `recording_of_arrays`."""
+"""Trajectories as plain arrays, or as samples at times in any order, put on a grid of time bins: a `Recording`."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.readers.claims import check_keys, claim
-from motet.data.readers.netcdf import dataset_of_netcdf
-from motet.data.readers.numpy_files import load_arrays
-from motet.data.readers.sampling import Clock, Samples, check_bytes, on_grid
-from motet.data.readers.tables import absent, own_names
+from motet.data.readers.reading import load_arrays
 from motet.data.recording import Level, Recording
 from motet.errors import InputError, did_you_mean
 from motet.given import is_known, labels, names, numbers, trial_names, unknown
+from motet.memory import GIB, check_room
+from motet.settings import Positive, Settings
 
 if TYPE_CHECKING:
-    import xarray
+    pass
+
+MOST_JITTER = 0.1  # of a step: 60 frames a second, stamped in whole milliseconds, lie up to 0.06 off
+MOST_EMPTY = 1000  # cells of the grid per sample; beyond, a stamp or the step is wrong
+MOST_BYTES = GIB // 4  # of an array that is mostly empty; a larger one may be so many times what is given for it:
+MOST_TIMES_GIVEN = 10
+MOST_SECONDS = 2.0**53  # beyond, a number of 64 bits does not tell one second from the next
+_RESAMPLING = 12  # numbers per cell that interpolation takes beside the values
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock(Settings):
+    """How stamps become bins: on the step that they show, or that is given, or resampled."""
+
+    bin_seconds: Positive | None = None
+    resample_seconds: Positive | None = None
+    longest_gap_seconds: Positive | None = None
+
+    def check(self) -> None:
+        """Refuse options that go only together, or only without each other."""
+        if (self.resample_seconds is None) != (self.longest_gap_seconds is None):
+            raise InputError(
+                "one of resample_seconds and longest_gap_seconds is given without the other; give the step to resample "
+                "at and the longest gap to interpolate in, or neither."
+            )
+        if None not in (self.resample_seconds, self.bin_seconds):
+            raise InputError("both resample_seconds and bin_seconds are given; give one of them.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Samples in any order: for each the places of its trial and individual among the labels, a time, and values.
+
+    Values (sample, feature) are NaN where unknown. Of a table, `row` is the row of each sample, and `line` its line.
+    """
+
+    source: str
+    trial: NDArray[np.int64]
+    individual: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    values: NDArray[np.float64]
+    trial_labels: tuple[str, ...]
+    individual_labels: tuple[str, ...]
+    row: NDArray[np.int64] | None = None
+    line: Callable[[int], int] | None = None
+
+    def take(self, chosen: NDArray[Any]) -> Samples:
+        keys = ("trial", "individual", "seconds", "values", *(() if self.row is None else ("row",)))
+        return dataclasses.replace(self, **{key: getattr(self, key)[chosen] for key in keys})
+
+    def where(self, sample: int) -> str:
+        trial, individual = self.trial_labels[self.trial[sample]], self.individual_labels[self.individual[sample]]
+        line = "" if self.row is None or self.line is None else f", line {self.line(int(self.row[sample]))}"
+        return f"{self.source}{line}: trial {trial!r}, individual {individual!r}, time {self.seconds[sample]:.12g} s"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Samples on bins of one width.
+
+    Attributes:
+        values: (trial, individual, bin, feature) with NaN where unknown.
+        bin_seconds: width of a bin.
+        starts: (trial,) seconds of the first stamps; None if trials share a time.
+        frames: (sample,) the bin of each sample, in the order in which they were given; None if they were resampled.
+    """
+
+    values: NDArray[np.float64]
+    bin_seconds: float
+    starts: NDArray[np.float64] | None
+    frames: NDArray[np.int64] | None
+
+
+def on_grid(samples: Samples, clock: Clock) -> Grid:
+    """The samples on a grid."""
+    if (wild := np.abs(samples.seconds) > MOST_SECONDS).any():
+        raise InputError(f"{samples.where(int(wild.argmax()))} is no time of a clock; give seconds from its start.")
+    by_time = np.lexsort((samples.seconds, samples.individual, samples.trial))
+    samples = samples.take(by_time)
+    n_trials = len(samples.trial_labels)
+    first, last = np.full(n_trials, np.inf), np.full(n_trials, -np.inf)
+    np.minimum.at(first, samples.trial, samples.seconds)
+    np.maximum.at(last, samples.trial, samples.seconds)
+    _refuse_twice(samples, samples.seconds)
+    if clock.resample_seconds is None:
+        frames, step = _frames(samples, clock, first)
+        n_bins = frames.max() + 1
+    else:
+        step = float(clock.resample_seconds)
+        n_bins = np.floor((last - first).max() / step + 1e-6) + 1
+    shape = _checked_shape(samples, n_bins, step, is_resampled=clock.resample_seconds is not None)
+    frames_as_given = None
+    if clock.resample_seconds is None:
+        values = np.full((*shape, samples.values.shape[1]), np.nan)
+        values[samples.trial, samples.individual, frames.astype(np.int64)] = samples.values
+        frames_as_given = np.empty(len(frames), dtype=np.int64)
+        frames_as_given[by_time] = frames
+    else:
+        values = _resampled(samples, clock, first, shape)
+    order = np.argsort(first)
+    one_clock = (last[order[:-1]] + step / 2 < first[order[1:]]).all()
+    return Grid(values, step, first if one_clock else None, frames_as_given)
+
+
+def check_bytes(n_bytes: float, *, given: float, what: str, advice: str) -> None:
+    """Refuse an array before it is made, if there is no room for it, or it is large and far more than was given for it.
+
+    Args:
+        n_bytes: of the array.
+        given: bytes of what it is made from.
+        what: the array is, and of what source.
+        advice: what to do.
+    """
+    if not n_bytes <= max(MOST_BYTES, MOST_TIMES_GIVEN * given):
+        raise InputError(f"{what} would take {n_bytes / GIB:.3g} GiB, far more than what fills it; {advice}.")
+    check_room(int(n_bytes), what=what)
+
+
+def _checked_shape(samples: Samples, n_bins: float, step: float, *, is_resampled: bool) -> tuple[int, int, int]:
+    """Trials, individuals and bins of the grid; refused if it would be mostly empty, and large."""
+    n_trials, n_individuals = len(samples.trial_labels), len(samples.individual_labels)
+    n_cells, n_samples = float(n_trials) * n_individuals * n_bins, len(samples.seconds)
+    if not n_cells <= MOST_EMPTY * max(n_samples, MOST_EMPTY):
+        raise InputError(
+            f"{samples.where(int(samples.seconds.argmax()))}, the last of all, is one of {n_samples} samples for "
+            f"{n_trials} trials × {n_individuals} individuals × {n_bins:.6g} bins of {step:g} s; correct the stamps, "
+            "give another step, or name individuals alike in all trials."
+        )
+    n_features = samples.values.shape[1]
+    check_bytes(
+        n_cells * 8 * (n_features + (_RESAMPLING if is_resampled else 0)),
+        given=n_samples * 8 * n_features,
+        what=f"{samples.source}: a grid of {n_trials} trials × {n_individuals} individuals × {n_bins:.0f} bins",
+        advice="name individuals alike in all trials, cut long trials into several, or read fewer features",
+    )
+    return n_trials, n_individuals, int(n_bins)
+
+
+def _frames(samples: Samples, clock: Clock, first: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The whole steps of each sorted sample since the start of its trial, and the step."""
+    step = clock.bin_seconds
+    if step is None:
+        gaps = np.diff(samples.seconds)[_continues(samples)]
+        if not len(gaps):
+            raise InputError(
+                f"{samples.where(0)}: no individual has a second time; give two or more, or say bin_seconds."
+            )
+        usual = np.quantile(gaps, 0.5, method="lower")
+        near_one = gaps[np.abs(gaps - usual) <= 0.2 * usual].mean()
+        n_steps = np.rint(gaps / near_one)
+        is_whole = np.abs(gaps / near_one - n_steps) <= 0.25
+        # 0.1, not 0.09999999999999999 as sums of binary fractions have it.
+        step = float(f"{gaps[is_whole].sum() / n_steps[is_whole].sum():.12g}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = (samples.seconds - first[samples.trial]) / step
+        frames = np.rint(steps)
+        bad = np.abs(steps - frames) > MOST_JITTER
+    if bad.any():
+        sample = int(bad.argmax())
+        raise InputError(
+            f"{samples.where(sample)} lies {steps[sample]:.6g} steps of {step:.6g} s after the first stamp of its "
+            "trial, and whole steps are expected; correct it, say bin_seconds if the step is another, or give "
+            "resample_seconds and longest_gap_seconds to interpolate."
+        )
+    _refuse_twice(samples, frames)
+    return frames, float(step)
+
+
+def _resampled(
+    samples: Samples, clock: Clock, first: NDArray[np.float64], shape: tuple[int, int, int]
+) -> NDArray[np.float64]:
+    """Values (trial, individual, bin, feature) of sorted samples, interpolated where the gap is short enough."""
+    step, longest = clock.resample_seconds, clock.longest_gap_seconds
+    assert step is not None
+    assert longest is not None
+    samples = samples.take(np.flatnonzero(~np.isnan(samples.values).any(axis=1)))
+    trial, individual, frame = np.indices(shape).reshape(3, -1)
+    seconds, near = first[trial] + frame * step, 1e-6 * step
+    # Merge samples and bins by trial, individual and time: the samples counted before a bin tell the one to its left.
+    is_bin = np.arange(len(samples.seconds) + len(seconds)) >= len(samples.seconds)
+    keys = [(is_bin,), (samples.seconds, seconds), (samples.individual, individual), (samples.trial, trial)]
+    is_bin = is_bin[np.lexsort([np.concatenate(key) for key in keys])]
+    left = (np.cumsum(~is_bin) - 1)[is_bin]
+    right = left + 1
+    series = np.append(samples.trial * shape[1] + samples.individual, -1)  # place -1 and the end: no sample
+    of_bin = trial * shape[1] + individual
+    at, values = np.append(samples.seconds, 0.0), np.pad(samples.values, ((0, 1), (0, 0)))
+    has_left, has_right, gap = series[left] == of_bin, series[right] == of_bin, at[right] - at[left]
+    between = has_left & has_right & (gap <= longest + near)
+    on_left, on_right = has_left & (seconds - at[left] <= near), has_right & (at[right] - seconds <= near)
+    weight = np.divide(seconds - at[left], gap, out=on_right.astype(float), where=between)[:, None]
+    found = values[left] + (values[right] - values[left]) * weight
+    found[~(between | on_left | on_right)] = np.nan
+    return found.reshape(*shape, -1)
+
+
+def _continues(samples: Samples) -> NDArray[np.bool_]:
+    """Of sorted samples but the last, whether the next is of the same trial and individual."""
+    return np.asarray((np.diff(samples.trial) == 0) & (np.diff(samples.individual) == 0))
+
+
+def _refuse_twice(samples: Samples, places: NDArray[Any]) -> None:
+    if (twice := _continues(samples) & (np.diff(places) == 0)).any():
+        sample = int(twice.argmax()) + 1
+        raise InputError(f"{samples.where(sample)} has two samples for one time; keep one of them.")
+
 
 MOST_WHOLE = 2.0**53  # of numbers of 64 bits with a point: beyond, whole ones are not told apart
 QUANTITIES = ("mass", "charge", "frequency")
@@ -49,9 +253,6 @@ def recording_of_arrays(
         source: what messages call them.
         targets: others than those of `LEVELS`, as `Recording` takes them.
         **about: name and subject of the recording.
-
-    Raises:
-        InputError: naming the array that does not fit, or the stamp that is off the grid.
 
     Example:
         >>> arrays = {"values": np.ones((1, 2, 3, 1)), "time": np.array([0.0, 0.5, 1.5])}
@@ -90,7 +291,7 @@ def recording_of_arrays(
                     targets[key] = "bin", placed
         else:
             refuse_resampled(targets, source)
-            values, step, starts = _resampled(values, seconds, clock, ids, source)
+            values, step, starts = _resampled_arrays(values, seconds, clock, ids, source)
     elif clock.resample_seconds is not None:
         raise InputError(f"{source} has no time, so that nothing can be resampled; give the stamps, time (time,).")
     return recording_of_grid(
@@ -158,9 +359,6 @@ def checked_target(
         n_individuals: of the recording.
         source: what messages call the recording.
         n_given: bytes of what was given; a target of pairs that is far larger is refused.
-
-    Raises:
-        InputError: if it has another shape, or is not made of such numbers.
     """
     is_pair = LEVELS[key] == "pair"
     shape = (n_trials, n_individuals, n_individuals) if is_pair else (n_trials, n_individuals)
@@ -231,11 +429,7 @@ def _ids(array: NDArray[Any], what: str) -> tuple[str, ...]:
 
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file, with values (trial, individual, time, feature).
-
-    Raises:
-        InputError: if the file is damaged, an array is unknown, or the axes are in doubt.
-    """
+    """The arrays of a file, with values (trial, individual, time, feature)."""
     arrays = load_arrays(path, copied=("positions", "values"))
     for key in arrays:
         if key == "motet_format_version":
@@ -257,127 +451,6 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     if values.ndim not in (3, 4):
         raise InputError(f"{path} has {key} of shape {values.shape}; give ([trial,] individual, time, feature).")
     return arrays | {"values": values if values.ndim == 4 else values[None]}
-
-
-def load_netcdf(path: Path, columns: Mapping[str, str]) -> xarray.Dataset:
-    """The dataset of a NetCDF file.
-
-    Raises:
-        InputError: if it cannot be read, or motet[xarray] is not installed.
-    """
-    stored = dataset_of_netcdf(path)
-    return _import_xarray().decode_cf(stored, decode_timedelta={columns.get("time", "time"): True}).load()
-
-
-def arrays_of_xarray(
-    data: Any,
-    columns: Mapping[str, str] | None,
-    features: Sequence[str] | None,
-    targets: Sequence[str] | None,
-    *,
-    source: str,
-    targets_are_optional: bool,
-) -> tuple[dict[str, NDArray[Any]], dict[str, Leveled]]:
-    """The arrays of a Dataset or DataArray, values (trial, individual, time, feature), and its targets of other names.
-
-    See `from_xarray`.
-
-    Raises:
-        InputError: if a dimension is absent, or nobody says whether a variable is a feature or a target.
-    """
-    xr = _import_xarray()
-    if isinstance(data, xr.DataArray):
-        data = data.to_dataset(name="values")
-    if not isinstance(data, xr.Dataset):
-        raise InputError(f"{source} is a {type(data).__name__}; give an xarray Dataset or DataArray.")
-    columns = check_keys(columns, (*AXES, "observed", *LEVELS))
-    for axis, name in columns.items():
-        if axis in AXES and name in data.variables and name not in data.dims and data[name].ndim == 1:
-            data = data.swap_dims({data[name].dims[0]: name})  # a variable that names the places of a dimension
-    found = list(dict.fromkeys(map(str, (*data.dims, *data.variables))))
-    own = own_names(found, columns, source=source)
-    data = data.rename({theirs: name for theirs, name in zip(found, own, strict=True) if theirs != name})
-    for axis in ("individual", "time"):
-        if axis not in data.dims:
-            raise absent(axis, map(str, data.dims), what="dimension", source=source)
-    candidates = [str(name) for name in data.variables if name not in (*data.dims, "observed")]
-    inputs, goals = claim(
-        [name for name in candidates if data[name].ndim or name in (targets or ())],  # one value for all is no label
-        features=features,
-        targets=targets,
-        known_targets=LEVELS,
-        source=source,
-        what="variable",
-        targets_are_optional=targets_are_optional,
-    )
-    for name in inputs:
-        if not {"individual", "time"} <= set(data[name].dims):
-            raise InputError(
-                f"{source}: {name!r} has dimensions {data[name].dims}; a feature has an individual and a time."
-            )
-    values = [_numbers(_on_axes(data, name, AXES, source), repr(name), source) for name in inputs]
-    arrays: dict[str, NDArray[Any]] = {"values": np.concatenate(values, axis=-1)}
-    if "observed" in data.variables:
-        arrays["observed"] = _on_axes(data, "observed", AXES[:3], source)
-    for key in goals:
-        if key in LEVELS:
-            arrays[key] = _as_stored(data[key].transpose("trial", "individual", ..., missing_dims="ignore"))
-    if "time" in data.coords:
-        arrays["time"] = data["time"].values
-        if (unit := data["time"].attrs.get("units", "s")) not in ("s", "sec", "second", "seconds"):
-            raise InputError(f"{source}: time is in {unit!r}; give seconds, datetime64 or timedelta64.")
-    arrays |= {f"{axis}_ids": _as_stored(data[axis]) for axis in ("individual", "trial") if axis in data.coords}
-    return arrays, {key: _leveled(data, key, source) for key in goals if key not in LEVELS}
-
-
-def _leveled(data: xarray.Dataset, name: str, source: str) -> Leveled:
-    """A variable as a target, of what its dimensions say."""
-    variable = data[name].transpose("trial", "individual", "time", ..., missing_dims="ignore")
-    others = [str(dim) for dim in variable.dims if dim not in AXES[:3]]
-    level: Level = "trial"
-    if {"individual", "time"} <= set(variable.dims):
-        raise InputError(
-            f"{source}: target {name!r} has an individual and a time; give one of them, or say that it is a feature."
-        )
-    if "time" in variable.dims:
-        level = "bin"
-    elif "individual" in variable.dims:
-        is_pair = [data.sizes[other] for other in others] == [data.sizes["individual"]]
-        level = "pair" if is_pair and others[0].startswith(("individual", "other")) else "individual"
-    array = labels(_as_stored(variable), what=f"{source}: target {name!r}")
-    if "trial" not in variable.dims:
-        array = np.repeat(array[None], data.sizes.get("trial", 1), axis=0)
-    return level, array
-
-
-def _as_stored(variable: xarray.DataArray) -> Any:
-    """The content of a variable: whole numbers stay such where a file marks some as missing, text has no padding."""
-    stored, array = variable.encoding.get("dtype"), variable.values
-    if array.dtype.kind == "S":
-        return np.char.rstrip(array)
-    if array.dtype.kind == "f" and stored is not None and np.dtype(stored).kind in "iu":
-        return np.ma.masked_array(np.nan_to_num(array).astype(np.int64), np.isnan(array))
-    return array
-
-
-def _on_axes(data: xarray.Dataset, name: str, axes: Sequence[str], source: str) -> NDArray[Any]:
-    """A variable as an array of these axes: the same in every trial, and one feature, if it does not have them."""
-    variable = data[name]
-    if foreign := [str(dim) for dim in variable.dims if dim not in axes]:
-        raise InputError(
-            f"{source}: {name!r} has dimension {foreign[0]!r}; select one place along it, or rename it: "
-            f"dimensions are {', '.join(axes)}."
-        )
-    lacking = {axis: data.sizes.get("trial", 1) if axis == "trial" else 1 for axis in axes if axis not in variable.dims}
-    return np.asarray(variable.drop_vars(list(variable.coords)).expand_dims(lacking).transpose(*axes).values)
-
-
-def _import_xarray() -> Any:
-    try:
-        import xarray
-    except ImportError as error:
-        raise InputError("xarray is not installed; install motet[xarray].") from error
-    return xarray
 
 
 def _seconds(time: NDArray[Any], n_times: int, source: str) -> NDArray[np.float64]:
@@ -416,7 +489,7 @@ def _placed(array: NDArray[Any], frames: NDArray[np.int64], *, axis: int, fill: 
     return placed
 
 
-def _resampled(
+def _resampled_arrays(
     values: NDArray[np.float64],
     seconds: NDArray[np.float64],
     clock: Clock,

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.readers.numpy_files import array_names, load_arrays
-from motet.data.readers.reading import refusal_of
+from motet.data.readers.reading import array_names, load_arrays, refusal_of
 from motet.errors import InputError
 from motet.memory import GIB, most_bytes
 

@@ -137,11 +137,7 @@ def read_reach_mat(
 
 
 def arrays_of_mat(path: Path) -> dict[str, NDArray[Any]]:
-    """What a raw MATLAB file holds that is read: the table, all spikes with the number of each unit's, the tracks.
-
-    Raises:
-        InputError: if the file is damaged, foreign or of MATLAB version 7.3.
-    """
+    """What a raw MATLAB file holds that is read: the table, all spikes with the number of each unit's, the tracks."""
     import scipy.io  # slow to import
 
     try:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.readers.arrays import TRAJECTORY_ARRAYS
-from motet.data.readers.numpy_files import array_names, load_array, load_arrays
+from motet.data.readers.reading import array_names, load_array, load_arrays
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.files import atomic_path

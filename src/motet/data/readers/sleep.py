@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from motet.data.readers.numpy_files import load_array
-from motet.data.readers.reading import file_reader
+from motet.data.readers.reading import file_reader, load_array
 from motet.data.recording import Recording
 from motet.errors import InputError
 

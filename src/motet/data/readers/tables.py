@@ -1,4 +1,4 @@
-"""A table of text (`.csv`, `.tsv`, either gzipped) as columns of labels and of numbers: `read_table`."""
+"""Tables of text (`.csv`, `.tsv`, either gzipped) as columns of labels and of numbers, and which of them are inputs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.readers.claims import enumerated
 from motet.errors import InputError, did_you_mean
 from motet.names import of_cell
 
@@ -53,11 +52,7 @@ class Table:
     first_text: Mapping[str, tuple[int, str]]
 
     def finite(self, name: str, *, all_known: bool = False) -> NDArray[np.float64]:
-        """A column of numbers, NaN where unknown.
-
-        Raises:
-            InputError: naming the line of a cell that is text, infinite or, if all must be known, unknown.
-        """
+        """A column of numbers, NaN where unknown."""
         if name in self.first_text:
             row, cell = self.first_text[name]
             form = "a number with a decimal point" if re.fullmatch("[+-]?[0-9]*,[0-9]+", cell.strip()) else "a number"
@@ -73,11 +68,7 @@ class Table:
         return column
 
     def known_labels(self, name: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """A column of labels, none of which is empty.
-
-        Raises:
-            InputError: naming the line of an empty cell.
-        """
+        """A column of labels, none of which is empty."""
         labels, places = self.labels[name]
         if "" in labels:
             raise self.refusal(int((places == labels.index("")).argmax()), f"column {name!r} is empty; give its label.")
@@ -87,9 +78,6 @@ class Table:
         """The distinct known labels of a column, and each row's place among them; -1 where unknown.
 
         They are int64 if all are whole numbers, float64 if all are numbers, and else text.
-
-        Raises:
-            InputError: naming the line of an infinite number.
         """
         cells, places = self.labels[name]
         known = [cell for cell in cells if cell not in UNKNOWN and cell.lower() != "nan"]
@@ -133,10 +121,6 @@ def read_table(
         labels: the columns of labels; every other one is read as numbers.
         columns: what the file calls a column, by the name that it has here.
         optional: columns that need not be there even if `columns` names them.
-
-    Raises:
-        InputError: if the file cannot be read, is empty or broken, two columns share a name, or one that is no index
-            of rows has none.
     """
     n_rows = 0
     try:
@@ -188,9 +172,6 @@ def separator_of(path: Path) -> str:
 def ending_of(path: Path, allowed: Iterable[str]) -> str:
     """The longest of the allowed endings that the name of a file has, as it is written there.
 
-    Raises:
-        InputError: if it has none of them.
-
     Example:
         >>> ending_of(Path("fish.CSV"), TABLE_ENDINGS)
         '.CSV'
@@ -205,9 +186,6 @@ def own_names(
     given: Iterable[str], columns: Mapping[str, str], *, source: str, optional: Collection[str] = ()
 ) -> list[str]:
     """The names given, with those that `columns` renames under the name that they have here.
-
-    Raises:
-        InputError: if one to be renamed is absent, or two would be called the same.
 
     Example:
         >>> own_names(["fish", "time"], {"individual": "fish"}, source="a.csv")
@@ -357,3 +335,103 @@ def _line_of(path: Path, row: int) -> int:
         reader = _reader(file, path)
         next(itertools.islice(_filled(reader), row + 1, None))  # the header is the first filled line
         return int(reader.line_num)
+
+
+# Columns of these names are features where nobody says otherwise: of one line only, and if no other column is left.
+CONVENTIONS = (
+    re.compile("[va]?[xyz]", re.IGNORECASE),
+    re.compile("cos|sin|rate", re.IGNORECASE),
+    re.compile("feature_[0-9]+"),
+)
+LONE_CONVENTION = re.compile("counts?|spikes?|values?", re.IGNORECASE)
+MOST_NAMES = 12  # that a message lists
+
+
+def claim(
+    names: Sequence[str],
+    *,
+    features: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    known_targets: Collection[str],
+    source: str,
+    what: str = "column",
+    targets_are_optional: bool = False,
+) -> tuple[list[str], list[str]]:
+    """The names of the features and of the targets.
+
+    `features` and `targets` say exactly which. Without `targets` they are the known ones. Without `features` they are
+    the others, if those have the names of coordinates or counts; anything else might be a label, which is no input.
+
+    Example:
+        >>> claim(["x", "y", "mass"], features=None, targets=None, known_targets=["mass"], source="a.csv")
+        (['x', 'y'], ['mass'])
+    """
+    as_inputs = None if features is None else listed(features, what="features")
+    as_targets = None if targets is None else listed(targets, what="targets")
+    if as_targets is not None and targets_are_optional:
+        as_targets = [name for name in as_targets if name in names]
+    for kind, given in (("feature", as_inputs), ("target", as_targets)):
+        for name in given or ():
+            if name not in names:
+                raise did_you_mean(name, names, what=f"{kind} of {source}")
+    if as_targets is None:
+        as_targets = [name for name in names if name in known_targets and name not in (as_inputs or ())]
+    if both := [name for name in as_inputs or () if name in as_targets]:
+        raise InputError(f"{source}: {both[0]!r} is in both features and targets; leave it out of one of them.")
+    if as_inputs is None:
+        as_inputs = [name for name in names if name not in as_targets]
+        if as_inputs and not _are_conventional(as_inputs):
+            raise InputError(
+                f"{source}: {what}s {enumerated(as_inputs)} may be inputs or labels, and nobody says which; "
+                f"say {_suggestion(as_inputs, as_targets)} "
+                "(on the command line --reading '{features: […], targets: […]}')."
+            )
+    if not as_inputs:
+        raise InputError(f"{source} has no {what} left to be a feature; give one, or say features=[…].")
+    return as_inputs, as_targets
+
+
+def listed(given: Any, *, what: str) -> list[str]:
+    """A list of names, each once."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"{what} is {given!r}; give a list of names.")
+    names = list(given)
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(f"{what} is {names}; give a list of names, each once.")
+    return names
+
+
+def check_keys(columns: Any, allowed: Collection[str]) -> dict[str, str]:
+    """What a source calls its columns, by motet's names."""
+    if columns is None:
+        return {}
+    if not isinstance(columns, Mapping) or not all(isinstance(text, str) for text in (*columns, *columns.values())):
+        raise InputError(f"columns is {columns!r}; give the source's names by motet's, as {{'individual': 'fish'}}.")
+    for key in columns:
+        if key not in allowed and not _are_conventional([key]):
+            raise did_you_mean(key, allowed, what="key of columns")
+    return dict(columns)
+
+
+def enumerated(names: Iterable[str]) -> str:
+    """Names for a message, of many the first ones."""
+    names = list(names)
+    shown = ", ".join(repr(name) for name in names[:MOST_NAMES])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > MOST_NAMES else shown
+
+
+def _are_conventional(names: Sequence[str]) -> bool:
+    if len(names) == 1 and LONE_CONVENTION.fullmatch(names[0]):
+        return True
+    return any(all(convention.fullmatch(name) for name in names) for convention in CONVENTIONS)
+
+
+def _suggestion(left: Sequence[str], targets: Sequence[str]) -> str:
+    """The options that would read these columns: inputs by their names, and the others as targets."""
+    inputs = next(
+        (found for c in (*CONVENTIONS, LONE_CONVENTION) if (found := [name for name in left if c.fullmatch(name)])), []
+    )
+    labels = [*targets, *(name for name in left if name not in inputs)]
+    if len(left) > MOST_NAMES or not inputs:
+        return "features=[…] and targets=[…]"
+    return f"for instance features={inputs}, targets={labels}"

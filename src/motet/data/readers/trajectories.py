@@ -46,18 +46,16 @@ from motet.data.readers.arrays import (
     AXES,
     LEVELS,
     QUANTITIES,
-    arrays_of_xarray,
-    load_netcdf,
+    Clock,
     load_npz,
+    on_grid,
     recording_of_arrays,
     recording_of_grid,
 )
-from motet.data.readers.claims import check_keys
 from motet.data.readers.reading import file_reader
-from motet.data.readers.sampling import Clock, on_grid
-from motet.data.readers.table_pairs import PAIR_COLUMNS, read_pairs
-from motet.data.readers.table_samples import known_target, leveled, read_samples
-from motet.data.readers.tables import TABLE_ENDINGS, ending_of
+from motet.data.readers.tables import TABLE_ENDINGS, check_keys, ending_of
+from motet.data.readers.trajectory_tables import PAIR_COLUMNS, known_target, leveled, read_pairs, read_samples
+from motet.data.readers.xarrays import arrays_of_xarray, dataset_of_netcdf, import_xarray
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 
@@ -150,7 +148,8 @@ def read_trajectories(
     if pairs_are_directed or absent_pairs != "unknown":
         raise InputError(f"{path} has no table of pairs; leave out pairs_are_directed and absent_pairs.")
     if ending.lower() == ".nc":
-        data = load_netcdf(path, check_keys(columns, (*AXES, "observed", *LEVELS)))
+        time = check_keys(columns, (*AXES, "observed", *LEVELS)).get("time", "time")
+        data = import_xarray().decode_cf(dataset_of_netcdf(path), decode_timedelta={time: True}).load()
         arrays, others = arrays_of_xarray(
             data, columns, features, targets, source=str(path), targets_are_optional=targets_are_optional
         )

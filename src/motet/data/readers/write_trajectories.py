@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.readers.arrays import LEVELS, checked_target, same_system, system_numbers
-from motet.data.readers.table_pairs import DIRECTED_PAIR, PAIR, pairs_beside
 from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, ending_of, separator_of
 from motet.data.readers.trajectories import COLUMNS
+from motet.data.readers.trajectory_tables import DIRECTED_PAIR, PAIR, pairs_beside
 from motet.data.recording import Recording
 from motet.data.trials import WORST_ROUNDING, extent
 from motet.errors import InputError

@@ -1,0 +1,263 @@
+"""Trajectories in a table as samples and targets, and who interacts with whom in a table beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motet.data.readers.arrays import LEVELS, QUANTITIES, Grid, Leveled, Samples, check_pairs
+from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, Table, claim, ending_of, enumerated, listed, read_table
+from motet.data.recording import Level
+from motet.errors import InputError, did_you_mean
+from motet.given import unknown
+
+AXES = ("trial", "individual", "time")
+KNOWN_TARGETS = ("system", *QUANTITIES)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOfSamples:
+    """A table, its samples, and the names of its targets."""
+
+    table: Table
+    samples: Samples
+    targets: list[str]
+
+
+def read_samples(
+    path: Path,
+    columns: Mapping[str, str],
+    features: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    *,
+    targets_are_optional: bool,
+) -> TableOfSamples:
+    """Read a table of trajectories (see `motet.data.readers.trajectories`)."""
+    lists = {"features": features, "targets": targets}
+    said = [name for what, given in lists.items() if given is not None for name in listed(given, what=what)]
+    as_text = {"trial", "individual", "system", *(targets or ())} - {*QUANTITIES, *(features or ())}
+    table = read_table(path, labels=as_text, columns=columns)
+    table.require("individual", "time")
+    if not table.n_rows:
+        raise InputError(f"{path} has 0 rows below its header; give at least one.")
+    known = {*said, *KNOWN_TARGETS}
+    inputs, goals = claim(
+        [name for name in table.names if name not in AXES and (name in known or not table.is_empty(name))],
+        features=features,
+        targets=targets,
+        known_targets=KNOWN_TARGETS,
+        source=str(path),
+        targets_are_optional=targets_are_optional,
+    )
+    for name in goals:
+        if LEVELS.get(name) == "pair":
+            raise InputError(f"{path}: target {name!r} is of pairs; give it in a table of pairs, <stem>.pairs.csv.")
+    if "trial" in table.names:
+        trial_labels, trial = table.known_labels("trial")
+    else:
+        trial_labels, trial = ("0",), np.zeros(table.n_rows, dtype=np.int64)
+    individual_labels, individual = table.known_labels("individual")
+    samples = Samples(
+        source=str(path),
+        trial=trial,
+        individual=individual,
+        seconds=table.finite("time", all_known=True),
+        values=np.stack([table.finite(name) for name in inputs], axis=1),
+        trial_labels=trial_labels,
+        individual_labels=individual_labels,
+        row=np.arange(table.n_rows),
+        line=table.line,
+    )
+    return TableOfSamples(table, samples, goals)
+
+
+def known_target(read: TableOfSamples, name: str) -> NDArray[Any]:
+    """(trial, individual): what a column of `KNOWN_TARGETS` says of an individual throughout a trial."""
+    table, samples = read.table, read.samples
+    if name == "system":
+        cells, code = table.labels[name]
+        distinct: NDArray[Any] = np.array(["" if cell in UNKNOWN else cell for cell in cells] + [""])
+        code = np.where(distinct[code] == "", -1, code)
+    else:
+        column = table.finite(name)
+        distinct, code = np.unique(column[~np.isnan(column)], return_inverse=True)
+        code = _spread(code, ~np.isnan(column))
+        distinct = np.append(distinct, np.nan)
+    said, is_alike = _said(code, *_places(samples)["individual"])
+    if not is_alike.all():
+        row = int(is_alike.argmin())
+        raise table.refusal(
+            row,
+            f"{name} of individual {samples.individual_labels[samples.individual[row]]!r} in trial "
+            f"{samples.trial_labels[samples.trial[row]]!r} is not what other rows say; give one throughout a trial, or "
+            "name the column otherwise, or in features.",
+        )
+    return distinct[said]
+
+
+def leveled(read: TableOfSamples, name: str, grid: Grid) -> Leveled:
+    """A column as a target: per trial, per individual or per bin, the first of which it is constant in."""
+    table, samples = read.table, read.samples
+    distinct, code = table.typed_labels(name)
+    labels = np.append(distinct, np.asarray(unknown(distinct.dtype), dtype=distinct.dtype))
+    for level, (place, shape) in _places(samples, grid).items():
+        said, is_alike = _said(code, place, shape)
+        if is_alike.all():
+            return level, labels[said]
+    if grid.frames is None:
+        raise InputError(
+            f"{table.path}: target {name!r} differs within a trial, and cannot be resampled; resample it before, or "
+            "leave it out."
+        )
+    raise table.refusal(
+        int(is_alike.argmin()),
+        f"target {name!r} differs between individuals at one time; give one label per trial, per individual or per "
+        "time, or say that it is a feature.",
+    )
+
+
+def _places(samples: Samples, grid: Grid | None = None) -> dict[Level, tuple[NDArray[np.int64], tuple[int, ...]]]:
+    """Of targets of each level, most general first: which one a row tells, and the shape of all."""
+    n_trials, n_individuals = len(samples.trial_labels), len(samples.individual_labels)
+    places: dict[Level, tuple[NDArray[np.int64], tuple[int, ...]]] = {
+        "trial": (samples.trial, (n_trials,)),
+        "individual": (samples.trial * n_individuals + samples.individual, (n_trials, n_individuals)),
+    }
+    if grid is not None and grid.frames is not None:
+        n_bins = grid.values.shape[2]
+        places["bin"] = samples.trial * n_bins + grid.frames, (n_trials, n_bins)
+    return places
+
+
+def _said(
+    code: NDArray[np.int64], place: NDArray[np.int64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """What rows with a code (not -1) say of each place, -1 where nothing, and whether each row agrees with that."""
+    known = code >= 0
+    said = np.full(int(np.prod(shape)), -1, dtype=np.int64)
+    said[place[known]] = code[known]
+    return said.reshape(shape), ~known | (said[place] == code)
+
+
+def _spread(code: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Codes of the known rows as codes of all rows, -1 where unknown."""
+    of_row = np.full(len(known), -1, dtype=np.int64)
+    of_row[known] = code
+    return of_row
+
+
+PAIR = ("individual_a", "individual_b")
+DIRECTED_PAIR = ("source", "target")
+KINDS = ("interacts", "coupling")
+PAIR_COLUMNS = (*PAIR, *DIRECTED_PAIR, *KINDS)
+
+
+def pairs_beside(path: Path) -> Path | None:
+    """The table of pairs that belongs to a table of trajectories, if there is one."""
+    stem = path.name.removesuffix(ending_of(path, TABLE_ENDINGS))
+    found = [there for ending in TABLE_ENDINGS if (there := path.with_name(f"{stem}.pairs{ending}")).is_file()]
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1]} both give the pairs of {path}; remove one.")
+    return found[0] if found else None
+
+
+def read_pairs(
+    path: Path, samples: Samples, columns: Mapping[str, str], *, is_directed: bool, unlisted: float
+) -> dict[str, NDArray[Any]]:
+    """The targets (trial, individual, individual) of the table of pairs beside a table; none if there is no such.
+
+    Args:
+        path: of the table of trajectories.
+        samples: that it holds.
+        columns: what the file calls its columns, by motet's names.
+        is_directed: whether individual_a and individual_b stand in an order.
+        unlisted: what a pair has that is not in the table.
+    """
+    pairs_path = pairs_beside(path)
+    if pairs_path is None:
+        if is_directed or unlisted == 0 or set(columns) - {"trial"}:
+            raise InputError(
+                f"{path} has no table of pairs beside it, so that nothing can be said of its columns, directions or "
+                "absent pairs; write <stem>.pairs.csv, or leave these options out."
+            )
+        return {}
+    table = read_table(pairs_path, labels={"trial", *PAIR, *DIRECTED_PAIR}, columns=columns, optional={"trial"})
+    ends = DIRECTED_PAIR if set(DIRECTED_PAIR) & set(table.names) else PAIR
+    table.require(*ends)
+    kinds = [key for key in KINDS if key in table.names]
+    if not kinds:
+        table.require("interacts")
+    if strange := [key for key in table.names if key not in ("trial", *ends, *KINDS) and not table.is_empty(key)]:
+        raise InputError(
+            f"{pairs_path}: columns {enumerated(strange)} are none of a table of pairs; remove them, or say which one "
+            f"is meant by columns={{'coupling': {strange[0]!r}}}."
+        )
+    n_trials, n_individuals = len(samples.trial_labels), len(samples.individual_labels)
+    n_given = samples.values.nbytes + 8 * table.n_rows
+    check_pairs(kinds[0], n_trials, n_individuals, n_given=n_given, source=str(path))
+    present = np.zeros((n_trials, n_individuals), dtype=bool)
+    present[samples.trial, samples.individual] = True
+    # [i, j] of a recording is what j does to i.
+    rows = (ends[1], ends[0]) if ends == DIRECTED_PAIR else ends
+    trial, a, b, row = _listed(table, samples, present, rows, is_directed=is_directed or ends == DIRECTED_PAIR)
+    both = present[:, :, None] & present[:, None, :]
+    targets = {}
+    for key in kinds:
+        cells = table.finite(key)
+        if key == "interacts" and (odd := (cells < -1) | (cells != np.rint(cells)) & ~np.isnan(cells)).any():
+            raise table.refusal(int(odd.argmax()), "interacts is not a whole number from 0, nor empty for unknown.")
+        target = np.where(both, unlisted, np.nan)
+        target[trial, a, b] = cells[row]
+        same = (target[trial, a, b] == cells[row]) | np.isnan(target[trial, a, b]) & np.isnan(cells[row])
+        if not same.all():
+            raise table.refusal(
+                int(row[~same][0]),
+                f"{key} differs between the two orders of this pair; make them alike, name the columns source and "
+                "target, or say pairs_are_directed=True.",
+            )
+        targets[key] = target
+    return targets
+
+
+def _listed(
+    table: Table, samples: Samples, present: NDArray[np.bool_], ends: tuple[str, str], *, is_directed: bool
+) -> tuple[NDArray[np.int64], ...]:
+    """Trial, individual, individual and row of every pair that the table lists, in both orders unless directed."""
+
+    def places(column: str, known: tuple[str, ...]) -> NDArray[np.int64]:
+        labels, of_row = table.known_labels(column)
+        place = {label: place for place, label in enumerate(known)}
+        for label in labels:
+            if label not in place:
+                raise did_you_mean(label, known, what=f"{column} in {table.path}:")
+        return np.array([place[label] for label in labels], dtype=np.int64)[of_row]
+
+    a, b = (places(column, samples.individual_labels) for column in ends)
+    row = np.arange(table.n_rows)
+    if "trial" in table.names:
+        trial = places("trial", samples.trial_labels)
+        there = present[trial, a] & present[trial, b]
+        if not there.all():
+            raise table.refusal(
+                int(there.argmin()), "one of these individuals has no row in this trial; remove the pair."
+            )
+    else:
+        trial, row = np.nonzero(present[:, a] & present[:, b])
+        a, b = a[row], b[row]
+    code = (trial * present.shape[1] + a) * present.shape[1] + b
+    _, first = np.unique(code, return_index=True)
+    if len(first) < len(code) or (a == b).any():
+        again = np.ones(len(code), dtype=bool)
+        again[first] = False
+        raise table.refusal(
+            int(row[(again | (a == b)).argmax()]),
+            "this is a second row for its pair, or a pair of an individual with itself; remove it.",
+        )
+    if is_directed:
+        return trial, a, b, row
+    return np.tile(trial, 2), np.concatenate([a, b]), np.concatenate([b, a]), np.tile(row, 2)

@@ -69,6 +69,13 @@ def test_a_module_imports_its_own_floor_or_a_lower_one(path):
         assert imports_upwards(path.read_text(), module) == []
 
 
+def test_figures_are_drawn_from_recordings_and_arrays_alone():
+    allowed = FLOORS[0] | {"data", "report"}
+    for path in (SOURCE / "report").glob("*.py"):
+        imported = {name.split(".")[1] for name in re.findall(r"^\s*from (motet\.\w+)", path.read_text(), re.MULTILINE)}
+        assert imported <= allowed, path
+
+
 def test_the_floor_test_sees_a_planted_fault():
     assert imports_upwards("from motet.tasks.decode import decode", "models") == ["tasks", "tasks"]
     assert imports_upwards("def f():\n    import motet.cli", "data") == ["cli"]

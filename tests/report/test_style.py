@@ -24,7 +24,7 @@ from motet.report.individuals import draw_embeddings, draw_states
 from motet.report.neurons import psths
 from motet.report.pair_scores import draw_calibration, draw_roc_and_precision_recall, draw_size_curve
 from motet.report.scores import learning_curve, score_comparison
-from motet.report.style import class_colours, line_styles, save_figure
+from motet.report.style import class_colours, line_styles, save_figure, spread_from_best
 
 HISTORY: dict[str, Any] = {
     "epoch": [1, 2, 3, 4],
@@ -175,6 +175,11 @@ def test_methods_differ_in_more_than_colour_and_keep_their_style() -> None:
     assert styles[:4] == line_styles(4)
     assert len({(style["color"], str(style["linestyle"])) for style in styles}) == 9
     assert all(one["linestyle"] != other["linestyle"] for one, other in itertools.pairwise(styles))
+
+
+def test_best_to_worst_shows_each_once_and_the_unknown_last() -> None:
+    assert spread_from_best([2.0, np.nan, 1.0], 9).tolist() == [2, 0, 1]
+    assert spread_from_best(np.arange(11)[::-1], 3).tolist() == [10, 5, 0]
 
 
 # Saving

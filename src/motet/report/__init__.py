@@ -2,5 +2,5 @@
 
 `scores` says how well it went, `decoded` shows what was decoded, `neurons` who told it. Of systems, `graphs` shows who
 interacts with whom, `pair_scores` how well that is known, `individuals` what they are, `forecasts` where they go, and
-`trajectories` what a simulation gave. `panels` is shared by several; `style` by all, and saves.
+`trajectories` what a simulation gave. `style` is what all share.
 """

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -22,6 +21,7 @@ from motet.report.style import (
     Floats,
     class_colours,
     class_legend,
+    draw_lines,
     in_our_style,
     shown,
     titled,
@@ -181,7 +181,7 @@ def _draw_paths(figure: SubFigure, both: Floats, colours: NDArray[Any], length_u
     centre = (low + high) / 2
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, name, path in zip(panels, ("true", "decoded"), both[::-1], strict=True):
-        axes.add_collection(LineCollection(list(path), colors=colours.tolist(), linewidths=0.7, alpha=0.7))
+        draw_lines(axes, path, colours, linewidths=0.7, alpha=0.7)
         last = path[np.arange(len(path)), np.isfinite(path[..., 0]).sum(axis=1) - 1]
         axes.scatter(*last.T, c=colours.tolist(), s=7, linewidths=0, zorder=3)
         axes.plot(0, 0, "+", color=INK, markersize=6, markeredgewidth=0.8, zorder=4)

@@ -13,8 +13,18 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from motet.errors import InputError, did_you_mean
-from motet.report.panels import frame_plane, share, spread_from_best
-from motet.report.style import INK, ONE_COLUMN_INCHES, Floats, group_colours, in_our_style, line_styles, titled
+from motet.report.style import (
+    INK,
+    ONE_COLUMN_INCHES,
+    Floats,
+    frame_plane,
+    group_colours,
+    in_our_style,
+    line_styles,
+    share,
+    spread_from_best,
+    titled,
+)
 
 RAN_AWAY = 1e15  # an error beyond this is on no axis
 # Width and opacity of a path, in the order in which they are drawn.

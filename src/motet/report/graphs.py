@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from motet.errors import InputError
-from motet.report.panels import checked_labels, checked_presence, frame_plane, share, spread_from_best
 from motet.report.style import (
     ACCENT,
     GREY,
@@ -25,8 +23,15 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
+    checked_labels,
+    checked_presence,
+    draw_lines,
+    frame_plane,
     group_colours,
     in_our_style,
+    panel_grid,
+    share,
+    spread_from_best,
     titled,
     wrapped,
 )
@@ -97,7 +102,9 @@ def draw_graphs(
     accuracy, no_edge = share(known & (recovered == (true > 0)), known), share(known & (true == 0), known)
     shown = spread_from_best(-accuracy, n_trials)
 
-    figure, panels = _panels(len(shown), height=2.75)
+    n_columns = min(len(shown), 3 if len(shown) != 4 else 2)
+    width = max(TWO_COLUMNS_INCHES / 3, ONE_COLUMN_INCHES / n_columns)
+    figure, panels = panel_grid(len(shown), n_columns, panel=(width, 2.75), room=(0, 0.95))
     for axes, trial in zip(panels, shown, strict=True):
         colours = group_colours(group)[trial]
         at = _draw_individuals(axes, present[trial], colours, group[trial], None if paths is None else paths[trial])
@@ -110,7 +117,11 @@ def draw_graphs(
     shown_names = [
         name for name in _EDGES if edges[name].any() or (name in ("found", "missed", "false") and known.any())
     ]
-    _edge_legend(figure, shown_names, is_directed=is_directed)
+    if shown_names:
+        looks = [_EDGES[name] for name in shown_names]
+        handles = [Line2D([], [], linewidth=1.6, color=colour, linestyle=dashes) for colour, dashes in looks]
+        note = "edges; the fainter, the less probable" + ("; arrows point to who is acted on" if is_directed else "")
+        figure.legend(handles, shown_names, loc="outside lower center", ncols=4, handlelength=2.2, title=note)
     if not known.any():
         return titled(figure, title, f"{len(shown)} of {len(likely)} trials")
     summary = (
@@ -118,13 +129,6 @@ def draw_graphs(
     )
     summary += "; shown from best to worst" if len(shown) > 1 else ""
     return titled(figure, title, wrapped(summary, figure))
-
-
-def _edge_legend(figure: Figure, names: list[str], *, is_directed: bool) -> None:
-    if names:
-        handles = [Line2D([], [], linewidth=1.6, color=_EDGES[name][0], linestyle=_EDGES[name][1]) for name in names]
-        note = "edges; the fainter, the less probable" + ("; arrows point to who is acted on" if is_directed else "")
-        figure.legend(handles, names, loc="outside lower center", ncols=4, handlelength=2.2, title=note)
 
 
 def _draw_individuals(axes: Axes, present: Bools, colours: Floats, group: Integers, paths: Floats | None) -> Floats:
@@ -139,7 +143,7 @@ def _draw_individuals(axes: Axes, present: Bools, colours: Floats, group: Intege
         is_known = np.isfinite(paths[..., 0])
         last = paths.shape[1] - 1 - np.argmax(is_known[:, ::-1], axis=1)
         at = paths[np.arange(len(paths)), last]
-        axes.add_collection(LineCollection(list(paths), colors=colours.tolist(), linewidths=0.7, alpha=0.35, zorder=1))
+        draw_lines(axes, paths, colours, linewidths=0.7, alpha=0.35, zorder=1)
     size = float(np.clip(240 / max(present.sum(), 1), 9, 34))
     axes.scatter(at[:, 0], at[:, 1], c=colours.tolist(), s=size, edgecolors="white", linewidths=0.5, zorder=3)
     frame_plane(axes, at if paths is None else paths)
@@ -159,11 +163,9 @@ def _draw_edges(axes: Axes, at: Floats, pairs: Bools, likely: Floats, *, name: s
     strength = np.ones(len(i)) if name == "missed" else likely[i, j]
     colours = to_rgba_array([colour] * len(i))
     colours[:, 3] = strength * crowded
-    collection = LineCollection(list(lines), colors=colours.tolist(), linestyles=[dashes], label=name)
-    collection.set(
-        linewidths=(1.3 if name == "missed" else 1.8) * crowded * strength, zorder=1.5 if name == "found" else 2
-    )  # mistakes on top
-    axes.add_collection(collection)
+    look: dict[str, Any] = {"linestyles": [dashes], "zorder": 1.5 if name == "found" else 2}  # mistakes on top
+    widths = (1.3 if name == "missed" else 1.8) * crowded * strength
+    draw_lines(axes, lines, colours, linewidths=widths, label=name, **look)
 
 
 def _arrows(start: Floats, end: Floats, *, size: float) -> Floats:
@@ -181,14 +183,3 @@ def _graph_title(trial: int, lines: Mapping[str, Bools], accuracy: float) -> str
         return f"trial {trial}\n{unknown} edges recovered"
     of_edges = f"{found} of {found + missed} edges found" if found + missed else "no true edge"
     return f"trial {trial}: accuracy {accuracy:.3f}\n{of_edges}, {false} false"
-
-
-def _panels(n_panels: int, *, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of at most three panels a row, each a third of a page's width."""
-    n_columns = min(n_panels, 3 if n_panels != 4 else 2)
-    n_rows = -(-n_panels // n_columns)
-    figure = Figure(figsize=(max(TWO_COLUMNS_INCHES / 3 * n_columns, ONE_COLUMN_INCHES), 0.95 + height * n_rows))
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).reshape(-1)
-    for axes in panels[n_panels:]:
-        axes.remove()
-    return figure, list(panels[:n_panels])

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from motet.errors import InputError
-from motet.report.panels import checked_labels, checked_presence, spread_from_best
 from motet.report.style import (
     GREY,
     MARKERS,
@@ -21,11 +19,16 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
+    checked_labels,
+    checked_presence,
+    draw_lines,
     group_colours,
     in_our_style,
     line_styles,
+    spread_from_best,
     titled,
     wrapped,
+    write_inside,
 )
 
 
@@ -96,7 +99,7 @@ def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Fl
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     if not len(embedding) or size[0] <= 1e-9 * np.abs(embedding).max():
         reason = "all alike" if len(embedding) > 1 else f"{len(embedding)} individuals"
-        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=GREY)
+        write_inside(axes, reason)
         return
     components = np.zeros((len(embedding), 2))
     scaled = (left * size)[:, :2]
@@ -108,9 +111,7 @@ def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Fl
         members, colour = components[group == label], colours[group == label][0]
         if label >= 0:
             spokes = np.stack([members, np.broadcast_to(members.mean(axis=0), members.shape)], axis=1)
-            axes.add_collection(
-                LineCollection(list(spokes), colors=[tuple(colour)], linewidths=0.6, alpha=0.5, zorder=1)
-            )
+            draw_lines(axes, spokes, colour[None], linewidths=0.6, alpha=0.5, zorder=1)
         axes.plot(
             *members.T, linestyle="", color=colour, marker=MARKERS[label % 8], markersize=4, label=f"system {label}"
         )

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from motet import given
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.report.style import GREY, Floats, class_colours, class_legend, in_our_style, titled
+from motet.report.style import Floats, class_colours, class_legend, in_our_style, panel_grid, titled, write_inside
 
 MOST_PANELS = 12
 
@@ -60,16 +60,10 @@ def psths(recording: Recording, target: str, individuals: ArrayLike | None = Non
     seconds = (np.arange(shown.n_bins) + 0.5) * shown.bin_seconds
 
     n_columns = math.ceil(math.sqrt(shown.n_individuals))
-    n_rows = -(-shown.n_individuals // n_columns)
-    figure = Figure(figsize=(1.2 + 1.5 * n_columns, 0.7 + 1.2 * n_rows))
-    panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).reshape(-1)
-    for position, name in enumerate(shown.individual_ids):
-        panels[position].set_title(_panel_title(name, recording.name), fontsize=7.5)
-        _draw_rates(panels[position], seconds, mean[:, position], sem[:, position])
-    for axes in panels[shown.n_individuals - n_columns : shown.n_individuals]:
-        axes.tick_params(labelbottom=True)
-    for axes in panels[shown.n_individuals :]:
-        axes.remove()
+    figure, panels = panel_grid(shown.n_individuals, n_columns, panel=(1.5, 1.2), room=(1.2, 0.7), sharex=True)
+    for position, (axes, name) in enumerate(zip(panels, shown.individual_ids, strict=True)):
+        axes.set_title(_panel_title(name, recording.name), fontsize=7.5)
+        _draw_rates(axes, seconds, mean[:, position], sem[:, position])
     figure.supxlabel("time in the trial (s)", fontsize=8)
     figure.supylabel("firing rate (Hz)\nmean ± s.e.m.", fontsize=8)
     class_legend(figure, classes, title=target)
@@ -80,7 +74,7 @@ def _draw_rates(axes: Axes, seconds: Floats, mean: Floats, sem: Floats) -> None:
     """A line and a band per class, from (class, time) rates in Hz."""
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     if np.isnan(mean).all():
-        axes.text(0.5, 0.5, "not observed", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        write_inside(axes, "not observed")
         axes.set_yticks([])
         return
     for colour, centre, half in zip(class_colours(len(mean)), mean, sem, strict=True):

@@ -16,7 +16,6 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from motet.errors import InputError
 from motet.metrics import auroc, average_precision, expected_calibration_error, reliability
-from motet.report.panels import checked_labels
 from motet.report.style import (
     GREY,
     MARKERS,
@@ -27,6 +26,7 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
+    checked_labels,
     class_colours,
     in_our_style,
     line_styles,

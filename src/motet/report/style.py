@@ -1,4 +1,4 @@
-"""What every figure shares: one style, whatever the reader's matplotlib settings are, and how it is saved.
+"""What figures share: one style, whatever the reader's matplotlib settings are; panels, checks, and how to save.
 
 No pyplot, no window, no lasting global state.
 """
@@ -16,11 +16,13 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from motet.errors import InputError
 from motet.files import atomic_path
@@ -29,6 +31,7 @@ from motet.names import shortened, visible
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Size = tuple[float, float]
 
 ONE_COLUMN_INCHES, TWO_COLUMNS_INCHES = 3.5, 7.2  # of a journal's page
 INK, GREY, PALE, ACCENT, BEST = "#333333", "#8A8A8A", "#EEEEEE", "#0B6FA4", "#CC3311"
@@ -169,6 +172,100 @@ def class_legend(figure: Figure | SubFigure, classes: NDArray[Any], *, title: st
     handles = [Line2D([], [], color=colour, linewidth=2) for colour in class_colours(len(classes))]
     legend = figure.legend(handles, [shown(label) for label in classes], loc="outside right upper", title=shown(title))
     legend.set_alignment("left")
+
+
+def panel_grid(n_panels: int, n_columns: int, *, panel: Size, room: Size, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of panels of a size in inches, with room for what is around them; places that are left over are empty.
+
+    Example:
+        >>> figure, panels = panel_grid(3, 2, panel=(2.0, 1.5), room=(1.0, 0.5))
+        >>> len(panels), figure.get_size_inches().tolist()
+        (3, [5.0, 3.5])
+    """
+    n_rows = -(-n_panels // n_columns)
+    figure = Figure(figsize=(room[0] + panel[0] * n_columns, room[1] + panel[1] * n_rows))
+    panels = figure.subplots(n_rows, n_columns, squeeze=False, **shared).reshape(-1)
+    for axes in panels[max(n_panels - n_columns, 0) : n_panels]:
+        axes.tick_params(labelbottom=True)
+    for axes in panels[n_panels:]:
+        axes.remove()
+    return figure, list(panels[:n_panels])
+
+
+def write_inside(axes: Axes, text: str) -> None:
+    """Why a panel is empty, in its middle."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
+
+
+def draw_lines(axes: Axes, lines: Floats, colours: Floats, **look: Any) -> None:
+    """Draw (line, point, 2) in (line, 4) colours."""
+    axes.add_collection(LineCollection(list(lines), colors=colours.tolist(), **look))
+
+
+def spread_from_best(badness: ArrayLike, n_shown: int) -> Integers:
+    """Positions of at most `n_shown` trials, evenly from the least to the most bad; NaN comes last.
+
+    Raises:
+        InputError: if that is none.
+
+    Example:
+        >>> spread_from_best([0.3, 0.1, 0.2, 0.5, 0.4], 3)
+        array([1, 0, 3])
+    """
+    order = np.argsort(np.asarray(badness, dtype=np.float64), kind="stable")
+    if n_shown < 1 or not len(order):
+        raise InputError(f"{n_shown} of {len(order)} trials are to be drawn; draw at least one.")
+    spread = np.linspace(0, len(order) - 1, min(n_shown, len(order))).round().astype(int)
+    return order[spread]
+
+
+def frame_plane(axes: Axes, places: Floats) -> None:
+    """Make a square of the plane, with room for all (…, 2) places, and a faint frame in place of axes."""
+    known = places[np.isfinite(places).all(axis=-1)]
+    if len(known):
+        centre, reach = (known.max(axis=0) + known.min(axis=0)) / 2, np.ptp(known, axis=0).max() * 0.56 or 1.0
+        axes.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(PALE)
+
+
+def share(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """Part ÷ whole, NaN of nothing; of more than one axis, per trial.
+
+    Example:
+        >>> share(np.array([[True, False], [False, False]]), np.array([[True, True], [False, False]]))
+        array([0.5, nan])
+    """
+    if part.ndim > 1:
+        part, whole = (array.reshape(len(array), -1).sum(axis=1) for array in (part, whole))
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def checked_labels(given: ArrayLike | None, shape: tuple[int, ...], *, what: str) -> Integers:
+    """As integers of that shape; -1 everywhere if none are given.
+
+    Raises:
+        InputError: if they have another shape, or are no integers; `what` names them.
+    """
+    labels = np.full(shape, -1) if given is None else np.asarray(given)
+    if labels.shape != shape or labels.dtype.kind not in "iub":
+        raise InputError(f"{what} has shape {labels.shape} and type {labels.dtype}; give integers of shape {shape}.")
+    return labels.astype(np.int64)
+
+
+def checked_presence(observed: ArrayLike | None, shape: tuple[int, ...]) -> Bools:
+    """Which individuals there are, as booleans of that shape; all if it is not said.
+
+    Raises:
+        InputError: if they have another shape, or are no booleans.
+    """
+    present = np.ones(shape, dtype=np.bool_) if observed is None else np.asarray(observed)
+    if present.shape != shape or present.dtype != np.bool_:
+        raise InputError(
+            f"observed has shape {present.shape} and type {present.dtype}; give booleans of shape {shape}."
+        )
+    return present
 
 
 @in_our_style

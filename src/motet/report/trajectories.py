@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex, to_rgba, to_rgba_array
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -24,6 +23,7 @@ from motet.report.style import (
     TWO_COLUMNS_INCHES,
     Floats,
     class_colours,
+    draw_lines,
     in_our_style,
     titled,
 )
@@ -124,10 +124,7 @@ def _draw_paths(axes: Axes, recording: Recording, trial: int, colours: Colours) 
         is_last = recording.observed[trial, :, -1]
         together = (recording.target("interacts")[trial] == 1) & is_last & is_last[:, None]
         pairs = np.argwhere(np.triu(together, k=1))
-        joined = LineCollection(
-            list(paths[pairs, -1]), colors=colours[pairs[:, 0]].tolist(), linewidths=0.5, alpha=0.45
-        )
-        axes.add_collection(joined)
+        draw_lines(axes, paths[pairs, -1], colours[pairs[:, 0]], linewidths=0.5, alpha=0.45)
     law = recording.metadata.get("law")
     walls = law.get("walls") if isinstance(law, dict) else None
     if isinstance(walls, float) and np.abs(paths).max() > walls / 2:
@@ -144,7 +141,7 @@ def _draw_path(axes: Axes, path: Floats, is_seen: NDArray[np.bool_], colour: Col
     fading[:, 3] = opacity
     segments = np.stack([path[steps], path[steps + 1]], axis=1)
     widths, tint = (0.6 + 1.2 * opacity).tolist(), to_hex(tuple(colour))
-    axes.add_collection(LineCollection(list(segments), colors=fading.tolist(), linewidths=widths))
+    draw_lines(axes, segments, fading, linewidths=widths)
     for (x, y), is_end in zip(path[is_seen][[0, -1]] if is_seen.any() else [], (False, True), strict=False):
         area, fill, edge = (26 * mass, tint, "white") if is_end else (9, "white", tint)
         axes.scatter(x, y, s=area, facecolors=[fill], edgecolors=[edge], linewidths=0.7, zorder=3 + is_end)
@@ -163,8 +160,8 @@ def _draw_graph(axes: Axes, interacts: NDArray[np.bool_], colours: Colours) -> N
     """Individuals on a circle, edges between those that interact."""
     angle = np.pi / 2 - 2 * np.pi * np.arange(len(colours)) / len(colours)
     place: Floats = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    edges = [place[[i, j]] for i, j in np.argwhere(np.triu(interacts | interacts.T, k=1))]
-    axes.add_collection(LineCollection(edges, colors=[to_rgba(GREY)], linewidths=0.9, zorder=1))
+    edges = place[np.argwhere(np.triu(interacts | interacts.T, k=1))]
+    draw_lines(axes, edges, to_rgba_array([GREY]), linewidths=0.9, zorder=1)
     axes.scatter(place[:, 0], place[:, 1], c=colours.tolist(), s=30, linewidths=0.8, edgecolors="white", zorder=2)
     axes.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
     axes.set_axis_off()

@@ -18,8 +18,7 @@ from motet.models.geometry import Geometry
 from motet.names import in_path
 from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
 from motet.report.pair_scores import draw_roc_and_precision_recall
-from motet.report.panels import frame_plane
-from motet.report.style import INK, group_colours, in_our_style, save_figure, titled
+from motet.report.style import INK, frame_plane, group_colours, in_our_style, save_figure, titled
 from motet.tasks.forecast_scores import Scored
 
 Array = NDArray[np.float64]

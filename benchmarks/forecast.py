@@ -26,7 +26,7 @@ from interactions import Data, bodies, particles
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.estimators.forecaster import EITForecaster
-from motet.estimators.pairs import PAIR_TRAINING
+from motet.estimators.systems import PAIR_TRAINING
 from motet.files import write_text
 from motet.models.geometry import Geometry
 from motet.rivals.method import MotionQuestion
@@ -34,7 +34,7 @@ from motet.rivals.motion import MOTION_RIVALS
 from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_scores import Truth, marked_bins, score_forecast, summary
-from motet.training.forecast import DIVERGED, ForecastSettings
+from motet.training.objectives import DIVERGED, ForecastSettings
 from motet.training.settings import TrainingSettings
 
 TEST_SEED, TRAIN_SEED = 9100, 1000

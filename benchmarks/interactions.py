@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 
 from motet import metrics
 from motet.data.motion import Features, MotionSettings
+from motet.data.pairs import are_pairs, n_observed
 from motet.data.readers import read_recording, write_recording
 from motet.data.recording import Recording
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.pairs import PAIR_TRAINING, is_pair, n_observed
+from motet.estimators.systems import PAIR_TRAINING
 from motet.files import write_text
 from motet.models.pairs import PairSettings
 from motet.models.partition import assign_groups, assign_groups_of_sizes
 from motet.systems import simulate
-from motet.training.interactions import InteractionSettings
+from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
@@ -214,7 +215,7 @@ def fit(name: str, seed: int, runs: Path) -> EITInteractions:
 def counted(recording: Recording) -> NDArray[np.bool_]:
     """(trial, individual, individual) the known pairs, each once, unless their two orders may differ."""
     truth = recording.targets["interacts"]
-    return is_pair(recording) & metrics.known_pairs(truth, are_directed=metrics.differs_by_order(truth))
+    return are_pairs(recording.observed) & metrics.known_pairs(truth, are_directed=metrics.differs_by_order(truth))
 
 
 def score_graph(log_odds: NDArray[np.float64], recording: Recording) -> dict[str, float]:
@@ -247,7 +248,7 @@ def score(model: EITInteractions, recording: Recording) -> dict[str, float]:
     """All scores of a model on a test recording."""
     told = model._raw(recording)
     raw = told[model.target]
-    log_p = model.calibration_(raw, n_observed(recording))
+    log_p = model.calibration_(raw, n_observed(recording.observed))
     log_odds = log_p[..., 1] - log_p[..., 0]
     scores = score_graph(log_odds, recording)
     truth = recording.targets["interacts"]

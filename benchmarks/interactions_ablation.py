@@ -22,7 +22,7 @@ from interactions import TASKS, TEST_SEED, TRAIN_SEED, VALIDATION_SEED, Data, Ta
 
 from motet.data.recording import Recording
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.pairs import PAIR_MODEL
+from motet.estimators.systems import PAIR_MODEL
 from motet.files import write_text
 from motet.models.pairs import PairSettings
 from motet.training.state import Learner

@@ -23,7 +23,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.base import TrainedEstimator
+from motet.estimators.base import Estimator
 from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.estimators.forecaster import EITForecaster
 from motet.estimators.interactions import EITInteractions
@@ -37,7 +37,7 @@ from motet.rivals.pair_scores import PAIR_RIVALS
 from motet.rivals.pairs import PairRival
 from motet.rivals.registry import RIVALS, rivals_of
 from motet.systems import simulate
-from motet.training.forecast import ForecastSettings
+from motet.training.objectives import ForecastSettings
 from motet.training.settings import TrainingSettings
 
 N_CONTEXT, N_AHEAD = 9, 3
@@ -130,7 +130,7 @@ def silent(_: Any) -> None:
 MODEL = EITSettings(width=8, n_heads=2, dropout=0.1)
 TRAINING = TrainingSettings(max_steps=3, batch_trials=16, learning_rate=0.01, validation=0.2)
 PAIRS = {"model": dataclasses.replace(MODEL, identity="none", token_bins=1), "pairs": PairSettings(width=8, depth=2)}
-SETTINGS: Mapping[type[TrainedEstimator], dict[str, Any]] = {
+SETTINGS: Mapping[type[Estimator], dict[str, Any]] = {
     EITClassifier: {"target": "direction", "model": MODEL},
     EITRegressor: {"target": "velocity", "model": MODEL},
     EITInteractions: PAIRS,
@@ -138,7 +138,7 @@ SETTINGS: Mapping[type[TrainedEstimator], dict[str, Any]] = {
 }
 
 
-def estimator(of: type[TrainedEstimator], predict: str, **about: Any) -> Member:
+def estimator(of: type[Estimator], predict: str, **about: Any) -> Member:
     def fit(train: Recording, seed: int) -> Any:
         return of(**SETTINGS[of], training=TRAINING, seed=seed).fit(train, on_epoch=silent)
 
@@ -274,7 +274,7 @@ def is_trained(member: Member) -> bool:
 
 
 def is_estimator(member: Member) -> bool:
-    return member.is_trained and issubclass(member.of, TrainedEstimator)
+    return member.is_trained and issubclass(member.of, Estimator)
 
 
 def is_closed_form(member: Member) -> bool:
@@ -314,7 +314,7 @@ def subclasses(kind: type) -> set[type]:
 
 def missing() -> list[str]:
     """Estimators and entries of registries that are no members."""
-    of_motet = [e for e in subclasses(TrainedEstimator) if e.__module__.startswith("motet.")]
+    of_motet = [e for e in subclasses(Estimator) if e.__module__.startswith("motet.")]
     estimators = [e for e in of_motet if not (inspect.isabstract(e) or e.__name__.startswith("_"))]
     tested = [member.of for member in MEMBERS]
     return [getattr(one, "name", None) or one.__name__ for one in (*estimators, *RIVALS.values()) if one not in tested]

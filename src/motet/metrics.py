@@ -54,38 +54,41 @@ def macro_f1(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | 
     return float((2 * hits / np.bincount(codes)).mean())
 
 
-def r2(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike, weight: ArrayLike | None = None) -> float:
+def r2(
+    *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, weight: ArrayLike | None = None
+) -> float:
     """R², the fraction of variance explained, with the variances of all dimensions added up.
 
     1 - Σ (target - prediction)² / Σ (target - mean target)², sums over counted entries and dimensions,
-    the mean of each dimension over counted entries. A dimension that is constant adds to the first sum only.
+    the mean of each dimension over counted entries. A dimension that is constant adds to the first sum only. NaN, since
+    it is not defined, where no dimension of the target varies, or fewer than two entries count.
 
     Args:
         prediction: (…, dim) quantities, with as many trailing axes as the target; none for a scalar.
         target: (…, dim) quantities; an entry with a NaN is unknown and does not count.
-        observed: (…) bool, the entries that count, such as `recording.bin_is_observed`.
+        observed: (…) bool, the entries that count, such as `recording.bin_is_observed`; by default all, along the
+            first axis.
         weight: (…) how much each entry counts; by default all the same.
 
     Raises:
-        InputError: if shapes disagree, a prediction is not finite where it counts, fewer than two
-            entries count, or no dimension of the target varies.
+        InputError: if shapes disagree, or a prediction is not finite where it counts.
 
     >>> velocity = np.array([[[1.0, 0.0], [3.0, 2.0], [np.nan, np.nan]]])
     >>> r2(prediction=velocity + 0.5, target=velocity, observed=[[True, True, False]])
     0.75
     """
     predicted, true = given.numbers(prediction, what="prediction"), given.numbers(target, what="target")
-    counted = _mask(observed, predicted, true)
+    counted = _mask(np.ones(true.shape[:1], dtype=bool) if observed is None else observed, predicted, true)
     counted = counted & given.is_known(true).reshape(*counted.shape, -1).all(-1)
     if counted.sum() < 2:
-        raise InputError(f"R² needs two observed entries with a known target, there are {counted.sum()}.")
+        return float("nan")
     predicted, true = (array[counted].reshape(counted.sum(), -1) for array in (predicted, true))
     _check_finite(predicted)
     _check_finite(true, what="targets")
     weights = _weights(weight, counted)
     weighed = true if weights is None else true[weights > 0]
     if (weighed == weighed[0]).all():
-        raise InputError("the target is the same in all entries that count, so R² is undefined; score more of them.")
+        return float("nan")
     residual, spread = (
         np.average(np.square(true - reference).sum(axis=1), weights=weights)
         for reference in (predicted, np.average(true, axis=0, weights=weights))

@@ -13,8 +13,7 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.arrays import read_population
 from motet.models.eit import EITSettings
-from motet.training.objectives import ObjectiveSettings, known_rows
-from motet.training.predictions import known_predictions, most_probable
+from motet.training.objectives import ObjectiveSettings, Target, known_predictions, known_rows
 from motet.training.settings import TrainingSettings
 
 QUICK = {"model": EITSettings(width=4), "training": TrainingSettings(max_steps=3)}
@@ -214,8 +213,13 @@ def test_r2_is_the_documented_formula_with_weights():
 
 def test_probabilities_become_labels_or_unknown():
     probability = np.array([[0.2, 0.8], [np.nan, np.nan], [0.6, 0.4]])
-    assert most_probable(np.array(["a", "bc"]), probability).tolist() == ["bc", "", "a"]
-    assert most_probable(np.array([False, True]), probability[[0, 2]]).tolist() == [True, False]
+    text, boolean = (Target("y", "trial", classes=classes) for classes in (("a", "bc"), (False, True)))
+    assert text.most_probable(probability).tolist() == ["bc", "", "a"]
+    assert boolean.most_probable(probability[[0, 2]]).tolist() == [True, False]
+    assert boolean.most_probable(probability)[[0, 2]].tolist() == [1, 0]
+    for target, labels in ((text, ["a", "bc", "", "c"]), (boolean, [True, False])):
+        codes = target.codes(np.array(labels))
+        assert target.labels(codes[codes >= 0]).tolist() == [label for label in labels if label in target.classes]
 
 
 # ------------------------------------------------------------------ auxiliary targets

@@ -12,7 +12,7 @@ from sklearn.base import clone
 import motet
 from motet.data.motion import MotionSettings
 from motet.errors import InputError
-from motet.estimators.base import TrainedEstimator
+from motet.estimators.base import Estimator
 from motet.models.eit import EITSettings
 from motet.training.settings import TrainingSettings
 
@@ -26,7 +26,7 @@ OTHER = {bool: lambda old: not old, int: lambda old: 2 * old or 1, float: lambda
 
 def other(old, hint):
     if isinstance(old, str):
-        return next(choice for choice in typing.get_args(hint) if choice != old)
+        return next((choice for choice in typing.get_args(hint) if choice != old), f"not {old}")
     if isinstance(old, tuple):
         return tuple(other(*part) for part in zip(old, typing.get_args(hint), strict=True))
     return OTHER[type(old)](old)
@@ -41,7 +41,7 @@ def nested(estimator):
 
 def test_every_public_estimator_is_here():
     public = [getattr(motet, name) for name in motet.__all__]
-    assert {one for one in public if isinstance(one, type) and issubclass(one, TrainedEstimator)} == set(ESTIMATORS)
+    assert {one for one in public if isinstance(one, type) and issubclass(one, Estimator)} == set(ESTIMATORS)
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)

@@ -18,7 +18,7 @@ from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.systems import simulate
-from motet.training.forecast import ForecastSettings
+from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
@@ -261,7 +261,7 @@ def test_contexts_of_training_windows_are_noisy_and_futures_are_not(system, feat
     recording = simulate(system, n_trials=200, n_bins=18, **options)[0]
     objective = dataclasses.replace(OBJECTIVE, noise=0.1)
     forecaster = EITForecaster(objective=objective, motion=MotionSettings(features=features), **SMALL)
-    forecaster.geometry_ = Geometry.fit(PopulationDataset(recording), forecaster.motion)
+    forecaster.seed_, forecaster.geometry_ = 0, Geometry.fit(PopulationDataset(recording), forecaster.motion)
     noisy = forecaster._noisy(PopulationDataset(recording)).recordings[0]
     assert np.array_equal(noisy.values, forecaster._noisy(PopulationDataset(recording)).recordings[0].values)
     assert np.array_equal(noisy.values[:, :, 12:], recording.values[:, :, 12:])
@@ -282,8 +282,8 @@ def test_windows_of_one_trial_are_never_parted():
     settings = {**SMALL, "training": TrainingSettings(max_steps=1, validation=0.3)}
     objective = dataclasses.replace(OBJECTIVE, stride=1)
     forecaster = EITForecaster(objective=objective, **settings)
-    held_out = forecaster._fit(orbits(n_bins=20), None, learns="", validation=None, run=None, on_epoch=lambda row: None)
-    assert isinstance(held_out, PopulationDataset)
+    forecaster.fit(orbits(n_bins=20), on_epoch=lambda row: None)
+    _, held_out = forecaster._split(forecaster._cut(PopulationDataset(orbits(n_bins=20))))
     assert len(held_out) == 21
     assert len(set(held_out.recordings[0].trial_ids)) == 7
     assert np.isfinite(forecaster.history_[-1].validation_score)

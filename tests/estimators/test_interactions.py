@@ -19,7 +19,7 @@ from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.systems import simulate
 from motet.training.calibration import Calibration
-from motet.training.interactions import InteractionSettings
+from motet.training.objectives import InteractionSettings
 from motet.training.settings import TrainingSettings
 
 MODEL = EITSettings(width=8, n_heads=2, identity="none", token_bins=1)
@@ -373,7 +373,7 @@ def lone(recording):
         (lambda r: estimator().fit(r, np.zeros(24)), "carry their own targets"),
         (lambda r: estimator().fit(lone(r)), "has one individual, and an interaction takes two"),
         (lambda r: estimator().fit(r, validation=lone(r)), "one individual|no validation pair"),
-        (lambda r: estimator().fit(with_targets(r, interacts=np.ones((24, 4, 4), dtype=int))), "1 edge type "),
+        (lambda r: estimator().fit(with_targets(r, interacts=np.ones((24, 4, 4), dtype=int))), "1 class "),
         (lambda r: estimator(target="interact").fit(r), "unknown target 'interact'; did you mean 'interacts'"),
         (lambda r: estimator(target="mass").fit(r), "give one per pair"),
         (lambda r: estimator(states=("coupling",)).fit(r), "give one per individual"),

@@ -103,7 +103,7 @@ def test_how_many_trials_are_read_at_a_time_changes_no_prediction(fitted, monkey
     recordings = [tuned(20, n_trials=7, name="wide"), tuned(13, seed=1, name="short").select(individuals=[0, 2])]
     whole = fitted.predict(recordings)
     monkeypatch.setattr("motet.data.dataset.BATCH_BYTES", 3 * fitted.learner_.eval().model.n_bytes(4, 20))
-    sizes = [len(batch) for batch in fitted.learner_.batches(PopulationDataset(recordings), 256)]
+    sizes = [len(batch) for _, batch in fitted.learner_.read(PopulationDataset(recordings), 256)]
     assert max(sizes) > 1
     assert len(sizes) > 3
     assert sum(sizes) == 10

@@ -12,7 +12,7 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
-from motet.training.forecast import ForecastSettings
+from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 

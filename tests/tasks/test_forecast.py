@@ -27,7 +27,7 @@ from motet.tasks.forecast import TrainForecastSettings, train_forecast
 from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
 from motet.tasks.forecast_predict import PredictForecastSettings, predict_forecast
 from motet.tasks.forecast_scores import Truth, forecast_table, marked_bins, quartiles, score_forecast
-from motet.training.forecast import ForecastSettings
+from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 

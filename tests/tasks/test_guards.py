@@ -90,7 +90,8 @@ def test_statistics_come_from_the_trials_that_train_not_from_those_that_validate
         "side", model=EITSettings(width=8), training=training, preprocess=PreprocessSettings("none")
     )
     dataset = PopulationDataset(Recording.from_trials(values, targets={"side": side}, name="guard"))
-    train, validation = estimator._validation_split(dataset, "side")
+    estimator.seed_ = estimator.seed
+    train, validation = estimator._split(dataset)
     fitted(estimator, values, side=side)
     found = estimator.preprocess_.mean[:, 0]
     np.testing.assert_allclose(found, train.recordings[0].values.mean(axis=(0, 2, 3)), rtol=1e-6)
@@ -105,7 +106,8 @@ def test_target_statistics_come_from_the_trials_that_train():
         "speed", model=EITSettings(width=8), training=TrainingSettings(max_steps=1, validation=0.25)
     )
     dataset = PopulationDataset(Recording.from_trials(values, targets={"speed": speed}, name="guard"))
-    train, _ = estimator._validation_split(dataset, "speed")
+    estimator.seed_ = estimator.seed
+    train, _ = estimator._split(dataset)
     fitted(estimator, values, speed=speed)
     assert estimator.targets_[0].mean[0] == pytest.approx(train.recordings[0].targets["speed"].mean())
 

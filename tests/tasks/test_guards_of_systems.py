@@ -15,7 +15,7 @@ from motet.tasks import forecast_evaluate, interactions_evaluate
 from motet.tasks.interactions import EITInteractions
 from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings
 from motet.tasks.interactions_scores import Truth
-from motet.training.forecast import ForecastSettings
+from motet.training.objectives import ForecastSettings
 from motet.training.settings import TrainingSettings
 
 SETTINGS = EvaluateInteractionsSettings("run", ("recording",))

@@ -27,7 +27,7 @@ from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSetti
 from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, truth_of, with_other_truth
 from motet.training import loop
-from motet.training.interactions import InteractionSettings
+from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 

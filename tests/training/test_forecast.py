@@ -18,7 +18,7 @@ from motet.models.geometry import Geometry
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
 from motet.systems import simulate
-from motet.training.forecast import FUTURE, Forecast, ForecastSettings
+from motet.training.objectives import FUTURE, Forecast, ForecastSettings
 
 SETTINGS = ForecastSettings(context_bins=10, horizon_bins=6)
 

@@ -220,7 +220,8 @@ def test_trials_that_validate_are_never_trained_on(monkeypatch):
         return learner
 
     monkeypatch.setattr(EITClassifier, "_make_learner", kept)
-    train_part, validation = estimator._validation_split(PopulationDataset(recording), "side")
+    estimator.seed_ = estimator.seed
+    train_part, validation = estimator._split(PopulationDataset(recording))
     estimator.fit(recording, on_epoch=lambda row: None)
     rows = {trial.numpy().tobytes() for values in seen for trial in values}
     of = {

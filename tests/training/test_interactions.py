@@ -16,8 +16,15 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
-from motet.training.interactions import InteractionSettings, RecoverInteractions, State, learn_pairs, learn_state
-from motet.training.objectives import Joint, Target
+from motet.training.objectives import (
+    InteractionSettings,
+    Joint,
+    RecoverInteractions,
+    State,
+    Target,
+    pair_target,
+    state_target,
+)
 
 WIDTH, EMBEDDING, N_LAWS = 6, 6, 2
 STILL = InteractionSettings(repair=False, turn=False, shortest=1.0)
@@ -46,19 +53,20 @@ def recover(*recordings, **changes):
     dataset = PopulationDataset(recordings)
     torch.manual_seed(0)
     objective = RecoverInteractions(
-        learn_pairs(dataset, "interacts", is_directed=False),
+        pair_target(dataset, "interacts", is_directed=False),
         states=("mass",),
         width=WIDTH,
         geometry=Geometry(MotionSettings(features="none"), 2, 2),
         settings=dataclasses.replace(STILL, **changes),
     )
-    return objective, objective.prepare(dataset).batch()
+    mass = State(state_target(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS)
+    return objective, Joint([objective, mass]).prepare(dataset).batch()
 
 
 def state(*recordings):
     dataset = PopulationDataset(recordings)
     torch.manual_seed(0)
-    objective = State(learn_state(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS)
+    objective = State(state_target(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS)
     return objective, objective.prepare(dataset).batch()
 
 
@@ -345,15 +353,15 @@ ONES = np.ones((6, 5, 5), dtype=np.int64)
         (with_target("interacts", ONES[:, 0], "individual"), "is per individual; give one per pair"),
         (with_target("interacts", ONES * 0.5, "pair"), "float64 values; edge types are whole numbers"),
         (with_target("interacts", ONES.astype(str), "pair"), "edge types are whole numbers"),
-        (with_target("interacts", ONES - 1, "pair"), "1 edge type in"),
-        (with_target("interacts", ONES - 2, "pair"), "0 edge types in"),
-        (with_target("interacts", ONES - np.eye(5, dtype=np.int64), "pair"), "1 edge type in"),
+        (with_target("interacts", ONES - 1, "pair"), "1 class in"),
+        (with_target("interacts", ONES - 2, "pair"), "not known in any"),
+        (with_target("interacts", ONES - np.eye(5, dtype=np.int64), "pair"), "1 class in"),
         (with_target("interacts", np.triu(ONES), "pair"), "not the same both ways; set objective.is_directed"),
     ],
 )
 def test_pairs_that_cannot_be_learned_are_one_clear_error(recording, words):
     with pytest.raises(InputError, match=words):
-        learn_pairs(PopulationDataset(recording), "interacts", is_directed=False)
+        pair_target(PopulationDataset(recording), "interacts", is_directed=False)
 
 
 @pytest.mark.parametrize(
@@ -362,29 +370,29 @@ def test_pairs_that_cannot_be_learned_are_one_clear_error(recording, words):
         (with_target("mas", np.ones((6, 5)), "individual"), "unknown target 'mass'; did you mean 'mas'"),
         (with_target("mass", ONES * 0.5, "pair"), "is per pair; give one per individual"),
         (with_target("mass", np.ones((6, 5, 2)), "individual"), "one number per individual"),
-        (with_target("mass", np.full((6, 5), "heavy"), "individual"), "one number per individual"),
+        (with_target("mass", np.full((6, 5), "heavy"), "individual"), "needs numbers"),
         (with_target("mass", np.full((6, 5), np.nan), "individual"), "not known in any training trial"),
     ],
 )
 def test_states_that_cannot_be_learned_are_one_clear_error(recording, words):
     with pytest.raises(InputError, match=words):
-        learn_state(PopulationDataset(recording), "mass", weight=1.0)
+        state_target(PopulationDataset(recording), "mass", weight=1.0)
 
 
 def test_directed_pairs_and_pairs_known_one_way_are_learned():
     directed = PopulationDataset(with_target("interacts", np.triu(ONES), "pair"))
-    assert learn_pairs(directed, "interacts", is_directed=True).classes == (0, 1)
+    assert pair_target(directed, "interacts", is_directed=True).classes == (0, 1)
     one_way = np.where(np.triu(ONES) > 0, 1, -1)
     one_way[:, 0, 1] = 0
     one_way = PopulationDataset(with_target("interacts", one_way, "pair"))
-    assert learn_pairs(one_way, "interacts", is_directed=False).classes == (0, 1)
+    assert pair_target(one_way, "interacts", is_directed=False).classes == (0, 1)
 
 
 def test_types_are_those_of_all_recordings_and_a_constant_state_has_a_spread():
     both = PopulationDataset([systems(types=(0, 3)), systems(types=(0, 2), name="other")])
-    assert learn_pairs(both, "interacts", is_directed=False) == Target("interacts", "pair", classes=(0, 2, 3))
+    assert pair_target(both, "interacts", is_directed=False) == Target("interacts", "pair", classes=(0, 2, 3))
     same = with_target("mass", np.full((6, 5), 2.0), "individual")
-    assert learn_state(PopulationDataset(same), "mass", weight=1.0).std == 1.0
+    assert state_target(PopulationDataset(same), "mass", weight=1.0).std == 1.0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What all estimators share: how they are trained, saved and loaded."""
+"""`Estimator`: how every estimator is set, fitted, read in batches, saved and loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -21,7 +23,7 @@ from motet.errors import InputError, did_you_mean
 from motet.models.randomness import WeightsFrom
 from motet.plain import from_plain
 from motet.progress import progress_bar
-from motet.settings import check_arguments, check_seed
+from motet.settings import Count, Seed, check_arguments
 from motet.training.loop import train
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -33,41 +35,76 @@ _DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeErr
 Population = Recording | PopulationDataset | Sequence[Recording]
 
 
-class TrainedEstimator(BaseEstimator, abc.ABC):
-    """A learner and its settings, as scikit-learn knows them.
+class Estimator(BaseEstimator, abc.ABC):
+    """A model, its objective and their settings, as scikit-learn knows them.
 
-    Settings that are dataclasses are parts: scikit-learn reaches into them as `model__width`. A subclass names its
-    parts, makes the learner, and says what else is saved.
+    Settings that are dataclasses are parts: scikit-learn reaches into them as `model__width`. `random_state`, if it is
+    not None, stands for `seed`: a whole number, or a `numpy.random.RandomState` that one is drawn from.
 
     Attributes:
         learner_: the trained model and objective.
         history_: one `Epoch` per epoch.
+        n_features_in_: features per individual and time bin.
+        n_parameters_: numbers that were learned.
+        seed_: that the last fit began with.
     """
 
     training: TrainingSettings
-    seed: int
-    batch_trials: int
+    seed: Seed
+    random_state: Any
+    batch_trials: Count
     learner_: Learner
     history_: list[Epoch]
 
-    @classmethod
+    # ------------------------------------------------------------------ what a subclass says
+
     @abc.abstractmethod
-    def _part_settings(cls) -> Mapping[str, type[Any]]:
-        """The settings that are dataclasses: name → class."""
+    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
+        """Trials to train on or validate by, before any statistics."""
+
+    @abc.abstractmethod
+    def _fit_statistics(self, train: PopulationDataset) -> None:
+        """Find in training trials what is needed to prepare them, and to make the learner."""
 
     @abc.abstractmethod
     def _make_learner(self) -> Learner:
-        """The model and its objective, as settings and what was read off the training trials say."""
+        """The model and its objective, as the settings and statistics say."""
 
     @abc.abstractmethod
-    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What is saved beside settings and history: tensors, those of the learner among them, and the rest by name."""
+    def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
+        """Trials of `_cut` as model and objective read them, to train on or to validate by."""
 
     @abc.abstractmethod
-    def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Take up what `_kept` gave, read back from a file, and then `_load_weights`; what does not fit raises."""
+    def _learned(self) -> dict[str, Any]:
+        """The statistics, by name, to be saved."""
+
+    @abc.abstractmethod
+    def _restore(self, learned: Mapping[str, Any]) -> None:
+        """Take up what `_learned` gave, read back from a file; what does not fit raises."""
+
+    @property
+    @abc.abstractmethod
+    def _learns(self) -> str:
+        """What a progress bar says is learned."""
+
+    def _split(self, dataset: PopulationDataset) -> tuple[PopulationDataset, PopulationDataset]:
+        """Training and validation part of the trials."""
+        return dataset.split(by="trial", test=self.training.validation, seed=self.seed_)
+
+    def _finish(self, validation: PopulationDataset | None) -> None:
+        """What is fitted after training, to prepared trials that were not trained on."""
 
     # ------------------------------------------------------------------ settings
+
+    @classmethod
+    def _hints(cls) -> dict[str, Any]:
+        return {n: h for n, h in typing.get_type_hints(cls.__init__, include_extras=True).items() if n != "return"}
+
+    @classmethod
+    def _part_settings(cls) -> dict[str, type[Any]]:
+        """The settings that are dataclasses: name → class."""
+        hints = cls._hints().items()
+        return {name: hint for name, hint in hints if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Settings by name; with `deep` also those inside the parts, as `part__name`."""
@@ -107,45 +144,79 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
             InputError: naming the setting.
         """
         check_arguments(type(self).__init__, super().get_params(deep=False))
-        check_seed(self.seed)
-        if self.batch_trials < 1:
-            raise InputError(f"batch_trials is {self.batch_trials}; give at least 1.")
+        if not isinstance(self.random_state, np.random.RandomState | None):
+            check_arguments(_seed, {"random_state": self.random_state})
 
     # ------------------------------------------------------------------ fitting
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "history_")
+    def _fit(
+        self,
+        read: Callable[[], PopulationDataset],
+        *,
+        validation: Population | None = None,
+        run: Run | Path | str | None,
+        on_epoch: Callable[[Epoch], None] | None,
+    ) -> Self:
+        """Fit to the trials that `read` gives; how every estimator does.
 
-    def _begin_fit(self) -> None:
-        """Check the settings; from here on the estimator is not fitted, until all is done."""
+        Until all is done, the estimator is not fitted.
+        """
+        # 1. Begin
         self._check_settings()
         if hasattr(self, "history_"):
             del self.history_
+        state = self.random_state
+        self.seed_ = int(state.randint(2**31)) if isinstance(state, np.random.RandomState) else self._given_seed
+
+        # 2. Trials, and those to validate by
+        raw = read()
+        self.n_features_in_ = raw.n_features
+        dataset = self._cut(raw)
+        held_out = None if validation is None else self._cut(self._to_learn(validation))
+        if held_out is None and self.training.validation:
+            dataset, held_out = self._split(dataset)
+
+        # 3. Statistics, of the training trials
+        self._fit_statistics(dataset)
+
+        # 4. Learner
+        self._new_learner()
+
+        # 5. Prepared
+        train_part = self._prepared(dataset, trains=True)
+        held_out = None if held_out is None else self._prepared(held_out, trains=False)
+
+        # 6. Train
+        folder = Run(run) if isinstance(run, str | Path) else run
+        with contextlib.ExitStack() as stack:
+            if on_epoch is None:
+                n_epochs = self.training.n_epochs(len(train_part))
+                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {self._learns}", n_epochs))
+                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
+            history = train(
+                self.learner_, train_part, held_out, self.training, seed=self.seed_, run=folder, on_epoch=on_epoch
+            )
+
+        # 7. Finish
+        self._finish(held_out)
+        self.history_ = history
+        return self
+
+    @property
+    def _given_seed(self) -> int:
+        return int(self.seed) if self.random_state is None else _seed(self.random_state)
+
+    def _to_learn(self, X: Any) -> PopulationDataset:
+        """Recordings as one dataset that can be learned from."""
+        return as_dataset(X)
 
     def _new_learner(self) -> None:
-        with WeightsFrom(torch.Generator().manual_seed(int(self.seed))):
+        with WeightsFrom(torch.Generator().manual_seed(self.seed_)):
             self.learner_ = self._make_learner()
         self.n_parameters_ = sum(parameter.numel() for parameter in self.learner_.parameters())
 
-    def _train(
-        self,
-        dataset: PopulationDataset,
-        validation: PopulationDataset | None,
-        *,
-        learns: str,
-        run: Run | Path | str | None,
-        on_epoch: Callable[[Epoch], None] | None,
-    ) -> None:
-        """Train the learner on prepared trials; a progress bar says what it learns, unless `on_epoch` is called."""
-        folder = Run(run) if isinstance(run, (str, Path)) else run
-        with contextlib.ExitStack() as stack:
-            if on_epoch is None:
-                n_epochs = self.training.n_epochs(len(dataset))
-                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {learns}", n_epochs))
-                on_epoch = lambda row: advance(1, str(row))  # noqa: E731
-            self.history_ = train(
-                self.learner_, dataset, validation, self.training, seed=int(self.seed), run=folder, on_epoch=on_epoch
-            )
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "history_")
 
     # ------------------------------------------------------------------ saving
 
@@ -157,9 +228,11 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
         """
         check_is_fitted(self)
         run = folder if isinstance(folder, Run) else Run(folder)
-        tensors, about = self._kept()
-        described = {"estimator": type(self).__name__, "settings": self.get_params(deep=False)}
-        run.write_tensors("weights", tensors, {**described, **about, "history": self.history_})
+        settings = self.get_params(deep=False)
+        if isinstance(self.random_state, np.random.RandomState):
+            settings |= {"seed": self.seed_, "random_state": None}
+        about = {"estimator": type(self).__name__, "settings": settings, "n_features": self.n_features_in_}
+        run.write_tensors("weights", self.learner_.state_dict(), {**about, **self._learned(), "history": self.history_})
         return run
 
     @classmethod
@@ -175,11 +248,13 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
         if isinstance(held, str) and held != cls.__name__:
             raise InputError(f"{run.folder} holds a {held}; load it with {held}.load.")
         try:
-            hints = typing.get_type_hints(cls.__init__, include_extras=True)
-            settings = {name: from_plain(hints[name], value, what=name) for name, value in about["settings"].items()}
-            estimator = cls(**settings)
+            hints = cls._hints()
+            estimator = cls(**{name: from_plain(hints[name], v, what=name) for name, v in about["settings"].items()})
             estimator._check_settings()
-            estimator._take_up(tensors, about)
+            estimator.seed_ = estimator._given_seed
+            estimator.n_features_in_ = from_plain(int, about["n_features"], what="n_features")
+            estimator._restore(about)
+            estimator._load_weights(tensors)
             estimator.history_ = read_history(about)
         except _DAMAGE as error:
             raise InputError(
@@ -196,3 +271,36 @@ class TrainedEstimator(BaseEstimator, abc.ABC):
             raise ValueError("its weights are of other sizes than its settings say")
         self._new_learner()
         self.learner_.load_state_dict(dict(tensors))
+
+
+def _seed(random_state: Seed) -> int:
+    return int(random_state)
+
+
+def as_dataset(X: Any) -> PopulationDataset:
+    """Recordings as one dataset.
+
+    Raises:
+        InputError: if they are none.
+    """
+    if isinstance(X, PopulationDataset | Recording):
+        return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+    if not isinstance(X, Sequence) or not all(isinstance(part, Recording) for part in X):
+        raise InputError(
+            f"a {type(X).__name__} was given; give a Recording (Recording.from_trials), or a list of them."
+        )
+    return PopulationDataset(X)
+
+
+def stacked(parts: Sequence[NDArray[Any]], *, axis: int = 1) -> NDArray[Any]:
+    """Arrays (trial, …) of all trials; where lengths along the time axis differ, padded with NaN."""
+    if parts[0].ndim <= axis or len({part.shape[axis] for part in parts}) == 1:
+        return np.concatenate(parts)
+    longest = max(part.shape[axis] for part in parts)
+
+    def padded(part: NDArray[Any]) -> NDArray[Any]:
+        widths = [(0, 0)] * part.ndim
+        widths[axis] = (0, longest - part.shape[axis])
+        return np.pad(part, widths, constant_values=np.nan)
+
+    return np.concatenate([padded(part) for part in parts])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,48 +12,51 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from motet import given
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import READS_ANYONE, Preprocess, PreprocessSettings
+from motet.data.recording import Recording
 from motet.data.windows import Windows
 from motet.errors import InputError, did_you_mean
 from motet.estimators.arrays import are_nameless, are_recordings, read_population
-from motet.estimators.base import Population, TrainedEstimator
+from motet.estimators.base import Estimator, Population, stacked
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
 from motet.plain import from_plain
-from motet.training.objectives import ObjectiveSettings, Target, TargetKind, known_rows, make_objective
-from motet.training.predictions import known_predictions, most_probable, stack_trials
+from motet.settings import Count, Positive, Seed
+from motet.training.objectives import (
+    TRIAL_WEIGHT,
+    ObjectiveSettings,
+    Target,
+    TargetKind,
+    known_predictions,
+    known_rows,
+    make_objective,
+)
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import Epoch, Learner
 
 _ARRAY_TARGET = "y"
-_PART_SETTINGS: Mapping[str, type[Any]] = {
-    "model": EITSettings,
-    "objective": ObjectiveSettings,
-    "training": TrainingSettings,
-    "preprocess": PreprocessSettings,
-}
 
 
-class _EIT(TransformerMixin, TrainedEstimator):
+class _Decoder(TransformerMixin, Estimator):
     """What both estimators share: data in, a trained EIT, embeddings out."""
 
     def __init__(
         self,
         target: str | None = None,
         *,
-        auxiliary: Mapping[str, float] | None = None,
+        auxiliary: Mapping[str, Positive] | None = None,
         model: EITSettings = EITSettings(),
         objective: ObjectiveSettings = ObjectiveSettings(),
         training: TrainingSettings = TrainingSettings(),
         preprocess: PreprocessSettings = PreprocessSettings(),
-        seed: int = 0,
-        batch_trials: int = 256,
+        seed: Seed = 0,
+        batch_trials: Count = 256,
+        random_state: Any = None,
     ) -> None:
         self.target = target
         self.auxiliary = auxiliary
@@ -63,12 +66,9 @@ class _EIT(TransformerMixin, TrainedEstimator):
         self.preprocess = preprocess
         self.seed = seed
         self.batch_trials = batch_trials
+        self.random_state = random_state
 
     _kind: TargetKind
-
-    @classmethod
-    def _part_settings(cls) -> Mapping[str, type[Any]]:
-        return _PART_SETTINGS
 
     # ------------------------------------------------------------------ fitting
 
@@ -76,6 +76,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
         self,
         X: Population | ArrayLike,
         y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
         individual_ids: Sequence[str] | None = None,
         run: Run | Path | str | None = None,
@@ -89,6 +90,8 @@ class _EIT(TransformerMixin, TrainedEstimator):
             y: with arrays, the target: per trial (trial,) or per bin (trial, time), or a list of one (time,) per
                 trial; for regression also (trial, dimension) and (trial, time, dimension). What is missing (None, NaN)
                 is unknown: it is not learned from, and the rest is.
+            sample_weight: (trial,) how much the loss of each trial counts; by default all the same. Trials of weight 0
+                teach the model nothing, but that they belong to what preprocessing takes for usual.
             individual_ids: with arrays, names of the individuals, by which they are found again in other arrays;
                 without, these must have the same individuals in the same order.
             run: a folder where the state of training is kept, so that a fit that was interrupted continues.
@@ -97,56 +100,53 @@ class _EIT(TransformerMixin, TrainedEstimator):
         Raises:
             InputError: for data or targets that cannot be used.
         """
-        self._begin_fit()
-        dataset = self._to_learn(X, y, individual_ids)
-        name = self._target_name(dataset)
-        train_part, validation = self._validation_split(dataset, name)
-        self.targets_ = [
-            Target.fit(train_part, name, kind=self._kind),
-            *(Target.fit(train_part, other, weight=weight) for other, weight in self._checked_auxiliary(name)),
-        ]
-        self.preprocess_ = Preprocess.fit(train_part, self.preprocess)
-        train_part = self.preprocess_(train_part)
-        self.individual_ids_, self.n_features_ = train_part.individual_ids, dataset.n_features
-        self._new_learner()
-        held_out = self._prepared(self.preprocess_(validation)) if validation is not None else None
-        self._train(self._prepared(train_part), held_out, learns=name, run=run, on_epoch=on_epoch)
-        return self
 
-    def _prepared(self, part: PopulationDataset) -> PopulationDataset:
-        """Trials as the objective learns from them, in windows where they are long."""
-        return Windows.cut(self.learner_.objective.prepare(part), self._window_bins).dataset
+        def read() -> PopulationDataset:
+            name = self.target or _ARRAY_TARGET
+            dataset = read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
+            self._target_name(dataset)
+            return dataset if sample_weight is None else _weighted(dataset, _trial_weights(dataset, sample_weight))
 
-    def _checked_auxiliary(self, target: str) -> list[tuple[str, float]]:
-        auxiliary = list((self.auxiliary or {}).items())
-        for name, weight in auxiliary:
-            if name == target or not 0 < weight < math.inf:
-                raise InputError(
-                    f"auxiliary target {name!r} with weight {weight}; give targets other than {target!r}, with "
-                    "weights above 0."
-                )
-        return auxiliary
+        return self._fit(read, run=run, on_epoch=on_epoch)
 
-    def _make_learner(self) -> Learner:
-        ids = self.individual_ids_
-        model = EIT(self.model, n_features=self.n_features_, individual_ids=ids)
-        return Learner(model, make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective))
+    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
+        return dataset
 
-    def _validation_split(
-        self, dataset: PopulationDataset, target: str
-    ) -> tuple[PopulationDataset, PopulationDataset | None]:
-        """Training and validation part, of the training trials; stratified where every class is frequent enough."""
-        fraction = self.training.validation
-        if fraction == 0:
-            return dataset, None
+    def _split(self, dataset: PopulationDataset) -> tuple[PopulationDataset, PopulationDataset]:
+        """Stratified, where every class is frequent enough."""
+        fraction, name = self.training.validation, self._target_name(dataset)
         n_parts = max(2, round(1 / fraction))
         if len(dataset) < n_parts:
             raise InputError(
                 f"{len(dataset)} training trials leave none for validation={fraction}; give more trials, or "
                 "training.validation=0."
             )
-        stratify = target if dataset.count_rarest(target) >= n_parts else None
-        return dataset.split(by="trial", test=fraction, stratify=stratify, seed=self.seed)
+        stratify = name if dataset.count_rarest(name) >= n_parts else None
+        return dataset.split(by="trial", test=fraction, stratify=stratify, seed=self.seed_)
+
+    def _fit_statistics(self, train: PopulationDataset) -> None:
+        name, auxiliary = self._target_name(train), self.auxiliary or {}
+        if name in auxiliary:
+            raise InputError(f"auxiliary target {name!r} is the target itself; give others.")
+        self.targets_ = [
+            Target.fit(train, name, kind=self._kind),
+            *(Target.fit(train, other, weight=weight) for other, weight in auxiliary.items()),
+        ]
+        self.preprocess_ = Preprocess.fit(train, self.preprocess)
+        silent = set(self.preprocess_.silent_ids)
+        self.individual_ids_ = tuple(name for name in train.individual_ids if name not in silent)
+
+    def _make_learner(self) -> Learner:
+        ids = self.individual_ids_
+        model = EIT(self.model, n_features=self.n_features_in_, individual_ids=ids)
+        return Learner(model, make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective))
+
+    @property
+    def _learns(self) -> str:
+        return self.targets_[0].name
+
+    def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
+        return Windows.cut(self.learner_.objective.prepare(self.preprocess_(dataset)), self._window_bins).dataset
 
     # ------------------------------------------------------------------ data
 
@@ -154,14 +154,10 @@ class _EIT(TransformerMixin, TrainedEstimator):
         if self.target is not None:
             dataset.target_values(self.target)
             return self.target
-        names = list(dataset.recordings[0].targets)
+        names = [name for name in dataset.recordings[0].targets if name != TRIAL_WEIGHT]
         if len(names) != 1:
             raise InputError(f"the recordings have the targets {names}; say which with target=….")
         return str(names[0])
-
-    def _to_learn(self, X: Any, y: Any, individual_ids: Any) -> PopulationDataset:
-        name = self.target or _ARRAY_TARGET
-        return read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
 
     def _to_read(self, X: Any, y: Any = None, individual_ids: Any = None) -> PopulationDataset:
         """Recordings or arrays, of individuals that the model can read."""
@@ -203,7 +199,7 @@ class _EIT(TransformerMixin, TrainedEstimator):
         """
         of = self._learned_target(target)
         predicted = self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
-        return most_probable(np.asarray(of.classes), predicted) if of.classes else predicted
+        return of.most_probable(predicted) if of.classes else predicted
 
     def _learned_target(self, name: str | None) -> Target:
         check_is_fitted(self)
@@ -212,7 +208,6 @@ class _EIT(TransformerMixin, TrainedEstimator):
             raise did_you_mean(str(name), by_name, what="target")
         return self.targets_[0] if name is None else by_name[name]
 
-    @torch.no_grad()
     def _predict(self, dataset: PopulationDataset) -> dict[str, NDArray[Any]]:
         """Quantities, and probabilities of classes, by target; trials of all recordings in order.
 
@@ -221,15 +216,14 @@ class _EIT(TransformerMixin, TrainedEstimator):
         self._check_settings()
         windows = Windows.cut(self.preprocess_(dataset), self._window_bins)
         parts: dict[str, list[NDArray[Any]]] = {target.name: [] for target in self.targets_}
-        for batch in self.learner_.batches(windows.dataset, self.batch_trials):
-            predictions = self.learner_.objective.predict(self.learner_.model(batch), batch)
+        for predictions, batch in self.learner_.predict(windows.dataset, self.batch_trials):
             for target in self.targets_:
                 is_observed = batch.bin_is_observed if target.level == "bin" else batch.bin_is_observed.any(dim=1)
                 prediction = predictions[target.name].numpy()
                 prediction[~is_observed.numpy()] = np.nan
                 parts[target.name].append(prediction)
         return {
-            target.name: windows.join(stack_trials(parts[target.name]), axis=1 if target.level == "bin" else None)
+            target.name: windows.join(stacked(parts[target.name]), axis=1 if target.level == "bin" else None)
             for target in self.targets_
         }
 
@@ -242,18 +236,15 @@ class _EIT(TransformerMixin, TrainedEstimator):
         dataset.target_values(target.name)
         predicted = self._predict(dataset)[target.name]
         if target.classes:
-            predicted = most_probable(np.asarray(target.classes), predicted)
+            predicted = target.most_probable(predicted)
         truth, prediction = known_predictions(dataset, target.name, predicted)
         if sample_weight is None:
             return truth, prediction, None
-        weight = given.numbers(sample_weight, what="sample_weight")
-        if weight.shape != (len(dataset),):
-            raise InputError(f"sample_weight has shape {weight.shape}; give one number per trial, ({len(dataset)},).")
+        weight = _trial_weights(dataset, sample_weight)
         known = [known_rows(recording, target.name) for recording in dataset.recordings]
         n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
         return truth, prediction, np.repeat(weight, n_known)
 
-    @torch.no_grad()
     def encode(
         self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
     ) -> list[dict[str, NDArray[Any]]]:
@@ -272,12 +263,12 @@ class _EIT(TransformerMixin, TrainedEstimator):
         encodings = []
         for recording in dataset.recordings:
             windows = Windows.cut(PopulationDataset(recording), self._window_bins)
-            encoded = [self.learner_.model(b) for b in self.learner_.batches(windows.dataset, self.batch_trials)]
+            encoded = [encoding for encoding, _ in self.learner_.read(windows.dataset, self.batch_trials)]
             stages = {
                 stage: [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encoded]
                 for stage in ("individual", "population")
             }
-            joined = {stage: windows.join(stack_trials(parts, axis=2), axis=2) for stage, parts in stages.items()}
+            joined = {stage: windows.join(stacked(parts, axis=2), axis=2) for stage, parts in stages.items()}
             encodings.append({**joined, "individual_ids": np.asarray(recording.individual_ids)})
         return encodings
 
@@ -300,57 +291,77 @@ class _EIT(TransformerMixin, TrainedEstimator):
 
     # ------------------------------------------------------------------ saving
 
-    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"learner/{name}": tensor for name, tensor in self.learner_.state_dict().items()}
-        tensors["preprocess/mean"] = torch.from_numpy(self.preprocess_.mean)
-        tensors["preprocess/std"] = torch.from_numpy(self.preprocess_.std)
-        return tensors, {
-            "targets": self.targets_,
-            "n_features": self.n_features_,
-            "individual_ids": self.individual_ids_,
-            "kept_ids": self.preprocess_.individual_ids,
-            "silent_ids": self.preprocess_.silent_ids,
-        }
+    def _learned(self) -> dict[str, Any]:
+        p = self.preprocess_
+        found = {"kept_ids": p.individual_ids, "silent_ids": p.silent_ids, "mean": p.mean, "std": p.std}
+        return {"targets": self.targets_, "individual_ids": self.individual_ids_, "preprocess": found}
 
-    def _take_up(self, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
-        self.targets_ = [from_plain(Target, target) for target in about["targets"]]
+    def _restore(self, learned: Mapping[str, Any]) -> None:
+        self.targets_ = from_plain(list[Target], learned["targets"], what="targets")
         names = [target.name for target in self.targets_]
-        if bool(self.targets_[0].classes) != (self._kind == "class") or len(set(names)) < len(names):
+        if self.targets_[0].kind != self._kind or len(set(names)) < len(names):
             raise ValueError(f"it learned {names}, the first of which is not a {self._kind}")
-        self.individual_ids_, self.n_features_ = _names(about["individual_ids"]), about["n_features"]
+        self.individual_ids_, found = _names(learned["individual_ids"]), learned["preprocess"]
+        mean, std = (np.asarray(found[name], dtype=np.float64) for name in ("mean", "std"))
         self.preprocess_ = Preprocess(
-            self.preprocess,
-            _names(about["kept_ids"]),
-            _names(about["silent_ids"]),
-            tensors.pop("preprocess/mean").numpy(),
-            tensors.pop("preprocess/std").numpy(),
+            self.preprocess, _names(found["kept_ids"]), _names(found["silent_ids"]), mean, std
         )
         self._check_statistics()
-        self._load_weights({key.removeprefix("learner/"): tensor for key, tensor in tensors.items()})
 
     def _check_statistics(self) -> None:
         p = self.preprocess_
         is_by_individual = "individual" in (self.preprocess.centre, self.preprocess.scale)
-        if (is_by_individual and p.individual_ids != self.individual_ids_) or (
-            not is_by_individual and p.individual_ids
-        ):
+        if p.individual_ids != (self.individual_ids_ if is_by_individual else ()):
             raise ValueError("it knows other individuals than it has statistics of")
         for kind, statistic in (self.preprocess.centre, p.mean), (self.preprocess.scale, p.std):
             n_rows = len(p.individual_ids) if kind == "individual" else 1
-            if statistic.shape != (n_rows, self.n_features_) or not np.isfinite(statistic).all():
+            if statistic.shape != (n_rows, self.n_features_in_) or not np.isfinite(statistic).all():
                 raise ValueError(f"its statistics have shape {statistic.shape}, or are not finite")
         if not (p.std > 0).all():
             raise ValueError("its standard deviations are not all above 0")
 
 
+def _trial_weights(dataset: PopulationDataset, sample_weight: ArrayLike) -> NDArray[np.float64]:
+    """(trial,) weights as they were given."""
+    weight = given.numbers(sample_weight, what="sample_weight")
+    if weight.shape != (len(dataset),):
+        raise InputError(f"sample_weight has shape {weight.shape}; give one number per trial, ({len(dataset)},).")
+    return weight
+
+
+def _weighted(dataset: PopulationDataset, weight: NDArray[np.float64]) -> PopulationDataset:
+    """The dataset with the weight of each trial, about 1, as a target; as it is, if all are the same.
+
+    Raises:
+        InputError: if a weight is negative or not finite, or all are 0.
+    """
+    if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
+        raise InputError(
+            f"sample_weight is from {weight.min():g} to {weight.max():g}; give finite ones, none below 0 and not all zero."
+        )
+    if (weight == weight[0]).all():
+        return dataset
+    parts = iter(np.split(weight / weight.mean(), np.cumsum([r.n_trials for r in dataset.recordings])[:-1]))
+
+    def with_weight(recording: Recording) -> Recording:
+        return dataclasses.replace(
+            recording,
+            targets={**recording.targets, TRIAL_WEIGHT: next(parts)},
+            target_levels={**recording.target_levels, TRIAL_WEIGHT: "trial"},
+        )
+
+    return dataset.map(with_weight)
+
+
 def _names(given: Any) -> tuple[str, ...]:
     """Different names, as they were written as JSON."""
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given) or len(set(given)) < len(given):
-        raise ValueError(f"its names are {given}")
-    return tuple(given)
+    names: tuple[str, ...] = from_plain(tuple[str, ...], given, what="names")
+    if len(set(names)) < len(names):
+        raise ValueError(f"its names are {names}")
+    return names
 
 
-class EITClassifier(ClassifierMixin, _EIT):
+class EITClassifier(ClassifierMixin, _Decoder):
     """Classifies trials (or time bins) of a population with an EIT.
 
     Args:
@@ -363,6 +374,7 @@ class EITClassifier(ClassifierMixin, _EIT):
         preprocess: see `PreprocessSettings`.
         seed: of initial weights, order, dropout and the validation part.
         batch_trials: trials predicted at a time.
+        random_state: see `Estimator`.
 
     Attributes:
         classes_: sorted.
@@ -397,6 +409,23 @@ class EITClassifier(ClassifierMixin, _EIT):
             raise InputError(f"target {of.name!r} is a quantity, which has no probabilities; use predict.")
         return self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
 
+    def predict_log_proba(
+        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Logarithms of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, target=target, individual_ids=individual_ids))
+
+    def decision_function(
+        self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """(trial,) log-odds of the second of two classes; (trial, class) log-probabilities of more.
+
+        With an axis of time behind that of trials, for a target per bin.
+        """
+        log_p = self.predict_log_proba(X, individual_ids=individual_ids)
+        return np.asarray(log_p[..., 1] - log_p[..., 0]) if len(self.classes_) == 2 else log_p
+
     def score(
         self,
         X: Population | ArrayLike,
@@ -414,7 +443,7 @@ class EITClassifier(ClassifierMixin, _EIT):
         return accuracy(prediction=prediction, target=truth, weight=weight)
 
 
-class EITRegressor(RegressorMixin, _EIT):
+class EITRegressor(RegressorMixin, _Decoder):
     """Reads quantities off a population with an EIT, per time bin or per trial.
 
     Arguments as for `EITClassifier`.
@@ -445,9 +474,7 @@ class EITRegressor(RegressorMixin, _EIT):
         NaN, since it is not defined, where the target does not vary among them.
 
         Raises:
-            InputError: if there are less than two; and as `predict`.
+            InputError: if there are none; and as `predict`.
         """
         truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
-        if (truth == truth[0]).all():
-            return math.nan
-        return r2(prediction=prediction, target=truth, observed=np.ones(len(truth), dtype=bool), weight=weight)
+        return r2(prediction=prediction, target=truth, weight=weight)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Self, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,35 +14,38 @@ from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
+from motet.data.pairs import only_pairs
 from motet.data.recording import Recording
 from motet.data.windows import stretches
 from motet.errors import InputError
-from motet.estimators.base import Population
-from motet.estimators.pairs import (
-    PAIR_MODEL,
-    PAIR_TRAINING,
-    PairEstimator,
-    as_dataset,
-    check_system,
-    is_pair,
-    with_targets,
-)
+from motet.estimators.base import Population, as_dataset
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator, check_system
 from motet.models.continuation import Forecasted, centre_of, continued, distance, started, what_follows
 from motet.models.eit import EITSettings
+from motet.models.geometry import Geometry
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
 from motet.plain import from_plain
-from motet.training.forecast import DIVERGED, FEWEST_BINS, Forecast, ForecastSettings
-from motet.training.interactions import InteractionSettings, RecoverInteractions, learn_pairs
-from motet.training.objectives import Joint, Target, Targeted
-from motet.training.run import Run
+from motet.settings import Count, Seed, check_arguments
+from motet.training.objectives import (
+    DIVERGED,
+    FEWEST_BINS,
+    Forecast,
+    ForecastSettings,
+    InteractionSettings,
+    Joint,
+    Objective,
+    RecoverInteractions,
+    Target,
+    pair_target,
+)
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner
+from motet.training.state import Learner
 
 Array = NDArray[np.float64]
 
 
-class EITForecaster(PairEstimator):
+class EITForecaster(SystemEstimator):
     """Forecasts the motion of every individual of a system of any size; learns from unlabelled trials.
 
     The model fits how strongly each individual follows each other one, under laws of force and priors that it learns,
@@ -60,6 +61,7 @@ class EITForecaster(PairEstimator):
         training: see `TrainingSettings`.
         seed: of initial weights, order and augmentation.
         batch_trials: trials predicted at a time.
+        random_state: see `Estimator`.
 
     Attributes:
         learner_: the trained model and objective.
@@ -75,8 +77,6 @@ class EITForecaster(PairEstimator):
         (5, 6, 6, 2)
     """
 
-    objective_settings = ForecastSettings
-
     def __init__(
         self,
         target: str = "interacts",
@@ -86,8 +86,9 @@ class EITForecaster(PairEstimator):
         motion: MotionSettings = MotionSettings(),
         objective: ForecastSettings = ForecastSettings(),
         training: TrainingSettings = PAIR_TRAINING,
-        seed: int = 0,
-        batch_trials: int = 128,
+        seed: Seed = 0,
+        batch_trials: Count = 128,
+        random_state: Any = None,
     ) -> None:
         self.target = target
         self.model = model
@@ -97,6 +98,7 @@ class EITForecaster(PairEstimator):
         self.training = training
         self.seed = seed
         self.batch_trials = batch_trials
+        self.random_state = random_state
 
     # ------------------------------------------------------------------ fitting
 
@@ -109,36 +111,36 @@ class EITForecaster(PairEstimator):
                 "one law."
             )
 
-    def fit(
-        self,
-        X: Population,
-        y: None = None,
-        *,
-        validation: Population | None = None,
-        run: Run | Path | str | None = None,
-        on_epoch: Callable[[Epoch], None] | None = None,
-    ) -> Self:
-        """Train on recordings of at least `objective.context_bins` + `objective.horizon_bins` bins.
-
-        Args:
-            X: recordings; systems of different size mix. Windows are cut anywhere in their trials.
-            y: there is none: the future of a trial is its own target.
-            validation: trials to choose the best epoch by. By default a part of the training trials, as large as
-                `training.validation` says.
-            run: a folder where the state of training is kept, so that a fit that was interrupted continues.
-            on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
-
-        Raises:
-            InputError: for data or settings that cannot be used.
-        """
-        self._fit(X, y, learns="motion", validation=validation, run=run, on_epoch=on_epoch)
-        return self
-
     def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
         return dataset.map(lambda recording: self.windows(recording, stride=self.objective.stride))
 
+    def _fit_statistics(self, train: PopulationDataset) -> None:
+        self.geometry_ = Geometry.fit(train, self.motion)
+        weight = self.objective.interactions_weight
+        self.target_ = None
+        if weight:
+            self.target_ = dataclasses.replace(pair_target(train, self.target, is_directed=False), weight=weight)
+
+    def _make_learner(self) -> Learner:
+        model = PairEIT(self.model, self.pairs, self.geometry_)
+        assert model.fit is not None
+        objectives: list[Objective] = [Forecast(Rollout(model.fit), settings=self.objective)]
+        if self.target_ is not None:
+            settings, width = InteractionSettings(), self.pairs.width
+            objectives.append(
+                RecoverInteractions(self.target_, states=(), width=width, geometry=self.geometry_, settings=settings)
+            )
+        return Learner(model, Joint(objectives))
+
+    @property
+    def _learns(self) -> str:
+        return "motion"
+
+    def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
+        return self.learner_.objective.prepare(self._noisy(dataset) if trains else dataset)
+
     def _noisy(self, dataset: PopulationDataset) -> PopulationDataset:
-        rng = np.random.default_rng([self.seed, 1])
+        rng = np.random.default_rng([self.seed_, 1])
         return dataset.map(lambda recording: self._noisy_context(recording, rng))
 
     def _noisy_context(self, recording: Recording, rng: np.random.Generator) -> Recording:
@@ -159,35 +161,14 @@ class EITForecaster(PairEstimator):
             before += noise * units
         return dataclasses.replace(recording, values=np.where(recording.observed[..., None], values, np.float32(0)))
 
-    def _learn(self, train: PopulationDataset) -> None:
-        weight = self.objective.interactions_weight
-        self.target_ = None
-        if weight:
-            self.target_ = dataclasses.replace(learn_pairs(train, self.target, is_directed=False), weight=weight)
-
     def _learned(self) -> dict[str, Any]:
-        return {"target": self.target_}
+        return {**super()._learned(), "target": self.target_}
 
     def _restore(self, learned: Mapping[str, Any]) -> None:
-        target = learned["target"]
-        self.target_ = None if target is None else from_plain(Target, target)
+        super()._restore(learned)
+        self.target_ = from_plain(Target | None, learned["target"], what="target")
         if (self.target_ is None) != (not self.objective.interactions_weight):
             raise ValueError("it has interactions to learn with a weight of 0, or none with a weight above")
-
-    def _make_learner(self) -> Learner:
-        model = PairEIT(self.model, self.pairs, self.geometry_)
-        assert model.fit is not None
-        objectives: list[Targeted] = [Forecast(Rollout(model.fit), settings=self.objective)]
-        if self.target_ is not None:
-            settings, width = InteractionSettings(), self.pairs.width
-            objectives.append(
-                RecoverInteractions(self.target_, states=(), width=width, geometry=self.geometry_, settings=settings)
-            )
-        return Learner(model, Joint(objectives))
-
-    def _prepared(self, dataset: PopulationDataset) -> PopulationDataset:
-        kept = {self.target_.name} if self.target_ else set()
-        return self.learner_.objective.prepare(with_targets(dataset, kept))
 
     # ------------------------------------------------------------------ using
 
@@ -207,7 +188,7 @@ class EITForecaster(PairEstimator):
         return recording.windows(length, stride=length if stride is None else stride)
 
     def encode(self, recording: Recording) -> dict[str, NDArray[np.float32]]:
-        """As `PairEstimator.encode`, of the last `objective.context_bins` bins of each trial."""
+        """As `SystemEstimator.encode`, of the last `objective.context_bins` bins of each trial."""
         return super().encode(self._context(recording))
 
     def predict(self, recording: Recording, *, horizon_bins: int | None = None) -> Array:
@@ -225,8 +206,7 @@ class EITForecaster(PairEstimator):
             InputError: if the recording does not fit the model, or its trials are too short.
         """
         n_bins = self.objective.horizon_bins if horizon_bins is None else horizon_bins
-        if not isinstance(n_bins, numbers.Integral) or isinstance(n_bins, bool) or n_bins < 1:
-            raise InputError(f"horizon_bins is {n_bins!r}; give a whole number of at least 1.")
+        check_arguments(ForecastSettings, {"horizon_bins": n_bins})
         steps = {"n_bins": n_bins, "n_substeps": self.objective.n_substeps[1]}
         context = self._context(recording)
         centre, parts = centre_of(context, self.geometry_), []
@@ -239,7 +219,7 @@ class EITForecaster(PairEstimator):
         return Forecasted(
             np.where(is_here, places, np.nan),
             np.where(is_here, velocities, np.nan),
-            np.where(is_pair(context), couplings, np.nan),
+            only_pairs(couplings, context.observed),
         )
 
     def predict_couplings(self, recording: Recording) -> Array:
@@ -254,7 +234,7 @@ class EITForecaster(PairEstimator):
         """
         context = self._context(recording)
         parts = [self._pull_at_unit(strength) for _, strength in self._started(context)]
-        return np.where(is_pair(context), np.concatenate(parts), np.nan)
+        return only_pairs(np.concatenate(parts), context.observed)
 
     def score(self, X: Population, y: None = None) -> float:
         """The share of places, in windows that do not overlap, forecast to a quarter of a length (of a radian)."""
@@ -285,7 +265,6 @@ class EITForecaster(PairEstimator):
         check_system(recording)
         return last_bins(recording, self.objective.context_bins)
 
-    @torch.no_grad()
     def _started(self, context: Recording) -> Iterator[tuple[Tensor, Tensor]]:
         """States in the last bin and strengths, some trials at a time."""
         for encoding, batch in self._encoded(context):

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
-from motet.data.motion import MotionSettings
+from motet.data.motion import MotionSettings, derive_motion
+from motet.data.pairs import are_pairs, n_observed, only_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.base import Population
-from motet.estimators.pairs import (
-    PAIR_MODEL,
-    PAIR_TRAINING,
-    PairEstimator,
-    as_dataset,
-    is_pair,
-    n_observed,
-    with_targets,
-)
+from motet.estimators.base import Population, as_dataset
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator
 from motet.models.eit import EITSettings
+from motet.models.geometry import Geometry
 from motet.models.pairs import PairEIT, PairSettings
 from motet.models.partition import assign_groups
 from motet.plain import from_plain
+from motet.settings import Count, Seed
 from motet.training.calibration import Calibration
-from motet.training.interactions import InteractionSettings, RecoverInteractions, State, learn_pairs, learn_state
-from motet.training.objectives import Joint, Target
+from motet.training.objectives import (
+    InteractionSettings,
+    Joint,
+    RecoverInteractions,
+    State,
+    Target,
+    pair_target,
+    state_target,
+)
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner
+from motet.training.state import Learner
 
 
-class EITInteractions(PairEstimator):
+class EITInteractions(SystemEstimator):
     """Recovers who interacts with whom, and hidden states such as masses, in systems of any size.
 
     Args:
@@ -51,6 +53,7 @@ class EITInteractions(PairEstimator):
         training: see `TrainingSettings`.
         seed: of initial weights, order and augmentation.
         batch_trials: trials predicted at a time.
+        random_state: see `Estimator`.
 
     Attributes:
         types_: edge types, sorted.
@@ -67,8 +70,6 @@ class EITInteractions(PairEstimator):
         (5, 6, 6)
     """
 
-    objective_settings = InteractionSettings
-
     def __init__(
         self,
         target: str = "interacts",
@@ -79,8 +80,9 @@ class EITInteractions(PairEstimator):
         motion: MotionSettings = MotionSettings(),
         objective: InteractionSettings = InteractionSettings(),
         training: TrainingSettings = PAIR_TRAINING,
-        seed: int = 0,
-        batch_trials: int = 128,
+        seed: Seed = 0,
+        batch_trials: Count = 128,
+        random_state: Any = None,
     ) -> None:
         self.target = target
         self.states = states
@@ -91,72 +93,19 @@ class EITInteractions(PairEstimator):
         self.training = training
         self.seed = seed
         self.batch_trials = batch_trials
+        self.random_state = random_state
 
     # ------------------------------------------------------------------ fitting
 
-    def fit(
-        self,
-        X: Population,
-        y: None = None,
-        *,
-        validation: Population | None = None,
-        run: Run | Path | str | None = None,
-        on_epoch: Callable[[Epoch], None] | None = None,
-    ) -> Self:
-        """Train on recordings of systems whose interactions are known.
+    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
+        """Whole trials, with their motion derived: units and values are both found from that."""
+        return dataset.map(lambda recording: derive_motion(recording, self.motion))
 
-        Args:
-            X: recordings with the target; systems of different size mix.
-            y: there is none; recordings carry their targets.
-            validation: trials to choose the best epoch by, and then to calibrate the probabilities on, best of several
-                sizes. By default a part of the training trials, as large as `training.validation` says.
-            run: a folder where the state of training is kept, so that a fit that was interrupted continues.
-            on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
-
-        Raises:
-            InputError: for data or targets that cannot be used.
-        """
-        held_out = self._fit(X, y, learns=self.target, validation=validation, run=run, on_epoch=on_epoch)
-        return self if held_out is None else self.calibrate(held_out)
-
-    def _learn(self, train: PopulationDataset) -> None:
-        self.target_ = learn_pairs(train, self.target, is_directed=self.objective.is_directed)
-        self.state_targets_ = [learn_state(train, name, weight=self.objective.state_weight) for name in self.states]
+    def _fit_statistics(self, train: PopulationDataset) -> None:
+        self.geometry_ = Geometry.of_derived(train, self.motion, n_raw=self.n_features_in_)
+        self.target_ = pair_target(train, self.target, is_directed=self.objective.is_directed)
+        self.state_targets_ = [state_target(train, name, weight=self.objective.state_weight) for name in self.states]
         self.calibration_ = Calibration.none(len(self.target_.classes))
-
-    def _learned(self) -> dict[str, Any]:
-        return {"target": self.target_, "state_targets": self.state_targets_, "calibration": self.calibration_}
-
-    def _restore(self, learned: Mapping[str, Any]) -> None:
-        self.target_ = from_plain(Target, learned["target"])
-        self.state_targets_ = [from_plain(Target, target) for target in learned["state_targets"]]
-        self.calibration_ = from_plain(Calibration, learned["calibration"])
-        held = [self.target_.name, *(target.name for target in self.state_targets_)]
-        if held != [self.target, *self.states] or not self.target_.classes or self.target_.level != "pair":
-            raise ValueError(f"it learned {held}, and its settings say {[self.target, *self.states]}")
-        if any(len(target.mean) != 1 or target.level != "individual" for target in self.state_targets_):
-            raise ValueError("its states are not one number per individual")
-        if len(self.calibration_.prior) != len(self.target_.classes):
-            raise ValueError(f"its calibration is of {len(self.calibration_.prior)} edge types")
-
-    def calibrate(self, X: Population) -> Self:
-        """Fit temperature and prior to trials that were not trained on; those of several sizes hold at others.
-
-        Raises:
-            InputError: if no pair of them is known.
-        """
-        check_is_fitted(self)
-        log_p, truth, size = [], [], []
-        for recording in as_dataset(X).recordings:
-            known = self._prepared(PopulationDataset(recording)).recordings[0].targets[self.target]
-            pairs = np.nonzero((known >= 0) & is_pair(recording))
-            log_p.append(self._raw(recording)[self.target][pairs])
-            truth.append(known[pairs])
-            size.append(n_observed(recording)[pairs[0]])
-        self.calibration_ = Calibration.fit(
-            np.concatenate(log_p), truth=np.concatenate(truth), n_individuals=np.concatenate(size)
-        )
-        return self
 
     def _make_learner(self) -> Learner:
         width = self.pairs.width
@@ -171,9 +120,41 @@ class EITInteractions(PairEstimator):
         ]
         return Learner(model, Joint([interactions, *states]))
 
-    def _prepared(self, dataset: PopulationDataset) -> PopulationDataset:
-        kept = {self.target, *self.states, RecoverInteractions.system}
-        return self.learner_.objective.prepare(self.geometry_.prepare(with_targets(dataset, kept)))
+    @property
+    def _learns(self) -> str:
+        return self.target
+
+    def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
+        return self.learner_.objective.prepare(dataset.map(self.geometry_.scaled))
+
+    def _as_trained(self, dataset: PopulationDataset) -> PopulationDataset:
+        return self.geometry_.prepare(dataset)
+
+    def _finish(self, validation: PopulationDataset | None) -> None:
+        if validation is not None:
+            self._calibrate(validation)
+
+    def calibrate(self, X: Population) -> Self:
+        """Fit temperature and prior to trials that were not trained on; those of several sizes hold at others.
+
+        Raises:
+            InputError: if no pair of them is known.
+        """
+        check_is_fitted(self)
+        self._calibrate(self.learner_.objective.prepare(self._as_trained(as_dataset(X))))
+        return self
+
+    def _calibrate(self, prepared: PopulationDataset) -> None:
+        log_p, truth, size = [], [], []
+        for prediction, batch in self._predictions(prepared):
+            known, n_here = batch.targets[self.target].numpy(), n_observed(batch.observed.numpy())
+            pairs = np.nonzero((known >= 0) & are_pairs(batch.observed.numpy()))
+            log_p.append(prediction[self.target][pairs])
+            truth.append(known[pairs])
+            size.append(n_here[pairs[0]])
+        self.calibration_ = Calibration.fit(
+            np.concatenate(log_p), truth=np.concatenate(truth), n_individuals=np.concatenate(size)
+        )
 
     # ------------------------------------------------------------------ using
 
@@ -185,9 +166,7 @@ class EITInteractions(PairEstimator):
     def predict_log_proba(self, recording: Recording) -> NDArray[np.float64]:
         """Calibrated log-probabilities, (trial, individual, individual, type); NaN where there is no pair."""
         raw = self._raw(recording)[self.target]
-        log_p = self.calibration_(raw, n_observed(recording))
-        log_p[~is_pair(recording)] = np.nan
-        return log_p
+        return only_pairs(self.calibration_(raw, n_observed(recording.observed)), recording.observed)
 
     def predict_proba(self, recording: Recording) -> NDArray[np.float64]:
         """Probability of every edge type, (trial, individual, individual, type); of type 1 alone if there are two.
@@ -200,7 +179,7 @@ class EITInteractions(PairEstimator):
     def predict(self, recording: Recording) -> NDArray[np.int64]:
         """The most probable edge type, (trial, individual, individual); -1 where there is no pair."""
         log_p = self.predict_log_proba(recording)
-        return np.where(is_pair(recording), self.types_[np.nan_to_num(log_p).argmax(axis=-1)], -1)
+        return np.where(are_pairs(recording.observed), self.types_[np.nan_to_num(log_p).argmax(axis=-1)], -1)
 
     def predict_groups(self, recording: Recording) -> NDArray[np.int64]:
         """Which individuals belong together, (trial, individual); -1 if absent. Neither number nor size is given.
@@ -209,31 +188,51 @@ class EITInteractions(PairEstimator):
             InputError: if there are more than two edge types.
         """
         if len(self.types_) != 2:
-            raise InputError(f"groups are told by two edge types, and this model knows {len(self.types_)}.")
+            raise InputError(f"groups need two edge types, and this model knows {len(self.types_)}.")
         log_p = self.predict_log_proba(recording)
         return assign_groups(log_p[..., 1] - log_p[..., 0], recording.observed.any(axis=2))
 
     def predict_states(self, recording: Recording) -> dict[str, NDArray[np.floating[Any]]]:
         """Each state, (trial, individual); NaN for individuals that are not observed."""
-        raw = self._raw(recording)
-        is_here = recording.observed.any(axis=2)
+        raw, is_here = self._raw(recording), recording.observed.any(axis=2)
         return {name: np.where(is_here, raw[name], np.float32(np.nan)) for name in self.states}
 
     def score(self, X: Population, y: None = None) -> float:
         """AUROC over known pairs of two edge types; accuracy of more. Pairs of several recordings count as one list."""
         check_is_fitted(self)
-        objective = self.learner_.objective
-        encoded = itertools.chain.from_iterable(map(self._encoded, as_dataset(X).recordings))
-        with torch.no_grad():
-            outputs, batches = zip(*((objective.predict(e, b), b) for e, b in encoded), strict=True)
-        return objective.score(outputs, batches)
+        learner, parts = self.learner_, map(self._to_read, as_dataset(X).recordings)
+        predicted = itertools.chain.from_iterable(learner.predict(part, self.batch_trials) for part in parts)
+        return learner.objective.score(*zip(*predicted, strict=True))
 
-    @torch.no_grad()
     def _raw(self, recording: Recording) -> dict[str, NDArray[np.floating[Any]]]:
         """What the objectives predict, by target; log-probabilities as the model has them."""
-        check_is_fitted(self)
-        parts = [self.learner_.objective.predict(encoding, batch) for encoding, batch in self._encoded(recording)]
-        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+        parts = [prediction for prediction, _ in self._predictions(self._to_read(recording))]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _predictions(self, prepared: PopulationDataset) -> Iterator[tuple[dict[str, NDArray[Any]], Batch]]:
+        """Predictions of prepared trials, of one recording after the other."""
+        for recording in prepared.recordings:
+            for prediction, batch in self.learner_.predict(PopulationDataset(recording), self.batch_trials):
+                yield {name: array.numpy() for name, array in prediction.items()}, batch
+
+    # ------------------------------------------------------------------ saving
+
+    def _learned(self) -> dict[str, Any]:
+        found = {"target": self.target_, "state_targets": self.state_targets_, "calibration": self.calibration_}
+        return {**super()._learned(), **found}
+
+    def _restore(self, learned: Mapping[str, Any]) -> None:
+        super()._restore(learned)
+        self.target_ = from_plain(Target, learned["target"])
+        self.state_targets_ = from_plain(list[Target], learned["state_targets"], what="state_targets")
+        self.calibration_ = from_plain(Calibration, learned["calibration"])
+        held = [self.target_.name, *(target.name for target in self.state_targets_)]
+        if held != [self.target, *self.states] or not self.target_.classes or self.target_.level != "pair":
+            raise ValueError(f"it learned {held}, and its settings say {[self.target, *self.states]}")
+        if any(target.shape or target.level != "individual" for target in self.state_targets_):
+            raise ValueError("its states are not one number per individual")
+        if len(self.calibration_.prior) != len(self.target_.classes):
+            raise ValueError(f"its calibration is of {len(self.calibration_.prior)} edge types")
 
 
 def recover_interactions(run: Run | Path | str, system: Population) -> Any:

@@ -52,17 +52,21 @@ class Geometry(Settings, role="geometry"):
         Raises:
             InputError: if the recordings have other features than the settings say, or nothing moves.
         """
-        derived = [derive_motion(recording, motion) for recording in train.recordings]
-        n_raw, n_features = train.n_features, derived[0].n_features
-        bin_seconds = train.recordings[0].bin_seconds
+        derived = train.map(lambda recording: derive_motion(recording, motion))
+        return cls.of_derived(derived, motion, n_raw=train.n_features)
+
+    @classmethod
+    def of_derived(cls, train: PopulationDataset, motion: MotionSettings, *, n_raw: int) -> Geometry:
+        """As `fit`, from recordings whose motion was derived (`derive_motion`) from `n_raw` features."""
+        n_features, bin_seconds = train.n_features, train.recordings[0].bin_seconds
         if motion.features == "none":
             return cls(motion, n_raw, n_features, bin_seconds=bin_seconds)
         if motion.features == "phase":
-            velocity = _spread(derived, slice(2, 3), is_centred=True)
+            velocity = _spread(train, slice(2, 3), is_centred=True)
             return cls(motion, n_raw, n_features, velocity=velocity, bin_seconds=bin_seconds)
         d = n_features // 3
-        length = _spread(derived, slice(0, d), is_centred=True)
-        velocity, acceleration = (_spread(derived, slice(k * d, (k + 1) * d), is_centred=False) for k in (1, 2))
+        length = _spread(train, slice(0, d), is_centred=True)
+        velocity, acceleration = (_spread(train, slice(k * d, (k + 1) * d), is_centred=False) for k in (1, 2))
         return cls(motion, n_raw, n_features, length, velocity, acceleration, bin_seconds)
 
     @property
@@ -88,20 +92,16 @@ class Geometry(Settings, role="geometry"):
         Raises:
             InputError: if it has another number of features, or another bin width, than the training trials had.
         """
-        return dataset.map(self._prepare)
+        return dataset.map(self.prepared)
 
-    def _prepare(self, recording: Recording) -> Recording:
-        if recording.n_features != self.n_raw:
-            raise InputError(
-                f"recording {recording.name!r} has {recording.n_features} features per individual; the model was "
-                f"trained on {self.n_raw}: give the same features, in the same order."
-            )
-        if abs(recording.bin_seconds - self.bin_seconds) > 1e-3 * self.bin_seconds:
-            raise InputError(
-                f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s; the model was trained on bins "
-                f"of {self.bin_seconds:g} s: resample it (resample_seconds), or train on such bins."
-            )
-        derived = derive_motion(recording, self.motion)
+    def prepared(self, recording: Recording) -> Recording:
+        """As `prepare`, of one recording."""
+        self._check(recording, self.n_raw)
+        return self.scaled(derive_motion(recording, self.motion))
+
+    def scaled(self, derived: Recording) -> Recording:
+        """As `prepared`, of a recording whose motion was derived."""
+        self._check(derived, self.n_features)
         if self.space == "none":
             return derived
         values = derived.values.astype(np.float64)
@@ -115,11 +115,23 @@ class Geometry(Settings, role="geometry"):
             values /= np.repeat([self.length, self.velocity, self.acceleration], d)
         return dataclasses.replace(derived, values=np.where(seen, values, 0).astype(np.float32))
 
+    def _check(self, recording: Recording, n_features: int) -> None:
+        if recording.n_features != n_features:
+            raise InputError(
+                f"recording {recording.name!r} has {recording.n_features} features per individual; the model was "
+                f"trained on {n_features}: give the same features, in the same order."
+            )
+        if abs(recording.bin_seconds - self.bin_seconds) > 1e-3 * self.bin_seconds:
+            raise InputError(
+                f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s; the model was trained on bins "
+                f"of {self.bin_seconds:g} s: resample it (resample_seconds), or train on such bins."
+            )
 
-def _spread(recordings: list[Recording], features: slice, *, is_centred: bool) -> float:
+
+def _spread(dataset: PopulationDataset, features: slice, *, is_centred: bool) -> float:
     """The root mean square of some features, about each individual's mean in its trial or about zero."""
     squares = n_seen = 0.0
-    for recording in recordings:
+    for recording in dataset.recordings:
         seen = recording.observed[..., None]
         values = recording.values[..., features].astype(np.float64)
         if is_centred:

@@ -19,8 +19,7 @@ from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.rivals.method import TargetQuestion
 from motet.rivals.registry import RIVALS
 from motet.tasks.find import class_target
-from motet.training.objectives import known_rows
-from motet.training.predictions import known_predictions
+from motet.training.objectives import known_predictions, known_rows
 from motet.training.run import Run
 from motet.training.state import Epoch
 from motet.trial_sums import sums_by_trial
@@ -114,7 +113,9 @@ def _trial_names(recording: Recording) -> NDArray[Any]:
 def _score(metric: Metric, *, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
     match metric:
         case "r2":
-            return metrics.r2(prediction=prediction, target=truth, observed=np.ones(len(truth), dtype=bool))
+            if np.isnan(found := metrics.r2(prediction=prediction, target=truth)):
+                raise InputError("the target is the same in all entries that count, so R² is undefined; score more.")
+            return found
         case "macro_f1":
             return metrics.macro_f1(prediction=prediction, target=truth)
         case _:

@@ -12,7 +12,7 @@ from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.forecaster import EITForecaster
-from motet.estimators.pairs import PAIR_MODEL, PAIR_TRAINING
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.names import in_path
@@ -21,7 +21,7 @@ from motet.statistics import markdown
 from motet.tasks.find import digest
 from motet.tasks.interactions import check_features, check_names, read_trials
 from motet.tasks.outcome import Outcome, begin, is_first_process
-from motet.training.forecast import ForecastSettings
+from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import as_columns, end_training

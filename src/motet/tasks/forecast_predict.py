@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from motet.data.pairs import are_pairs
 from motet.data.readers.write_trajectories import write_trajectories_csv
 from motet.data.recording import Recording
 from motet.data.trials import narrowest
 from motet.errors import InputError
 from motet.estimators.forecaster import last_bins
-from motet.estimators.pairs import is_pair
 from motet.files import write_text
 from motet.models.continuation import Forecasted
 from motet.models.geometry import Geometry
@@ -120,7 +120,7 @@ def _write_places(path: Path, context: Recording, found: Forecasted, geometry: G
 
 def _write_couplings(path: Path, context: Recording, found: Forecasted) -> Path:
     assert found.couplings is not None
-    trial, a, b = np.nonzero(is_pair(context))
+    trial, a, b = np.nonzero(are_pairs(context.observed))
     ids = np.asarray(context.individual_ids)
     columns = (np.asarray(context.trial_ids)[trial], ids[b], ids[a], found.couplings[trial, a, b])
     rows = zip(*(column.tolist() for column in columns), strict=True)

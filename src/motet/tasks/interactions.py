@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import ALLOWED_FEATURES, MotionSettings
+from motet.data.pairs import are_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.pairs import PAIR_MODEL, PAIR_TRAINING, check_systems, is_pair
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, check_systems
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.names import in_markdown, in_path
@@ -25,7 +26,7 @@ from motet.settings import check_choices, check_seed
 from motet.tasks.find import cut_trials, digest, find_recording, reading_of
 from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, state_table, truth_of
 from motet.tasks.outcome import Outcome, begin, is_first_process
-from motet.training.interactions import InteractionSettings
+from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 from motet.training.state import end_training
@@ -340,4 +341,6 @@ def check_features(recording: Recording, motion: MotionSettings, *, is_of_model:
 
 
 def _is_known(recording: Recording, target: str) -> bool:
-    return target in recording.targets and bool((is_pair(recording) & (recording.targets[target] >= 0)).any())
+    return target in recording.targets and bool(
+        (are_pairs(recording.observed) & (recording.targets[target] >= 0)).any()
+    )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.pairs import are_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.pairs import is_pair
 from motet.files import write_text
 from motet.names import csv_text, in_path
 from motet.progress import progress_bar
@@ -102,7 +102,7 @@ def recover(settings: RecoverInteractionsSettings) -> Written:
 
 def _pairs(recovery: EITInteractions, recording: Recording, log_probability: NDArray[np.float64]) -> Columns:
     """What is recovered of each pair, by column; each pair once, unless its two orders are two pairs."""
-    pairs = is_pair(recording)
+    pairs = are_pairs(recording.observed)
     trial, a, b = np.nonzero(pairs if recovery.objective.is_directed else np.triu(pairs))
     found = log_probability[trial, a, b]
     ids = np.asarray(recording.individual_ids)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from motet import metrics
+from motet.data.pairs import are_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.pairs import is_pair
 from motet.models.partition import assign_groups, assign_groups_of_sizes
 from motet.names import in_markdown
 from motet.statistics import compare_table, estimate_mean, interval_text, markdown, p_text
@@ -75,7 +75,7 @@ class Truth:
         given = recording.target(target)
         if recording.target_levels[target] != "pair" or given.dtype.kind not in "biu" or given.ndim != 3:
             raise InputError(f"{name} has shape {given.shape} of {given.dtype}; give one whole number per pair.")
-        pairs = is_pair(recording)
+        pairs = are_pairs(recording.observed)
         known = pairs & (given >= 0)
         if not known.any():
             raise InputError(f"{name} is not known of any pair; recover it with motet interactions recover.")

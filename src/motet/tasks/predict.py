@@ -17,7 +17,6 @@ from motet.given import is_known
 from motet.names import csv_text
 from motet.settings import check_choices
 from motet.tasks.find import cut_trials, find_recording, reading_of
-from motet.training.predictions import most_probable
 from motet.training.run import Run
 
 
@@ -111,7 +110,7 @@ def _columns(estimator: EITClassifier | EITRegressor, recording: Recording) -> d
     truth = recording.targets.get(target.name)
     if isinstance(estimator, EITClassifier):
         probability = estimator.predict_proba(recording)
-        columns = {target.name: _known_only(most_probable(estimator.classes_, probability))}
+        columns = {target.name: _known_only(target.most_probable(probability))}
         columns |= {f"p({label})": probability[..., place] for place, label in enumerate(estimator.classes_)}
         if truth is not None:
             columns[f"true {target.name}"] = _known_only(truth)

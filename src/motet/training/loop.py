@@ -144,10 +144,8 @@ def _backward(fabric: Fabric, wrapped: Any, parts: list[Batch]) -> Tensor:
 @torch.no_grad()
 def evaluate(learner: Learner, dataset: PopulationDataset, batch_trials: int) -> tuple[float, float]:
     """Loss and score of a learner, without dropout or hiding."""
-    device = next(learner.parameters()).device
     losses, outputs, batches = [], [], []
-    for batch in (part.to(device) for part in learner.batches(dataset, batch_trials)):
-        encoding = learner.model(batch)
+    for encoding, batch in learner.read(dataset, batch_trials):
         losses.append(float(learner.objective.loss(encoding, batch)) * len(batch))
         outputs.append(learner.objective.predict(encoding, batch))
         batches.append(batch)

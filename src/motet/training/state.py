@@ -16,7 +16,7 @@ from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.memory import check_room
-from motet.models.eit import EIT
+from motet.models.eit import EIT, Encoding
 from motet.models.pairs import PairEIT
 from motet.plain import as_plain, digest, from_plain
 from motet.training.objectives import Objective
@@ -58,15 +58,27 @@ class Learner(nn.Module):
         self.model = model
         self.objective = objective
 
-    def batches(self, dataset: PopulationDataset, most_trials: int) -> Iterator[Batch]:
-        """All trials in order, to be read without gradients, some at a time.
+    def read(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[Encoding, Batch]]:
+        """The encodings of all trials in order, some at a time, and what they are of; without dropout and gradients.
 
         Raises:
             InputError: if a trial does not fit in memory.
         """
         self.eval()
         self.check_room(dataset)
-        return dataset.batches(self.model.n_bytes, most_trials=most_trials)
+        device = next(self.parameters()).device
+        for batch in dataset.batches(self.model.n_bytes, most_trials=most_trials):
+            batch = batch.to(device)
+            with torch.no_grad():
+                encoding = self.model(batch)
+            yield encoding, batch
+
+    def predict(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[dict[str, Tensor], Batch]]:
+        """As `read`, what the objective predicts."""
+        for encoding, batch in self.read(dataset, most_trials):
+            with torch.no_grad():
+                prediction = self.objective.predict(encoding, batch)
+            yield prediction, batch
 
     def parts(self, batch: Batch) -> list[Batch]:
         """A training batch in parts that are not too large for memory."""

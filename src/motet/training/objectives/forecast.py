@@ -1,4 +1,4 @@
-"""The objective of forecasting: given a context, where is each individual in the bins that follow?"""
+"""`Forecast`: given a context, where is each individual in the bins that follow?"""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Annotated
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from motet.data.batch import Batch
-from motet.data.dataset import PopulationDataset
-from motet.data.recording import Level, Recording
+from motet.data.recording import Recording
 from motet.models.continuation import centre_of, places_of
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout
 from motet.settings import Count, NonNegative, Positive, Range, Settings, Share
 from motet.training.augment import turned
-from motet.training.objectives import Target, Targeted
+from motet.training.objectives.objective import Coded, Objective
 
 FUTURE = "future"
 FEWEST_BINS = 4  # of a context
@@ -68,46 +66,47 @@ class ForecastSettings(Settings, role="objective"):
         return self.context_bins + self.horizon_bins
 
 
-class Forecast(Targeted):
+class Forecast(Objective):
     """Where each individual is in every bin of the horizon; a robust loss of the distance to where it really is.
 
-    It needs no labels: the future of a trial is its own target.
+    It needs no labels: the future of a trial is its own target. Trials that it prepares are windows of context and
+    horizon, or contexts alone.
 
     Args:
         rollout: which continues the context; its laws are those of the model.
         settings: see `ForecastSettings`.
     """
 
+    reads = "motion"
+    name = FUTURE
+
     def __init__(self, rollout: Rollout, *, settings: ForecastSettings) -> None:
         super().__init__()
         self.rollout = rollout
         self.settings = settings
-        self.target = Target(FUTURE, "individual")
 
     @property
     def geometry(self) -> Geometry:
         return self.rollout.fit.geometry
 
-    def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The context of every trial as the model reads it; what follows as a target."""
-        return dataset.map(self._prepare)
+    def values(self, recording: Recording) -> Recording:
+        """The context, as the model reads it."""
+        return self.geometry.prepared(self._context(recording))
 
-    def _prepare(self, recording: Recording) -> Recording:
+    def targets(self, recording: Recording) -> Coded:
+        """Where individuals are after the context, as the model sees it; NaN where that is not known."""
         n_context = self.settings.context_bins
-        context = recording.select(bins=slice(0, n_context))
-        prepared = self.geometry.prepare(PopulationDataset(context)).recordings[0]
-        targets: dict[str, NDArray[np.generic]] = dict(prepared.targets)
-        levels: dict[str, Level] = dict(prepared.target_levels)
-        if recording.n_bins > n_context:
-            later = slice(n_context, self.settings.window_bins)
-            places = places_of(recording, self.geometry)[:, :, later]
-            if self.geometry.space != "phase":
-                centre = centre_of(context, self.geometry)
-                places = (places - centre[:, None, None]) / self.geometry.length
-            is_known = recording.observed[:, :, later, None]
-            targets[FUTURE] = np.where(is_known, places, np.nan)
-            levels[FUTURE] = "individual"
-        return dataclasses.replace(prepared, targets=targets, target_levels=levels)
+        if recording.n_bins <= n_context:
+            return {}
+        later = slice(n_context, self.settings.window_bins)
+        places = places_of(recording, self.geometry)[:, :, later]
+        if self.geometry.space != "phase":
+            centre = centre_of(self._context(recording), self.geometry)
+            places = (places - centre[:, None, None]) / self.geometry.length
+        return {FUTURE: ("individual", np.where(recording.observed[:, :, later, None], places, np.nan))}
+
+    def _context(self, recording: Recording) -> Recording:
+        return recording.select(bins=slice(0, self.settings.context_bins))
 
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch that is turned, with a shorter context and horizon."""
@@ -137,19 +136,14 @@ class Forecast(Targeted):
     ) -> Float[Tensor, "trial individual horizon place"]:
         """Where individuals will be, as the model sees it."""
         assert encoding.coupling is not None, "motion is forecast from a model that fits couplings"
+        n_substeps = self.settings.n_substeps[0]
         states = self.rollout(
-            batch.values,
-            batch.observed,
-            encoding.coupling,
-            n_bins=n_bins,
-            n_substeps=self.settings.n_substeps[0],
-            laws=laws,
+            batch.values, batch.observed, encoding.coupling, n_bins=n_bins, n_substeps=n_substeps, laws=laws
         )
         return self.rollout.places(states)
 
     def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
-        future = batch.targets[FUTURE]
-        known = future.isfinite().all(dim=-1) & batch.observed.any(dim=-1)[:, :, None]
+        future, known = self._known(batch)
         laws = self.rollout.drawn_laws(len(batch)) if self.training else None
         places = self.roll(encoding, batch, n_bins=future.shape[2], laws=laws)
         squared = (places - future.masked_fill(~known[..., None], 0)).square().sum(-1)
@@ -167,10 +161,15 @@ class Forecast(Targeted):
         """The share of places that are forecast to a quarter of a length (of a radian)."""
         is_near = []
         for prediction, batch in zip(predictions, batches, strict=True):
-            future = batch.targets[FUTURE].masked_fill(~batch.observed.any(dim=-1)[:, :, None, None], torch.nan)
+            future, known = self._known(batch)
             distance = (prediction[FUTURE][:, :, : future.shape[2]] - future).norm(dim=-1)
-            is_near.append((distance < DIVERGED)[future.isfinite().all(dim=-1)])
+            is_near.append((distance < DIVERGED)[known])
         return float(torch.cat(is_near).float().mean())
+
+    def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The future, and (trial, individual, horizon) where it is known, of individuals seen in the context."""
+        future = batch.targets[FUTURE]
+        return future, future.isfinite().all(dim=-1) & batch.observed.any(dim=-1)[:, :, None]
 
 
 def _joined(batch: Batch) -> Batch:

@@ -178,7 +178,7 @@ def test_recordings_of_one_name_are_numbered_and_twins_refused(data, tmp_path, w
         (moving(n_individuals=1), {}, {}, "an interaction takes two"),
         (moving(), {}, {}, "unknown target 'interacts'"),
         (moving(), {"targets": {"interacts": np.arange(8)}}, {}, "per trial; give one per pair"),
-        (moving(), {"targets": {"interacts": np.ones((8, 4, 4), int)}}, {}, "has 1 edge type"),
+        (moving(), {"targets": {"interacts": np.ones((8, 4, 4), int)}}, {}, "has 1 class"),
         (moving(), {"targets": {"interacts": graphs()}}, {"states": ("mass",)}, "unknown target 'mass'"),
         (moving(), {"targets": {"interacts": np.triu(graphs(), 1)}}, {}, "two orders"),
         (moving(n_trials=1), {"targets": {"interacts": graphs(1)}}, {}, "give files for validation"),

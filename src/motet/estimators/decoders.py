@@ -337,7 +337,7 @@ def _weighted(dataset: PopulationDataset, weight: NDArray[np.float64]) -> Popula
     """
     if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
         raise InputError(
-            f"sample_weight is from {weight.min():g} to {weight.max():g}; give finite ones, none below 0 and not all zero."
+            f"sample_weight is from {weight.min():g} to {weight.max():g}; give finite ones from 0, not all zero."
         )
     if (weight == weight[0]).all():
         return dataset

@@ -41,7 +41,6 @@ class MotionRival(Rival):
 
     Attributes:
         name: the row of a table.
-        description: what it does, in a few words.
         compute: from contexts of one length, the question, what was learned (if it learns) and options to a forecast.
         options: by name, the values to try.
         learned_by: from training windows, the question and options to what it learns; None if it learns nothing.
@@ -49,7 +48,6 @@ class MotionRival(Rival):
     """
 
     name: str
-    description: str
     compute: Callable[..., Forecasted]
     options: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     learned_by: Callable[..., Any] | None = None
@@ -281,36 +279,11 @@ def known_rollout(geometry: Geometry, law: Law) -> Rollout:
     return Rollout(fit).requires_grad_(False)
 
 
+_line, _parabola = (functools.partial(extrapolated, degree=degree) for degree in (1, 2))
 MOTION_RIVALS = (
-    MotionRival(
-        "constant velocity",
-        "a line through the last bins",
-        functools.partial(extrapolated, degree=1),
-        {"n_last": (2, 3, 4, 6, 10, 1)},
-    ),
-    MotionRival(
-        "constant acceleration",
-        "a parabola through the last bins",
-        functools.partial(extrapolated, degree=2),
-        {"n_last": (3, 4, 6, 10, 16, 2)},
-    ),
-    MotionRival(
-        "linear autoregression",
-        "linear in the last bins of one's own and the mean of the others, by ridge on training trials",
-        autoregressed,
-        {"n_lags": (2, 4, 8, 16)},
-        learn_autoregression,
-    ),
-    MotionRival(
-        "force fit",
-        "known law, couplings by robust least squares, not negative if the law attracts",
-        follow_fit,
-        {"law": tuple(LAWS)},
-    ),
-    MotionRival(
-        "true couplings",
-        "given the law and all couplings; only the start is fitted",
-        follow_truth,
-        kind="oracle",
-    ),
+    MotionRival("constant velocity", _line, {"n_last": (2, 3, 4, 6, 10, 1)}),
+    MotionRival("constant acceleration", _parabola, {"n_last": (3, 4, 6, 10, 16, 2)}),
+    MotionRival("linear autoregression", autoregressed, {"n_lags": (2, 4, 8, 16)}, learn_autoregression),
+    MotionRival("force fit", follow_fit, {"law": tuple(LAWS)}),
+    MotionRival("true couplings", follow_truth, kind="oracle"),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,11 @@ def _cosine(vectors: Array) -> Array:
     product = _products(vectors)
     size = np.sqrt(np.einsum("...ii->...i", product)) + SMALLEST
     return -product / (size[:, :, None] * size[:, None])
+
+
+def _opposed(vectors: Array) -> Array:
+    """−the inner product: what of groups of given sizes adds up to nothing."""
+    return -_products(vectors)
 
 
 def _third_law(recording: Recording, settings: MotionSettings) -> Array:
@@ -209,6 +215,10 @@ def _acceleration(recording: Recording, settings: MotionSettings) -> Array:
     return Motion.of(recording, settings).acceleration
 
 
+def _place(recording: Recording, settings: MotionSettings) -> Array:
+    return _position(recording, settings)[0]
+
+
 def _swing(recording: Recording, settings: MotionSettings) -> Array:
     return departures(*_position(recording, settings))
 
@@ -226,84 +236,50 @@ def _products(vectors: Array) -> Array:
     return flat @ flat.swapaxes(1, 2)
 
 
+def _nothing(recording: Recording, settings: MotionSettings) -> Array:
+    """All pairs alike."""
+    return np.zeros((recording.n_trials, recording.n_individuals, recording.n_individuals))
+
+
+def _of(look: Callable[..., Array], score: Callable[[Array], Array]) -> Callable[..., Array]:
+    """A score of what is looked at."""
+    return lambda recording, settings: score(look(recording, settings))
+
+
 _partial = functools.partial
+_UNIT = {"unit": (1.0, 1.0)}
+_OF_THE_PAST = {"window": (2, 2), "lags": 2, "ridge": 1e-3}
+_ATTRACTIVE = {True: {"is_nonnegative": True}, False: {}}
 PAIR_RIVALS = (
-    PairRival(
-        "base rate",
-        "all pairs alike",
-        lambda recording, settings: np.zeros((recording.n_trials, recording.n_individuals, recording.n_individuals)),
-        ANYTHING,
-    ),
-    PairRival("antipodal-frame", "opposite about the origin in the first frame", _partial(_antipodal, n_frames=1)),
-    PairRival("antipodal-window", "opposite about the origin, whole window", _antipodal),
-    PairRival("together", "never far apart", _together),
-    PairRival(
-        "antiparallel-velocity",
-        "opposite velocities",
-        lambda recording, settings: _cosine(_signal(recording, settings)),
-        options={"window": (2, 2)},
-    ),
-    PairRival(
-        "antiparallel-swing",
-        "opposite departures from uniform motion",
-        lambda recording, settings: _cosine(_swing(recording, settings)),
-    ),
-    PairRival(
-        "antiparallel-acceleration",
-        "opposite accelerations",
-        lambda recording, settings: _cosine(_acceleration(recording, settings)),
-        options={"window": (4, 2)},
-    ),
-    PairRival(
-        "third-law", "opposite accelerations, in the best ratio of masses", _third_law, options={"window": (4, 2)}
-    ),
-    PairRival(
-        "total-position",
-        "positions add up to nothing; for groups of given sizes",
-        lambda recording, settings: -_products(_position(recording, settings)[0]),
-    ),
-    PairRival(
-        "total-acceleration",
-        "accelerations add up to nothing; for groups of given sizes",
-        lambda recording, settings: -_products(_acceleration(recording, settings)),
-        options={"window": (3, 2)},
-    ),
-    PairRival("straight-centre-2", "the centre of a pair goes straight", _partial(_straight_centre, size=2)),
-    PairRival("straight-centre-3", "the centre of a triplet goes straight", _partial(_straight_centre, size=3)),
+    PairRival("base rate", _nothing, ANYTHING),
+    PairRival("antipodal-frame", _partial(_antipodal, n_frames=1)),
+    PairRival("antipodal-window", _antipodal),
+    PairRival("together", _together),
+    PairRival("antiparallel-velocity", _of(_signal, _cosine), options={"window": (2, 2)}),
+    PairRival("antiparallel-swing", _of(_swing, _cosine)),
+    PairRival("antiparallel-acceleration", _of(_acceleration, _cosine), options={"window": (4, 2)}),
+    PairRival("third-law", _third_law, options={"window": (4, 2)}),
+    PairRival("total-position", _of(_place, _opposed)),
+    PairRival("total-acceleration", _of(_acceleration, _opposed), options={"window": (3, 2)}),
+    PairRival("straight-centre-2", _partial(_straight_centre, size=2)),
+    PairRival("straight-centre-3", _partial(_straight_centre, size=3)),
     *(
         PairRival(
             f"{kind}-{name}",
-            words.format(name),
             _partial(fit, law=law),
             law.reads,
             _partial(_both_ways, law=law),
-            {**options, **({"is_nonnegative": True} if law.is_attractive else {}), "unit": (1.0, 1.0)},
+            {**options, **_ATTRACTIVE[law.is_attractive], **_UNIT},
         )
-        for kind, words, fit, options in (
-            ("acceleration-fit", "accelerations regressed on {}", _acceleration_fit, {"window": (2, 2), "ridge": 1e-3}),
-            ("force-fit", "{} fitted in integrated form, bins of encounters found", _force_fit, {"ridge": 1.0}),
+        for kind, fit, options in (
+            ("acceleration-fit", _acceleration_fit, {"window": (2, 2), "ridge": 1e-3}),
+            ("force-fit", _force_fit, {"ridge": 1.0}),
         )
         for name, law in LAWS.items()
     ),
-    PairRival(
-        "force-fit-charges",
-        "as force-fit-charged, one charge for each",
-        _charges,
-        options={"ridge": 1.0, "unit": (1.0, 1.0)},
-    ),
-    PairRival("correlation", "velocities or values correlate", _correlation, ANYTHING, options={"window": (2, 2)}),
-    PairRival(
-        "partial-correlation",
-        "velocities or values correlate, given all others",
-        _partial_correlation,
-        ANYTHING,
-        options={"window": (2, 2)},
-    ),
-    *(
-        PairRival(name, words, compute, ANYTHING, mean_of_both, {"window": (2, 2), "lags": 2, "ridge": 1e-3})
-        for name, words, compute in (
-            ("granger", "one's past tells of the other", _granger),
-            ("granger-given-all", "one's past tells of the other, given that of all others", _granger_given_all),
-        )
-    ),
+    PairRival("force-fit-charges", _charges, options={"ridge": 1.0, **_UNIT}),
+    PairRival("correlation", _correlation, ANYTHING, options={"window": (2, 2)}),
+    PairRival("partial-correlation", _partial_correlation, ANYTHING, options={"window": (2, 2)}),
+    PairRival("granger", _granger, ANYTHING, mean_of_both, _OF_THE_PAST),
+    PairRival("granger-given-all", _granger_given_all, ANYTHING, mean_of_both, _OF_THE_PAST),
 )

@@ -51,7 +51,6 @@ class PairRival(Rival):
 
     Attributes:
         name: the row of a table.
-        description: what it looks at, in a few words.
         compute: scores (trial, individual, individual) of trials of one length, higher the likelier the first is acted
             on by the second, from a recording, how derivatives are taken, and options; the diagonal and absent
             individuals may hold anything.
@@ -64,7 +63,6 @@ class PairRival(Rival):
     """
 
     name: str
-    description: str
     compute: Callable[..., Array]
     reads: tuple[Features, ...] = IN_SPACE
     both_ways: Callable[[Array], Array] | None = None

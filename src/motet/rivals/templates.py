@@ -63,7 +63,8 @@ class TemplateRival(Rival):
 
     def learn(self, train: PopulationDataset, question: TargetQuestion) -> FittedTemplate:
         recording = only_recording(train, self.name)
-        examples = self._read(recording, question)
+        reading = Reading.of(recording, "bin", lags=LAGS, reads_time=True)
+        examples = self._read(recording, question, reading)
         template, folds = Template.of(examples), _folds(examples)
         cross_fitted = _cross_fitted(examples, template, folds)
         judged = examples.is_known & (examples.labels >= 0)[:, None]
@@ -73,7 +74,6 @@ class TemplateRival(Rival):
 
         chosen = tune({"temperature": self.temperatures}, loss)
         correction = None
-        reading = Reading.of(recording, "bin", lags=LAGS, reads_time=True)
         if self.is_corrected:
             known, found = examples.is_known, cross_fitted(chosen["temperature"])
             inputs = reading.inputs(recording)[0][known[recording.bin_is_observed]]
@@ -85,9 +85,9 @@ class TemplateRival(Rival):
                 folds=np.broadcast_to(folds[:, None], known.shape)[known],
             )
             chosen |= more
-        return FittedTemplate(self, template, chosen, correction, reading, question.read(recording)[:0])
+        return FittedTemplate(self, template, chosen, correction, reading, question.read(recording).shape[2:])
 
-    def _read(self, train: Recording, question: TargetQuestion) -> _Examples:
+    def _read(self, train: Recording, question: TargetQuestion, reading: Reading) -> _Examples:
         """The training trials, or an `InputError`."""
         goal = question.read(train)
         if question.class_target is None:
@@ -108,8 +108,7 @@ class TemplateRival(Rival):
                 f"target {question.class_target!r} of recording {train.name!r} has fewer than two classes of "
                 f"{LEAST_TRIALS} trials, which {self.name} reads; give more trials."
             )
-        roots = Reading.of(train, "bin", lags=(0,)).roots(train)
-        return _Examples(roots, train.trial_lengths, labels, trial_ids, goal, is_known)
+        return _Examples(reading.roots(train), train.trial_lengths, labels, trial_ids, goal, is_known)
 
 
 TEMPLATES = (TemplateRival("template"), TemplateRival("template-kernel-ridge", is_corrected=True))
@@ -125,7 +124,7 @@ class FittedTemplate:
         chosen: "temperature", which multiplies the logarithms of the probabilities, and how kernel ridge was tuned.
         correction: kernel ridge, if it was asked for.
         reading: how inputs are read from a recording.
-        target: the training target without its trials: the shape of a prediction.
+        shape: of a prediction for a bin.
     """
 
     rival: TemplateRival
@@ -133,7 +132,7 @@ class FittedTemplate:
     chosen: Mapping[str, Any]
     correction: _Correction | None
     reading: Reading
-    target: NDArray[Any]
+    shape: tuple[int, ...]
 
     @property
     def n_parameters(self) -> int:
@@ -158,7 +157,7 @@ class FittedTemplate:
             inputs, _ = self.reading.inputs(recording)
             prediction[bins] += self.correction.predict(inputs[:, :-1], prediction[bins], inputs[:, -1:])
         prediction[~bins] = np.nan
-        return {"prediction": prediction.reshape(*bins.shape, *self.target.shape[2:])}
+        return {"prediction": prediction.reshape(*bins.shape, *self.shape)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

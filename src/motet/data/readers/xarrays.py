@@ -34,7 +34,7 @@ class _Variable(NamedTuple):
 
 def dataset_of_netcdf(path: Path) -> xarray.Dataset:
     """The dataset of a NetCDF file, version 3 or 4, as it is stored: for `xarray.decode_cf` to decode."""
-    xarray = import_xarray()
+    xr = import_xarray()
     arrays = in_subprocess(arrays_of_netcdf, path)
     variables, about = {}, {}
     for place, (name, dimensions, keys) in enumerate(json.loads(arrays[_LAYOUT].item())):
@@ -43,7 +43,7 @@ def dataset_of_netcdf(path: Path) -> xarray.Dataset:
             variables[name] = (dimensions, arrays[str(place)], attributes)
         else:
             about = attributes
-    stored: xarray.Dataset = xarray.Dataset(variables, attrs=about)
+    stored: xarray.Dataset = xr.Dataset(variables, attrs=about)
     return stored
 
 

@@ -252,7 +252,7 @@ def test_recordings_may_differ_in_rounding_and_in_the_width_of_their_integers():
         (lambda: PopulationDataset([a_recording(), Recording.from_trials(np.ones((2, 2, 2, 3)))]), "features"),
         (lambda: PopulationDataset(a_recording()).split(test=1.5), "fraction"),
         (lambda: PopulationDataset(a_recording()).split(by="subject"), "only one subject"),
-        (lambda: PopulationDataset(a_recording()).split(by="animal"), "way to split"),
+        (lambda: PopulationDataset(a_recording()).split(by="animal"), "unknown by 'animal'"),
         (lambda: PopulationDataset(a_recording()).split(by="subject", test=["x"]), "unknown subject"),
         (lambda: PopulationDataset(a_recording()).split(stratify="sde"), "did you mean 'side'"),
         (lambda: PopulationDataset(a_recording()).split(stratify="drive"), "not one class per trial"),

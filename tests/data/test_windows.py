@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
-from motet.data.windows import Windows, stretches
+from motet.data.windows import Windows
 
 
 def ragged(lengths, n_individuals=2, name="a"):
@@ -82,7 +82,7 @@ def test_predictions_for_a_trial_are_averaged_over_the_windows_that_have_any():
 
 @pytest.mark.parametrize("start", [-3, 0, 4])
 def test_a_stretch_that_reaches_beyond_its_trial_is_not_observed_there(start):
-    part = stretches(ragged([6]), np.array([0]), np.array([start]), 5)
+    part = ragged([6]).stretches(np.array([0]), np.array([start]), 5)
     inside = (np.arange(5) + start >= 0) & (np.arange(5) + start < 6)
     np.testing.assert_array_equal(part.observed[0, 0], inside)
     np.testing.assert_array_equal(part.values[0, 0, inside, 0], (np.arange(5) + start)[inside])

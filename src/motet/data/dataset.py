@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from motet import given
 from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.recording import Recording, selected_positions
 from motet.errors import InputError, did_you_mean
+from motet.settings import Count, NonNegative, Range, Seed, check_arguments
 
 SplitBy = Literal["trial", "time", "recording", "subject"]
 
@@ -110,8 +110,8 @@ class PopulationDataset:
         by: SplitBy = "trial",
         test: float | Sequence[str] = 0.2,
         stratify: str | None = None,
-        gap_seconds: float | None = None,
-        seed: int = 0,
+        gap_seconds: NonNegative | None = None,
+        seed: Seed = 0,
     ) -> tuple[PopulationDataset, PopulationDataset]:
         """Part the dataset in two: train and test.
 
@@ -128,7 +128,7 @@ class PopulationDataset:
         Raises:
             InputError: if a part would be empty, or a class too rare to stratify.
         """
-        _check_split(by, stratify=stratify, gap_seconds=gap_seconds, seed=seed)
+        self._check(by, stratify, gap_seconds=gap_seconds, seed=seed)
         if by in ("recording", "subject") and not isinstance(test, (int, float)):
             names = self._groups(by)
             for name in test:
@@ -155,13 +155,13 @@ class PopulationDataset:
 
     def folds(
         self,
-        n_folds: int = 5,
+        n_folds: Annotated[int, Range(least=2)] = 5,
         *,
         by: SplitBy = "trial",
-        n_repeats: int = 1,
+        n_repeats: Count = 1,
         stratify: str | None = None,
-        gap_seconds: float | None = None,
-        seed: int = 0,
+        gap_seconds: NonNegative | None = None,
+        seed: Seed = 0,
     ) -> Iterator[tuple[PopulationDataset, PopulationDataset]]:
         """Cross-validation: `n_folds` times `n_repeats` pairs of train and test.
 
@@ -172,9 +172,7 @@ class PopulationDataset:
         Raises:
             InputError: if a recording has fewer trials (or the dataset fewer recordings or subjects) than folds.
         """
-        _check_split(by, stratify=stratify, gap_seconds=gap_seconds, seed=seed)
-        _check_whole("n_folds", n_folds, least=2)
-        _check_whole("n_repeats", n_repeats, least=1)
+        self._check(by, stratify, n_folds=n_folds, n_repeats=n_repeats, gap_seconds=gap_seconds, seed=seed)
         if by != "trial" and n_repeats != 1:
             raise InputError(f"folds by {by} are not repeated; give n_repeats=1.")
         if by == "time":
@@ -199,6 +197,11 @@ class PopulationDataset:
             folds = splitter.split(strata, strata)
         for _, test in folds:
             yield self._parts(np.isin(names, groups[test]))
+
+    def _check(self, by: Any, stratify: Any, **numbers: Any) -> None:
+        check_arguments(PopulationDataset.folds, {"by": by, **numbers})
+        if stratify is not None and by != "trial":
+            raise InputError(f"stratify is {stratify!r}, and only splits by trial are stratified; give stratify=None.")
 
     def _parts(
         self, in_test: NDArray[np.bool_], in_train: NDArray[np.bool_] | None = None
@@ -248,7 +251,7 @@ class PopulationDataset:
             return None
         strata, rarest = [], []
         for number, recording in enumerate(self.recordings):
-            _, first = np.unique(np.asarray(recording.trial_ids), return_index=True)
+            _, first = np.unique(recording.trial_ids, return_index=True)
             stratum = np.zeros(len(first), dtype=np.int64)
             if target in recording.targets:
                 labels = recording.targets[target][first]
@@ -386,21 +389,6 @@ def _check_alike(recordings: Sequence[Recording]) -> None:
                     f"target {target!r} is {known} in recording {where!r} and {words} in {recording.name!r}; "
                     "make them alike, or give one of them another name."
                 )
-
-
-def _check_split(by: Any, *, stratify: Any, gap_seconds: Any, seed: Any) -> None:
-    if by not in get_args(SplitBy):
-        raise did_you_mean(str(by), get_args(SplitBy), what="way to split")
-    if stratify is not None and by != "trial":
-        raise InputError(f"stratify is {stratify!r}, and only splits by trial are stratified; give stratify=None.")
-    if gap_seconds is not None and not 0 <= gap_seconds < np.inf:
-        raise InputError(f"gap_seconds is {gap_seconds}; give a number of seconds from 0, or None.")
-    _check_whole("seed", seed, least=0)
-
-
-def _check_whole(name: str, value: Any, *, least: int) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= int(value) < 2**32:
-        raise InputError(f"{name} is {value!r}; give a whole number from {least} to below 2**32.")
 
 
 def _draw(strata: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:

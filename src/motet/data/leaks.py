@@ -83,7 +83,7 @@ def fingerprint(dataset: PopulationDataset, *, most: int | None = MOST_KEPT) -> 
         most: keep those that are least, which makes the same choice among the bins of any other dataset.
     """
     bins = [_bins(recording) for recording in dataset.recordings]
-    n_trials = [len(np.unique(np.asarray(recording.trial_ids))) for recording in dataset.recordings]
+    n_trials = [len(np.unique(recording.trial_ids)) for recording in dataset.recordings]
     n_parts = -(-LEAST_PARTS // sum(n_trials))
     hashes = np.concatenate([hashed for hashed, _, _ in bins])
     starts = np.cumsum([0, *n_trials[:-1]])
@@ -108,7 +108,7 @@ def found_in(test: PopulationDataset, trained: Hashes) -> list[Leak]:
     leaks: list[Leak] = []
     for recording in test.recordings:
         hashes, trial, _ = _bins(recording)
-        names = np.unique(np.asarray(recording.trial_ids))
+        names = np.unique(recording.trial_ids)
         of_trials = _found(hashes, trial, len(names), trained)
         of_whole = _found(hashes, np.zeros_like(trial), 1, trained)
         for called, (n_found, n_bins, by_chance) in ((names.tolist(), of_trials), ([None], of_whole)):
@@ -174,8 +174,7 @@ def _bins(recording: Recording) -> tuple[Hashes, NDArray[np.int64], NDArray[np.f
                 n_active += values != 0
     richness = np.minimum(np.ceil(np.log2(n_active + 1)), N_RICHNESS - 1).astype(np.uint64)
     hashes = (_mixed(total) & ~(STANDS | RICHNESS)) | (richness << np.uint64(2))
-    assert recording.trial_start_seconds is not None
-    trial = np.unique(np.asarray(recording.trial_ids), return_inverse=True)[1].reshape(-1)
+    trial = np.unique(recording.trial_ids, return_inverse=True)[1].reshape(-1)
     seconds = recording.trial_start_seconds[:, None] + np.arange(recording.n_bins) * recording.bin_seconds
     begin, end = np.full((2, trial.max() + 1), [[np.inf], [-np.inf]])
     np.minimum.at(begin, trial, seconds[:, 0])

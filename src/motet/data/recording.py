@@ -72,8 +72,8 @@ class Recording:
     subject: str = "unknown"
     name: str = "array"
     target_levels: Mapping[str, Level] = dataclasses.field(default_factory=dict)
-    trial_ids: NDArray[np.int64] | NDArray[np.str_] | None = None
-    trial_start_seconds: NDArray[np.float64] | None = None
+    trial_ids: NDArray[Any] = None  # type: ignore[assignment]  # None becomes the default below
+    trial_start_seconds: NDArray[np.float64] = None  # type: ignore[assignment]
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -222,8 +222,6 @@ class Recording:
             return target
 
         first_bin = range(self.n_bins)[bins].start
-        assert self.trial_ids is not None
-        assert self.trial_start_seconds is not None
         return dataclasses.replace(
             self,
             values=self.values[trials][:, individuals][:, :, bins],
@@ -258,25 +256,32 @@ class Recording:
         if not seen.any():
             raise InputError(f"no trial of recording {self.name!r} has {length} observed bins in a row.")
         order, trials = np.nonzero(seen.T)  # windows by their start, then by trial
-        starts = order * stride
+        return self.stretches(trials, order * stride, length)
 
-        def cut(array: NDArray[Any], axis: int) -> NDArray[Any]:
-            """Windows over the axis of time of a (trial, …, time, …) array."""
-            windows = np.moveaxis(sliding_window_view(array, length, axis=axis), axis, 1)
-            return np.ascontiguousarray(np.moveaxis(windows, -1, axis + 1)[trials, starts])
+    def stretches(self, trial: NDArray[np.int64], start: NDArray[np.int64], n_bins: int) -> Recording:
+        """Stretches of trials as trials of their own; what would lie outside of the whole trial is not observed.
 
-        assert self.trial_ids is not None
-        assert self.trial_start_seconds is not None
+        Args:
+            trial: (stretch,) of which trial each is.
+            start: (stretch,) its first bin there, which may be below 0.
+            n_bins: of each.
+        """
+        bins = start[:, None] + np.arange(n_bins)
+        row, inside = trial[:, None], np.clip(bins, 0, self.n_bins - 1)
+
+        def cut(array: NDArray[Any]) -> Any:
+            return np.ascontiguousarray(array[row, :, inside].swapaxes(1, 2))
+
         return dataclasses.replace(
             self,
-            values=cut(self.values, 2),
-            observed=cut(self.observed, 2),
+            values=cut(self.values),
+            observed=cut(self.observed) & (inside == bins)[:, None],
             targets={
-                name: cut(target, 1) if self.target_levels[name] == "bin" else target[trials]
+                name: target[row, inside] if self.target_levels[name] == "bin" else target[trial]
                 for name, target in self.targets.items()
             },
-            trial_ids=self.trial_ids[trials],
-            trial_start_seconds=self.trial_start_seconds[trials] + starts * self.bin_seconds,
+            trial_ids=self.trial_ids[trial],
+            trial_start_seconds=self.trial_start_seconds[trial] + start * self.bin_seconds,
         )
 
     def __repr__(self) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import Recording
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +56,7 @@ class Windows:
         start = step * (np.arange(len(trial)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows))
         of_recording = dataset.recording_index[trial]
         windows = [
-            stretches(recording, dataset.trial_index[trial[is_mine]], start[is_mine], n_bins)
+            recording.stretches(dataset.trial_index[trial[is_mine]], start[is_mine], n_bins)
             for recording, is_mine in ((r, of_recording == index) for index, r in enumerate(dataset.recordings))
         ]
         return cls(PopulationDataset(windows), trial, start, len(dataset), lengths.max(), margin)
@@ -89,31 +88,3 @@ class Windows:
             part = read[window, begin:end]
             whole[trial, start + begin : start + begin + len(part)] = part
         return np.moveaxis(whole, 1, axis)
-
-
-def stretches(recording: Recording, trial: NDArray[np.int64], start: NDArray[np.int64], n_bins: int) -> Recording:
-    """Stretches of trials as trials of their own; what would lie outside of the whole trial is not observed.
-
-    Args:
-        recording: whose trials are cut.
-        trial: (stretch,) of which trial each is.
-        start: (stretch,) its first bin there, which may be below 0.
-        n_bins: of each.
-    """
-    bins = start[:, None] + np.arange(n_bins)
-    row, inside = trial[:, None], np.clip(bins, 0, recording.n_bins - 1)
-    observed = recording.observed[row, :, inside].swapaxes(1, 2) & (inside == bins)[:, None]
-    values = recording.values[row, :, inside].swapaxes(1, 2)
-    assert recording.trial_ids is not None
-    assert recording.trial_start_seconds is not None
-    return dataclasses.replace(
-        recording,
-        values=np.where(observed[..., None], values, values.dtype.type(0)),
-        observed=observed,
-        targets={
-            name: target[row, inside] if recording.target_levels[name] == "bin" else target[trial]
-            for name, target in recording.targets.items()
-        },
-        trial_ids=recording.trial_ids[trial],
-        trial_start_seconds=recording.trial_start_seconds[trial] + start * recording.bin_seconds,
-    )

@@ -16,7 +16,6 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.pairs import only_pairs
 from motet.data.recording import Recording
-from motet.data.windows import stretches
 from motet.errors import InputError
 from motet.estimators.base import Population, as_dataset
 from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator, check_system
@@ -295,4 +294,4 @@ def last_bins(recording: Recording, n_bins: int) -> Recording:
             f"a context of at least {FEWEST_BINS}."
         )
     n_bins = min(n_bins, recording.n_bins)
-    return stretches(recording, np.arange(recording.n_trials), lengths - n_bins, n_bins)
+    return recording.stretches(np.arange(recording.n_trials), lengths - n_bins, n_bins)

@@ -110,7 +110,6 @@ def _check_writable(recording: Recording, where: str, names: Sequence[str], leav
             )
     if len(set(names)) != recording.n_features or set(names) & {*COLUMNS, ""}:
         raise InputError(f"{where}: features are called {list(names)}; give {recording.n_features} names of their own.")
-    assert recording.trial_ids is not None
     systems = recording.targets["system"] if "system" in recording.targets.keys() - set(leave_out) else np.empty(0)
     labels = {str(system) for system in systems.ravel().tolist() if system != ""}
     for text in (*recording.individual_ids, *names, *map(str, recording.trial_ids.tolist()), *labels):
@@ -128,13 +127,11 @@ def _check_writable(recording: Recording, where: str, names: Sequence[str], leav
 
 def _stamps(recording: Recording) -> NDArray[np.float64]:
     """(trial, time): seconds of every bin."""
-    assert recording.trial_start_seconds is not None
     return recording.trial_start_seconds[:, None] + np.arange(recording.n_bins) * recording.bin_seconds
 
 
 def _sample_rows(recording: Recording, targets: Mapping[str, NDArray[Any]]) -> Iterable[Iterable[str]]:
     """A row of text for every trial, individual and bin."""
-    assert recording.trial_ids is not None
     stamps = _stamps(recording)
     least, most = extent(recording.values, recording.observed)
     is_wide = recording.values.dtype == np.float64  # 0.1 is 0.10000000149 where short digits would blur what differs
@@ -162,7 +159,6 @@ def _pair_rows(
     recording: Recording, targets: Mapping[str, NDArray[Any]], *, is_directed: bool
 ) -> Iterable[Iterable[str]]:
     """A row of text for every known pair, once; or for both of its orders, as source and target."""
-    assert recording.trial_ids is not None
     known = np.any([_is_known(target) for target in targets.values()], axis=0)
     known &= ~np.eye(recording.n_individuals, dtype=bool)
     trial, i, j = np.nonzero(known if is_directed else np.triu(known))

@@ -105,14 +105,10 @@ def test_scores_that_cannot_be_compared_are_refused(scores: Any, names: Any, mes
 # Learning curve
 
 
-@pytest.mark.parametrize(
-    ("best_by", "epoch"), [(None, 2), ("validation_loss", 2), ("train_loss", 4), ("validation_score", 3)]
-)
-def test_the_best_epoch_has_the_lowest_loss_or_the_highest_score(best_by: str | None, epoch: int) -> None:
-    figure = learning_curve(HISTORY, best_by=best_by)
-    panel = figure.axes[best_by == "validation_score"]
-    assert line(panel, f"best: epoch {epoch}")[0].tolist() == [epoch]
-    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == f"best: epoch {epoch}"
+def test_the_best_epoch_has_the_least_validation_loss() -> None:
+    figure = learning_curve(HISTORY)
+    assert line(figure.axes[0], "best: epoch 2")[0].tolist() == [2]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "best: epoch 2"
 
 
 def test_folds_are_averaged_over_the_epochs_that_all_reached() -> None:
@@ -155,8 +151,3 @@ def test_columns_never_measured_are_not_drawn_and_leave_no_best_epoch() -> None:
 def test_a_history_that_cannot_be_drawn_is_refused(history: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         learning_curve(history)
-
-
-def test_a_mistyped_column_is_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="did you mean 'validation_loss'"):
-        learning_curve(HISTORY, best_by="validation_los")

@@ -38,7 +38,7 @@ HISTORY: dict[str, Any] = {
 def small_trajectories() -> Figure:
     true = np.random.default_rng(0).normal(size=(4, 5, 2))
     true[1, 3:] = np.nan
-    return decoded_trajectories(0.5 * true, true, ["b", "a", "b", "a"], 0.1, n_examples=1)
+    return decoded_trajectories(0.5 * true, true, ["b", "a", "b", "a"], 0.1)
 
 
 def small_psths() -> Figure:

@@ -23,9 +23,12 @@ from motet.report.style import (
     class_legend,
     draw_lines,
     in_our_style,
+    r_squared,
     shown,
     titled,
 )
+
+N_EXAMPLES = 3  # trials that are followed over time
 
 
 @in_our_style
@@ -99,7 +102,6 @@ def decoded_trajectories(
     bin_seconds: float,
     *,
     length_unit: str = "cm",
-    n_examples: int = 3,
     title: str = "",
 ) -> Figure:
     """Draw true and decoded hand paths side by side, and the velocities of a few trials over time.
@@ -114,7 +116,6 @@ def decoded_trajectories(
         direction: (trial,) class that colours a path.
         bin_seconds: width of a time bin, in seconds.
         length_unit: of the paths.
-        n_examples: how many trials to follow over time.
         title: what is shown, above the R² over all bins (variance-weighted over x and y).
 
     Raises:
@@ -127,8 +128,8 @@ def decoded_trajectories(
         'velocity R² 1.000, 6 trials'
     """
     both = np.stack(_same_shapes(decoded_velocity, true_velocity, direction))
-    if not (np.isfinite(bin_seconds) and bin_seconds > 0) or n_examples < 1:
-        raise InputError(f"bin_seconds is {bin_seconds} and n_examples {n_examples}; give positive numbers.")
+    if not 0 < bin_seconds < np.inf:
+        raise InputError(f"bin_seconds is {bin_seconds}; give a positive number.")
     labels = given.labels(direction, what="direction")
     known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3)) & given.is_known(labels)[:, None]
     if not known.any():
@@ -139,7 +140,7 @@ def decoded_trajectories(
     colours = class_colours(len(classes))[np.searchsorted(classes, labels).clip(max=len(classes) - 1)]
     squared_error = np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials]
     error = np.sqrt(squared_error / known[trials].sum(axis=1))
-    spread = np.linspace(0, len(trials) - 1, n_examples + 2)[1:-1].round().astype(int)
+    spread = np.linspace(0, len(trials) - 1, N_EXAMPLES + 2)[1:-1].round().astype(int)
     examples = {
         int(trials[i]): f"error {error[i]:.1f} {length_unit}/s" for i in np.argsort(error, kind="stable")[spread]
     }
@@ -150,9 +151,7 @@ def decoded_trajectories(
     class_legend(upper, classes, title="direction")
     seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
     _draw_velocities(lower, seconds, both, examples, colours, f"{length_unit}/s")
-    deviation = ((both[1][known] - both[1][known].mean(axis=0)) ** 2).sum()
-    r_squared = 1 - squared_error.sum() / deviation if deviation > 0 else np.nan
-    return titled(figure, title, f"velocity R² {r_squared:.3f}, {len(trials)} trials")
+    return titled(figure, title, f"velocity R² {r_squared(both[1][known], both[0][known]):.3f}, {len(trials)} trials")
 
 
 def _same_shapes(decoded: ArrayLike, true: ArrayLike, direction: ArrayLike) -> tuple[Floats, Floats]:

@@ -54,7 +54,6 @@ def draw_graphs(
     positions: ArrayLike | None = None,
     system: ArrayLike | None = None,
     observed: ArrayLike | None = None,
-    threshold: float = 0.5,
     n_trials: int = 6,
     title: str = "",
 ) -> Figure:
@@ -64,13 +63,12 @@ def draw_graphs(
     of a pair differ, lines are arrows: [i, j] is what j does to i.
 
     Args:
-        probability: (trial, individual, individual) that the pair interacts; NaN where not told.
+        probability: (trial, individual, individual) that the pair interacts, an edge from 0.5 on; NaN where not known.
         truth: likewise, int: 0 for no edge, 1 or more for an edge, -1 where unknown.
         positions: (trial, individual, time, 2), NaN where unknown: an individual is a dot at the end of its
             path. Without, they stand on a circle.
         system: (trial, individual) int, the true group, which colours the dots; -1 where unknown.
         observed: (trial, individual) bool, which individuals there are; by default all.
-        threshold: the probability from which a pair counts as an edge.
         n_trials: how many to draw.
         title: what is shown, above the mean accuracy over all trials, and that of "no edge" for every pair.
 
@@ -93,11 +91,11 @@ def draw_graphs(
     paths = None if positions is None else np.asarray(positions, dtype=np.float64)
     if paths is not None and (paths.ndim != 4 or (*paths.shape[:2], paths.shape[3]) != (*present.shape, 2)):
         raise InputError(f"positions have shape {paths.shape}; give {present.shape} (trial, individual), time and 2.")
-    told = present[:, :, None] & present[:, None] & np.isfinite(likely) & ~np.eye(likely.shape[1], dtype=np.bool_)
-    recovered, known = told & (likely >= threshold), told & (true >= 0)
-    fates = (recovered & (true > 0), told & ~recovered & (true > 0), recovered & (true == 0), recovered & (true < 0))
+    is_pair = present[:, :, None] & present[:, None] & np.isfinite(likely) & ~np.eye(likely.shape[1], dtype=np.bool_)
+    recovered, known = is_pair & (likely >= 0.5), is_pair & (true >= 0)
+    fates = (recovered & (true > 0), is_pair & ~recovered & (true > 0), recovered & (true == 0), recovered & (true < 0))
     edges = dict(zip(_EDGES, fates, strict=True))
-    both_ways = (np.where(told, likely, 0), np.where(told, true, -1))
+    both_ways = (np.where(is_pair, likely, 0), np.where(is_pair, true, -1))
     is_directed = not all(np.allclose(pairs, pairs.swapaxes(1, 2)) for pairs in both_ways)
     accuracy, no_edge = share(known & (recovered == (true > 0)), known), share(known & (true == 0), known)
     shown = spread_from_best(-accuracy, n_trials)

@@ -25,6 +25,7 @@ from motet.report.style import (
     group_colours,
     in_our_style,
     line_styles,
+    r_squared,
     spread_from_best,
     titled,
     wrapped,
@@ -190,6 +191,5 @@ def _state_scores(pairs: Floats) -> str:
     if not pairs.shape[1]:
         return "nothing predicted"
     error = pairs[1] - pairs[0]
-    deviation = ((pairs[0] - pairs[0].mean()) ** 2).sum()
-    r_squared = f"{1 - (error**2).sum() / deviation:z.3f}" if deviation > 0 else "undefined"
-    return f"R² {r_squared}, median error {np.median(np.abs(error)):.3f}".replace("-", "−")
+    explained = f"{r_squared(*pairs):z.3f}" if np.ptp(pairs[0]) > 0 else "undefined"
+    return f"R² {explained}, median error {np.median(np.abs(error)):.3f}".replace("-", "−")

@@ -132,25 +132,21 @@ def learning_curve(
     history: Mapping[str, ArrayLike] | Sequence[Mapping[str, ArrayLike]],
     *,
     score_name: str = "score",
-    best_by: str | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw loss and score against epoch with the best epoch marked; folds thin, their mean thick.
+    """Draw loss and score against epoch; folds thin, their mean thick over the epochs that every fold reached.
 
-    The mean is drawn over the epochs that every fold reached.
+    The epoch of least validation loss, whose weights training keeps, is marked.
 
     Args:
         history: of one fold, or one per fold: "epoch" and any of "train_loss", "validation_loss",
             "train_score", "validation_score", each (epoch,), NaN where not measured. Other columns,
             and those never measured, are left alone.
         score_name: what the score is, with its unit.
-        best_by: the column whose best epoch is marked: lowest of a loss, highest of a score. By
-            default "validation_loss", which chooses the weights in training; without one, none is marked.
         title: what is shown.
 
     Raises:
-        InputError: if there is nothing to draw, columns differ in length or between folds, or
-            `best_by` is not drawn.
+        InputError: if there is nothing to draw, or columns differ in length or between folds.
 
     Example:
         >>> history = {"epoch": [1, 2, 3], "train_loss": [3, 2, 1], "validation_loss": [3.0, 2.0, 2.5]}
@@ -159,16 +155,13 @@ def learning_curve(
     """
     folds = _folds([history] if isinstance(history, Mapping) else history)
     drawn = [name for name in _CURVES if name in folds[0]]
-    if best_by is not None and best_by not in drawn:
-        raise did_you_mean(best_by, drawn, what="column of the history")
-
     kinds = [kind for kind in ("loss", "score") if any(name.endswith(kind) for name in drawn)]
     figure = Figure(figsize=(ONE_COLUMN_INCHES, 0.9 + 1.5 * len(kinds)))
     panels = dict(zip(kinds, figure.subplots(len(kinds), sharex=True, squeeze=False)[:, 0], strict=True))
     for name in drawn:
         _draw_curves(panels[name.split("_")[1]], folds, name)
-    if (best_by or "validation_loss") in drawn:
-        _mark_best(panels, folds, best_by or "validation_loss")
+    if "validation_loss" in drawn:
+        _mark_best(panels, folds)
     for kind, axes in panels.items():
         axes.set_ylabel("loss" if kind == "loss" else score_name)
     panels[kinds[-1]].set_xlabel("epoch")
@@ -222,20 +215,16 @@ def _draw_curves(axes: Axes, folds: Sequence[Mapping[str, Floats]], name: str) -
     axes.plot(shared, mean, color=colour, linewidth=1.6, marker="." if len(shared) == 1 else "", label=label)
 
 
-def _mark_best(panels: Mapping[str, Axes], folds: Sequence[Mapping[str, Floats]], best_by: str) -> None:
+def _mark_best(panels: Mapping[str, Axes], folds: Sequence[Mapping[str, Floats]]) -> None:
     """A dot on each fold's best epoch; for one fold also its number, and a line through both panels."""
-    sign = -1 if best_by.endswith("loss") else 1
-    best = [
-        (fold["epoch"][i], fold[best_by][i])
-        for fold in folds
-        if np.isfinite(fold[best_by]).any()
-        for i in [np.nanargmax(sign * fold[best_by])]
-    ]
+    measured = [(fold["epoch"], fold["validation_loss"]) for fold in folds]
+    best = [(epoch[np.nanargmin(loss)], np.nanmin(loss)) for epoch, loss in measured if np.isfinite(loss).any()]
     label = "best epoch of each fold"
     if len(folds) == 1 and best:
         label = f"best: epoch {best[0][0]:g}"
         for axes in panels.values():
             axes.axvline(best[0][0], color=BEST, linewidth=0.8, linestyle=":", zorder=0)
     if best:
-        axes = panels[best_by.split("_")[1]]
-        axes.plot(*zip(*best, strict=True), "o", color=BEST, markersize=3.5, linewidth=0, label=label, zorder=4)
+        panels["loss"].plot(
+            *zip(*best, strict=True), "o", color=BEST, markersize=3.5, linewidth=0, label=label, zorder=4
+        )

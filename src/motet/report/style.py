@@ -242,6 +242,12 @@ def share(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
+def r_squared(true: Floats, predicted: Floats) -> float:
+    """Of (item, …) quantities, weighted by variance; NaN where the truth does not vary."""
+    deviation = ((true - true.mean(axis=0)) ** 2).sum()
+    return float(1 - ((predicted - true) ** 2).sum() / deviation) if deviation > 0 else np.nan
+
+
 def checked_labels(given: ArrayLike | None, shape: tuple[int, ...], *, what: str) -> Integers:
     """As integers of that shape; -1 everywhere if none are given.
 

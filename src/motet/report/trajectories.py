@@ -24,6 +24,7 @@ from motet.report.style import (
     Floats,
     class_colours,
     draw_lines,
+    group_colours,
     in_our_style,
     titled,
 )
@@ -76,9 +77,11 @@ def draw_simulation(recording: Recording, *, n_trials: int = 3, title: str = "")
     _share_limits(panels[0], are_paths=not are_oscillators)
     panels[0, 0].set_ylabel("dφ/dt (rad/s)" if are_oscillators else "y")
     _legend(figure, recording)
-    words = ["○ start, ● end"] * (not are_oscillators)
+    seconds = (recording.n_bins - 1) * recording.bin_seconds
+    words = [f"{recording.n_individuals} individuals, {recording.n_bins} bins over {seconds:.3g} s"]
+    words += ["○ start, ● end"] * (not are_oscillators)
     words += ["thin lines join a system"] * ("system" in recording.targets) + ["who interacts is beneath"] * has_graph
-    return titled(figure, title or recording.name, "; ".join([_sizes(recording), *words]))
+    return titled(figure, title or recording.name, "; ".join(words))
 
 
 def _check(recording: Recording, *, n_trials: int, n_features: int) -> None:
@@ -97,16 +100,10 @@ def _check(recording: Recording, *, n_trials: int, n_features: int) -> None:
         )
 
 
-def _sizes(recording: Recording) -> str:
-    seconds = (recording.n_bins - 1) * recording.bin_seconds
-    return f"{recording.n_individuals} individuals, {recording.n_bins} bins over {seconds:.3g} s"
-
-
 def _colours(recording: Recording, trial: int) -> Colours:
     """(individual, 4): by system, by sign of charge, by frequency, or each its own."""
     if "system" in recording.targets:
-        codes = np.unique(recording.target("system")[trial], return_inverse=True)[1]
-        return class_colours(int(codes.max()) + 1)[codes]
+        return group_colours(recording.target("system")[trial])
     if "charge" in recording.targets:
         return to_rgba_array([ACCENT if charge < 0 else BEST for charge in recording.target("charge")[trial]])
     order = np.arange(recording.n_individuals)
@@ -186,15 +183,13 @@ def _share_limits(panels: NDArray[Any], *, are_paths: bool) -> None:
 
 def _legend(figure: Figure, recording: Recording) -> None:
     """What the colours mean, where they mean something that is not drawn."""
-    names, handles = [], []
+    looks: dict[str, dict[str, Any]] = {}
     if "charge" in recording.targets:
-        names = ["charge −", "charge +"]
-        handles = [Line2D([], [], color=colour, marker="o", linestyle="") for colour in (ACCENT, BEST)]
+        dot = {"marker": "o", "linestyle": ""}
+        looks = {"charge −": {"color": ACCENT, **dot}, "charge +": {"color": BEST, **dot}}
     elif "frequency" in recording.targets:
-        names = ["rate", "natural frequency"]
-        handles = [
-            Line2D([], [], color=INK),
-            Line2D([], [], color=INK, alpha=0.5, linewidth=0.8, linestyle=(0, (4, 3))),
-        ]
-    if names:
-        figure.legend(handles, names, loc="outside upper right", ncols=len(names))
+        dashed = {"alpha": 0.5, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+        looks = {"rate": {"color": INK}, "natural frequency": {"color": INK, **dashed}}
+    if looks:
+        handles = [Line2D([], [], **look) for look in looks.values()]
+        figure.legend(handles, list(looks), loc="outside upper right", ncols=len(looks))

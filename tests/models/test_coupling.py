@@ -19,7 +19,7 @@ from scipy.integrate import quad
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
-from motet.models.coupling import N_EVIDENCE, CouplingFit, filled
+from motet.models.coupling import N_EVIDENCE, CouplingFit
 from motet.models.geometry import Geometry
 from motet.systems import simulate
 
@@ -49,7 +49,7 @@ def any_law(geometry, n_laws=2):
 
 
 def solved(fit, values, observed, log_precision=FLAT):
-    """(told, strengths) under one prior for all pairs, or one given for each."""
+    """(evidence, strengths) under one prior for all pairs, or one given for each."""
     problem = fit(values, observed)
     if isinstance(log_precision, float):
         n = observed.shape[1]
@@ -235,14 +235,14 @@ def plain_problem(fit, batch, trial, i):
 @every_kind
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_the_fit_agrees_with_a_plain_ridge_regression(kind, missing):
-    """With a precision for every pair: strengths, and all that is told of a pair."""
+    """With a precision for every pair: strengths, and all evidence of a pair."""
     recording, features = of_kind(kind, n_bins=16, missing=missing)
     geometry, batch = prepared(recording, features)
     fit = exact_law(geometry)
     log_precision = 2 * torch.randn(2, 4, 4, 1, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        told, strengths = solved(fit, batch.values, batch.observed, log_precision)
-        open_told, open_strengths = solved(fit, batch.values, batch.observed)
+        evidence, strengths = solved(fit, batch.values, batch.observed, log_precision)
+        open_evidence, open_strengths = solved(fit, batch.values, batch.observed)
     for trial, i in ((0, 0), (0, 2), (1, 3)):
         x, y, is_other, n_rows = plain_problem(fit, batch, trial, i)
         x = x[:, is_other]
@@ -263,20 +263,20 @@ def test_the_fit_agrees_with_a_plain_ridge_regression(kind, missing):
             np.full(len(length), 0.2 * np.log(residual @ residual / (y @ y))),
         ]
         np.testing.assert_allclose(strengths[trial, 0, i, is_other], coefficient, rtol=2e-3, atol=1e-4)
-        np.testing.assert_allclose(told[trial, i, is_other].T, expected, rtol=5e-3, atol=2e-3)
-        assert not told[trial, i, ~is_other].any()
+        np.testing.assert_allclose(evidence[trial, i, is_other].T, expected, rtol=5e-3, atol=2e-3)
+        assert not evidence[trial, i, ~is_other].any()
 
         least_squares, sum_of_squares, *_ = np.linalg.lstsq(x, y)  # and with no prior, ordinary least squares
         np.testing.assert_allclose(open_strengths[trial, 0, i, is_other], least_squares, rtol=5e-3, atol=1e-3)
         error = np.sqrt(sum_of_squares / (n_rows - x.shape[1]) * np.diag(np.linalg.inv(x.T @ x)))
-        np.testing.assert_allclose(open_told[trial, i, is_other, 0].sinh(), least_squares / error, rtol=1e-2)
+        np.testing.assert_allclose(open_evidence[trial, i, is_other, 0].sinh(), least_squares / error, rtol=1e-2)
 
 
 def test_laws_are_fitted_apart():
     geometry, batch = prepared(wandering())
     both = any_law(geometry)
     with torch.no_grad():
-        told, strengths = solved(both, batch.values, batch.observed, 0.0)
+        evidence, strengths = solved(both, batch.values, batch.observed, 0.0)
         for law in (0, 1):
             one = CouplingFit(geometry, 1)
             one.exponent.copy_(both.exponent[law : law + 1])
@@ -286,24 +286,24 @@ def test_laws_are_fitted_apart():
                     for name, tensor in both.bend.state_dict().items()
                 }
             )
-            told_alone, alone = solved(one, batch.values, batch.observed, 0.0)
+            evidence_alone, alone = solved(one, batch.values, batch.observed, 0.0)
             torch.testing.assert_close(alone[:, 0], strengths[:, law], rtol=1e-4, atol=1e-6)
-            part = told[..., law * N_EVIDENCE : (law + 1) * N_EVIDENCE]
-            torch.testing.assert_close(told_alone, part, rtol=1e-3, atol=1e-4)
+            part = evidence[..., law * N_EVIDENCE : (law + 1) * N_EVIDENCE]
+            torch.testing.assert_close(evidence_alone, part, rtol=1e-3, atol=1e-4)
 
 
 def test_a_prior_that_is_certain_leaves_no_coupling_and_tells_how_each_pair_does_alone():
     geometry, batch = prepared(wandering(n_bins=8))
     fit = exact_law(geometry)
     with torch.no_grad():
-        told, strengths = solved(fit, batch.values, batch.observed, CERTAIN)
+        evidence, strengths = solved(fit, batch.values, batch.observed, CERTAIN)
     assert strengths.abs().max() < 2e-3
     for trial, i in ((0, 0), (1, 2)):
         x, y, is_other, n_rows = plain_problem(fit, batch, trial, i)
         x = x[:, is_other] / np.linalg.norm(x[:, is_other], axis=0)
         noise = np.linalg.norm(y) / np.sqrt(n_rows)
-        np.testing.assert_allclose(told[trial, i, is_other, 3], x.T @ y / np.linalg.norm(y), atol=2e-3)
-        np.testing.assert_allclose(told[trial, i, is_other, 2], np.arcsinh(x.T @ y / noise), atol=5e-3)
+        np.testing.assert_allclose(evidence[trial, i, is_other, 3], x.T @ y / np.linalg.norm(y), atol=2e-3)
+        np.testing.assert_allclose(evidence[trial, i, is_other, 2], np.arcsinh(x.T @ y / noise), atol=5e-3)
 
 
 def test_chance_is_believed_as_often_as_it_should_be():
@@ -315,8 +315,8 @@ def test_chance_is_believed_as_often_as_it_should_be():
     recording = Recording.from_trials(start + speed * time + 1e-3 * rng.normal(size=(400, 3, n_bins, 2)))
     geometry, batch = prepared(recording)
     with torch.no_grad():
-        told, _ = solved(exact_law(geometry, 1.0), batch.values, batch.observed)
-    t_value = told[..., 0].sinh()[:, ~torch.eye(3, dtype=torch.bool)]
+        evidence, _ = solved(exact_law(geometry, 1.0), batch.values, batch.observed)
+    t_value = evidence[..., 0].sinh()[:, ~torch.eye(3, dtype=torch.bool)]
     n_free = 2 * n_bins - 4 - 2  # in two dimensions, less start and velocity, less two couplings
     assert 0.035 < float((t_value.abs() > stats.t.ppf(0.975, n_free)).double().mean()) < 0.065
 
@@ -333,9 +333,9 @@ def test_permuting_individuals_permutes_couplings(kind, order, seed):
     prior = torch.randn(2, 4, 4, 2, generator=torch.Generator().manual_seed(seed))
     fit = any_law(geometry)
     with torch.no_grad():
-        told, strengths = solved(fit, batch.values, batch.observed, prior)
+        evidence, strengths = solved(fit, batch.values, batch.observed, prior)
         moved = solved(fit, batch.values[:, order], batch.observed[:, order], prior[:, order][:, :, order])
-    torch.testing.assert_close(moved[0], told[:, order][:, :, order], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(moved[0], evidence[:, order][:, :, order], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(moved[1], strengths[:, :, order][:, :, :, order], rtol=1e-3, atol=1e-4)
 
 
@@ -378,12 +378,12 @@ def test_what_is_not_observed_changes_nothing(kind):
     wide = 5 * torch.randn(2, 6, 6, 2, generator=torch.Generator().manual_seed(2))
     wide[:, places[:, None], places] = prior
     with torch.no_grad():
-        told, strengths = solved(fit, batch.values, batch.observed, prior)
-        wide_told, wide_strengths = solved(fit, values, observed, wide)
-    torch.testing.assert_close(wide_told[:, places[:, None], places], told, rtol=1e-3, atol=2e-3)
+        evidence, strengths = solved(fit, batch.values, batch.observed, prior)
+        wide_evidence, wide_strengths = solved(fit, values, observed, wide)
+    torch.testing.assert_close(wide_evidence[:, places[:, None], places], evidence, rtol=1e-3, atol=2e-3)
     torch.testing.assert_close(wide_strengths[:, :, places[:, None], places], strengths, rtol=1e-3, atol=1e-3)
-    assert not wide_told[:, [1, 4]].any()
-    assert not wide_told[:, :, [1, 4]].any()
+    assert not wide_evidence[:, [1, 4]].any()
+    assert not wide_evidence[:, :, [1, 4]].any()
 
 
 @every_kind
@@ -395,24 +395,6 @@ def test_a_fit_does_not_depend_on_other_trials(kind):
         together, alone = (solved(fit, batch.values[t], batch.observed[t], 0.0) for t in (slice(0, 2), slice(1, 2)))
     torch.testing.assert_close(alone[0], together[0][1:], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(alone[1], together[1][1:], rtol=1e-4, atol=1e-5)
-
-
-@given(
-    mask=st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=2, max_size=2),
-    junk=st.sampled_from([0.0, 1e30, -7.0]),
-)
-@settings(max_examples=60, deadline=None)
-def test_gaps_are_bridged_by_straight_lines_and_ends_held(mask, junk):
-    observed = torch.tensor(mask)[None]
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(1, 2, 9, 2, generator=generator).masked_fill(~observed[..., None], junk)
-    bridged = filled(values, observed)
-    for individual in range(2):
-        seen = np.flatnonzero(mask[individual])
-        for feature in range(2):
-            known = values[0, individual, seen, feature].numpy()
-            expected = np.interp(np.arange(9), seen, known) if len(seen) else np.zeros(9)
-            np.testing.assert_allclose(bridged[0, individual, :, feature], expected, atol=1e-6)
 
 
 # ------------------------------------------------------------------ numbers stay numbers
@@ -431,10 +413,10 @@ def test_coincident_resting_missing_and_lone_individuals_give_finite_fits_and_gr
     values.requires_grad_()
     prior = torch.full((2, 4, 4, 2), precision, requires_grad=True)
     fit = any_law(geometry)
-    told, strengths = solved(fit, values, observed, prior)
-    assert told.isfinite().all()
+    evidence, strengths = solved(fit, values, observed, prior)
+    assert evidence.isfinite().all()
     assert strengths.isfinite().all()
-    (told.square().mean() + strengths.clamp(-20, 20).square().mean()).backward()
+    (evidence.square().mean() + strengths.clamp(-20, 20).square().mean()).backward()
     tensors = {"values": values, "prior": prior, **dict(fit.named_parameters())}
     assert [name for name, tensor in tensors.items() if tensor.grad is not None and tensor.grad.isnan().any()] == []
 
@@ -444,9 +426,9 @@ def test_the_smallest_systems_give_finite_fits(n_individuals, n_bins):
     geometry, _ = prepared(wandering())
     values = torch.randn(2, n_individuals, n_bins, 6, generator=torch.Generator().manual_seed(0))
     observed = torch.ones(2, n_individuals, n_bins, dtype=torch.bool)
-    told, strengths = solved(any_law(geometry), values, observed, 0.0)
-    (told.sum() + strengths.sum()).backward()
-    assert told.isfinite().all()
+    evidence, strengths = solved(any_law(geometry), values, observed, 0.0)
+    (evidence.sum() + strengths.sum()).backward()
+    assert evidence.isfinite().all()
     assert strengths.isfinite().all()
 
 

@@ -16,10 +16,11 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from motet.data.gaps import bridged
+from motet.data.pairs import are_pairs
 from motet.models.geometry import Geometry, phase_difference
 
 Strengths = Float[Tensor, "trial law individual individual"]
-N_EVIDENCE = 6  # numbers that a fit tells of a pair, for each law
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +42,37 @@ class Problem:
     size: Strengths
     is_pair: Bool[Tensor, "trial 1 individual individual"]
     n_rows: Float[Tensor, "trial 1 individual"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a fit says of every pair and law; tensors of one shape.
+
+    Attributes:
+        t_value: the strength in its standard errors, as asinh.
+        strength: as asinh.
+        open_t_value: what the other pairs leave for this one to explain, in units of the noise, as asinh.
+        open_share: the same as a share of the response.
+        noise: logarithm of the standard deviation of what is left.
+        unexplained: logarithm of the share of the response that is left, times 0.2.
+    """
+
+    t_value: Strengths
+    strength: Strengths
+    open_t_value: Strengths
+    open_share: Strengths
+    noise: Strengths
+    unexplained: Strengths
+
+    def columns(
+        self, is_pair: Bool[Tensor, "trial 1 individual individual"]
+    ) -> Float[Tensor, "trial individual individual evidence"]:
+        """All of it side by side, law by law, in float32; 0 where there is no pair."""
+        fields = torch.stack([getattr(self, field.name) for field in dataclasses.fields(self)], dim=-1)
+        return rearrange((fields * is_pair[..., None]).float(), "trial law i j field -> trial i j (law field)")
+
+
+N_EVIDENCE = len(dataclasses.fields(Evidence))
 
 
 class CouplingFit(nn.Module):
@@ -82,7 +114,7 @@ class CouplingFit(nn.Module):
         observed: Bool[Tensor, "trial individual time"],
     ) -> Problem:
         with torch.autocast(values.device.type, enabled=False):
-            values = filled(values.to(next(self.parameters()).dtype), observed)
+            values = bridged(values.to(next(self.parameters()).dtype), observed)
             weight = observed.to(values.dtype)
             if self.geometry.space == "phase":
                 regressors, response = self._rates(values, weight)
@@ -166,8 +198,7 @@ class CouplingFit(nn.Module):
             log_precision: of the prior, relative to the noise: large where a pair is believed not to interact.
 
         Returns:
-            What the fit tells of each pair (t-value, strength, t-value and share of what it could still explain, noise,
-            what is unexplained; for each law), and the strengths.
+            See `Evidence.columns`; and the strengths.
         """
         p = problem
         with torch.autocast(log_precision.device.type, enabled=False):
@@ -177,32 +208,26 @@ class CouplingFit(nn.Module):
             inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(p.gram + torch.diag_embed(ridge)).L)
             scaled = (inverse @ p.moment[..., None]).squeeze(-1)
             fitted = (p.gram @ scaled[..., None]).squeeze(-1)
+
             left = (p.power - 2 * (scaled * p.moment).sum(-1) + (scaled * fitted).sum(-1)).clamp(min=0)
             power = p.power + 1e-12
             n_fitted = (inverse * p.gram).sum((-1, -2))  # effective parameters
             n_free = (p.n_rows - n_fitted).clamp(min=1)
             noise = ((left + 1e-9 * power) / n_free).sqrt()[..., None]
-            open_moment = p.moment - fitted + scaled  # what the others leave to be explained
-            told = torch.stack(
-                (
-                    torch.asinh(scaled / (noise * inverse.diagonal(dim1=-2, dim2=-1).sqrt())),
-                    torch.asinh(scaled / p.size),
-                    torch.asinh(open_moment / noise),
-                    open_moment / power.sqrt()[..., None],
-                    noise.log().expand_as(scaled),
-                    0.2 * (left / power).clamp(min=1e-9).log()[..., None].expand_as(scaled),
-                ),
-                dim=-1,
+            open_moment = p.moment - fitted + scaled
+            evidence = Evidence(
+                t_value=torch.asinh(scaled / (noise * inverse.diagonal(dim1=-2, dim2=-1).sqrt())),
+                strength=torch.asinh(scaled / p.size),
+                open_t_value=torch.asinh(open_moment / noise),
+                open_share=open_moment / power.sqrt()[..., None],
+                noise=noise.log().expand_as(scaled),
+                unexplained=0.2 * (left / power).clamp(min=1e-9).log()[..., None].expand_as(scaled),
             )
-            told = (told * p.is_pair[..., None]).float()
-            return rearrange(told, "b l i j f -> b i j (l f)"), scaled / p.size
+            return evidence.columns(p.is_pair), scaled / p.size
 
 
 def _normal_equations(regressors: Tensor, response: Tensor, observed: Tensor, *, n_taken: int) -> Problem:
-    is_here = observed.any(dim=-1)
-    n_individuals = observed.shape[1]
-    is_other = ~torch.eye(n_individuals, dtype=torch.bool, device=observed.device)
-    is_pair = (is_here[:, :, None] & is_here[:, None] & is_other)[:, None]
+    is_pair = are_pairs(observed)[:, None]
     regressors = regressors.double() * is_pair[..., None]
     response = response.double()
     size = regressors.square().sum(-1).clamp(min=1e-12).sqrt()
@@ -224,21 +249,3 @@ def _without_trend(x: Float[Tensor, "*series time"], weight: Tensor, degree: int
     time = time - (time * weight).sum(-1, keepdim=True) / total
     slope = (x * time * weight).sum(-1, keepdim=True) / (time.square() * weight).sum(-1, keepdim=True).clamp(min=1e-9)
     return x - slope * time
-
-
-def filled(
-    values: Float[Tensor, "trial individual time feature"], observed: Bool[Tensor, "trial individual time"]
-) -> Float[Tensor, "trial individual time feature"]:
-    """Values with gaps bridged by straight lines, and held before the first and after the last observed bin."""
-    time = torch.arange(values.shape[2], device=values.device)
-    before = torch.where(observed, time, -1).cummax(dim=-1).values
-    after = torch.where(observed, time, len(time)).flip(-1).cummin(dim=-1).values.flip(-1)
-    first, last = torch.where(before < 0, after, before), torch.where(after == len(time), before, after)
-    first, last = first.clamp(0, len(time) - 1), last.clamp(0, len(time) - 1)
-    share = ((time - first) / (last - first).clamp(min=1)).clamp(0, 1)[..., None]
-
-    def at(bins: Tensor) -> Tensor:
-        return values.gather(2, bins[..., None].expand_as(values))
-
-    bridged = at(first) * (1 - share) + at(last) * share
-    return torch.where(observed[..., None], values, torch.where(observed.any(-1)[..., None, None], bridged, 0.0))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
+from motet.data.pairs import are_pairs
 from motet.errors import InputError
 from motet.models.coupling import N_EVIDENCE, CouplingFit
 from motet.models.eit import EIT, EITSettings, Encoding
@@ -29,7 +30,7 @@ class PairSettings(Settings, role="pairs"):
         width: of the embedding of a pair.
         depth: rounds of weighing evidence; each fits couplings anew under what the one before believes.
         laws: laws of force that are fitted side by side; 0 leaves the fit of couplings out.
-        messages: width of what pairs that share an individual tell each other in every round; 0 for nothing. Messages
+        messages: width of what pairs that share an individual send each other in every round; 0 for nothing. Messages
             help where pairs constrain each other, as those of charges do; without them a model learned on few
             individuals holds among many.
         geometry: whether a pair sees where its two individuals are and how they move, at every time.
@@ -49,8 +50,8 @@ class PairEIT(nn.Module):
 
     1. Encode: the EIT reads each individual alone, then all together.
     2. Meet: both embeddings, and where the two stand to each other, at each time; summed up over time.
-    3. Weigh, several times: couplings are fitted under a prior that each pair sets for itself; the pair reads what the
-       fit tells of it, then pairs that share an individual tell each other.
+    3. Weigh, several times: couplings are fitted under a prior that each pair sets for itself; the pair reads the
+       evidence of the fit, then hears from pairs that share an individual with it.
 
     Permuting the individuals permutes the pairs; what is not observed changes nothing.
 
@@ -103,17 +104,15 @@ class PairEIT(nn.Module):
         x = self.meeting(encoding.population if self.settings.embeddings else None, batch.observed, seen)
 
         # 3. Weigh
-        is_here = batch.observed.any(dim=-1)
-        is_other = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        is_pair = is_here[:, :, None] & is_here[:, None] & is_other
+        is_pair = are_pairs(batch.observed)
         problem = self.fit(batch.values, batch.observed) if self.fit is not None else None
         coupling = x.new_zeros(*is_pair.shape, 0)
         for step, block in enumerate(self.blocks):
-            told = None
+            evidence = None
             if self.fit is not None and problem is not None:
-                told, strengths = self.fit.solve(problem, self.priors[step](x))
+                evidence, strengths = self.fit.solve(problem, self.priors[step](x))
                 coupling = strengths.movedim(1, -1)
-            x = block(x, is_pair, told)
+            x = block(x, is_pair, evidence)
         return dataclasses.replace(encoding, pair=x * is_pair[..., None], coupling=coupling * is_pair[..., None])
 
 
@@ -175,7 +174,7 @@ class PairBlock(nn.Module):
 
     Args:
         width: of the embedding of a pair.
-        n_evidence: numbers that a fit of couplings tells of a pair; 0 for none.
+        n_evidence: numbers that a fit of couplings says of a pair; 0 for none.
         messages: width of a message; 0 for none.
     """
 
@@ -192,10 +191,10 @@ class PairBlock(nn.Module):
         self,
         x: Float[Tensor, "trial individual individual width"],
         is_pair: Bool[Tensor, "trial individual individual"],
-        told: Float[Tensor, "trial individual individual evidence"] | None,
+        evidence: Float[Tensor, "trial individual individual evidence"] | None,
     ) -> Float[Tensor, "trial individual individual width"]:
-        evidence = [self.norm(x)] if told is None else [told, told.transpose(1, 2), self.norm(x)]
-        x = x + self.read(torch.cat(evidence, dim=-1))
+        both_ways = [] if evidence is None else [evidence, evidence.transpose(1, 2)]
+        x = x + self.read(torch.cat([*both_ways, self.norm(x)], dim=-1))
         if self.hear is not None:
             x = x + self.hear(x, is_pair)
         return x + self.think(x)

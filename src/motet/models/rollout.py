@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from motet.models.coupling import CouplingFit, filled
+from motet.data.gaps import bridged
+from motet.models.coupling import CouplingFit
 from motet.models.geometry import phase_difference
 
 Strength = Float[Tensor, "trial individual individual law"]
@@ -172,7 +173,7 @@ class Rollout(nn.Module):
 
     def start(self, values: Values, observed: Observed, strength: Strength) -> State:
         """The state in the last bin of a context."""
-        values = filled(values.to(strength.dtype), observed)
+        values = bridged(values.to(strength.dtype), observed)
         return (self._start_on_circle if self.is_circular else self._start_in_plane)(values, observed, strength)
 
     def _start_in_plane(self, values: Values, observed: Observed, strength: Strength) -> State:

@@ -71,30 +71,21 @@ def _sources(
     label: Int[Tensor, "trial individual"], generator: torch.Generator
 ) -> tuple[Int[Tensor, "trial individual"], Int[Tensor, "trial individual"]]:
     """For every place of the batch, the trial and individual that move there."""
-    n_individuals = label.shape[1]
-    same = (label[:, :, None] == label[:, None]) & (label >= 0)[:, :, None]
-    first = same.int().argmax(dim=2)  # each system is called after its first individual
-    rank = (same & torch.ones_like(same[0]).tril(-1)).sum(2)
-    own_trial = torch.arange(len(label))[:, None].expand_as(label)
-    own = torch.arange(n_individuals).expand_as(label)
-    system_trial, system_first = ((first == own) & (label >= 0)).nonzero().unbind(1)
-    if len(system_trial) == 0:
-        return own_trial, own
-    number = torch.full_like(label, -1)
-    number[system_trial, system_first] = torch.arange(len(system_trial))
-    number = number.gather(1, first)
-    members = torch.zeros(len(system_trial), n_individuals, dtype=torch.int64)
-    present = label >= 0
-    members[number[present], rank[present]] = own[present]
-    size = same.sum(2)[system_trial, system_first]
-    source = torch.empty_like(size)
-    drawn = size + 0.5 * torch.rand(len(size), generator=generator)
-    source[size.argsort(stable=True)] = drawn.argsort()
-    moved = source[number.clamp(min=0)]
-    return (
-        torch.where(present, system_trial[moved], own_trial),
-        torch.where(present, members[moved, rank.clamp(max=n_individuals - 1)], own),
-    )
+    is_present = label >= 0
+    same = (label[:, :, None] == label[:, None]) & is_present[:, :, None]
+    first = same.int().argmax(dim=2)  # of each system
+    is_first = is_present & (first == torch.arange(label.shape[1]))
+    system = (is_first.flatten().cumsum(0).view_as(label) - 1).gather(1, first).flatten()
+
+    place = is_present.flatten().nonzero().squeeze(1)
+    place = place[system[place].argsort(stable=True)]  # system by system
+    size = same.sum(2).flatten()[place]
+    drawn = torch.rand(int(is_first.sum()), generator=generator)[system[place]]
+    # From small systems to large: places as they stand, and those of one size in random order.
+    source = torch.arange(label.numel())
+    source[place[size.argsort(stable=True)]] = place[(size + 0.5 * drawn).argsort(stable=True)]
+    source = source.view_as(label)
+    return source // label.shape[1], source % label.shape[1]
 
 
 def turned(batch: Batch, geometry: Geometry, generator: torch.Generator) -> Batch:

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from motet.errors import InputError
 from motet.models.randomness import draws_from
-from motet.models.reference import EITReference, ReferenceLogits, check_positive
+from motet.models.reference import EITReference, ReferenceLogits
+from motet.settings import Count, Positive, check_arguments
 
 
 def train_reference(
@@ -21,10 +22,10 @@ def train_reference(
     values: Float[Tensor, "window time individual *feature"],
     labels: Int[Tensor, " window"],
     *,
-    n_epochs: int,
+    n_epochs: Count,
     seed: int,
-    batch_size: int = 16,
-    learning_rate: float = 1e-4,
+    batch_size: Count = 16,
+    learning_rate: Positive = 1e-4,
     individual_weight: float = 0.5,
     max_seconds: float = math.inf,
     augment: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
@@ -61,8 +62,10 @@ def train_reference(
         >>> len(losses)
         2
     """
-    numbers = {"n_epochs": n_epochs, "batch_size": batch_size, "max_seconds": max_seconds}
-    check_positive(numbers | {"learning_rate": learning_rate})
+    numbers = {"n_epochs": n_epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    check_arguments(train_reference, numbers)
+    if not max_seconds > 0:
+        raise InputError(f"max_seconds is {max_seconds}; give a number above 0.")
     _check_labels(values, labels, n_classes=model.n_classes)
     device = model.neuron_embed.device
     values, labels = values.to(device), labels.to(device)

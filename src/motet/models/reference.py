@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from motet.errors import InputError
 from motet.models.randomness import Dropout, WeightsFrom
+from motet.settings import Count, Fraction, check_arguments
 
 
 class ReferenceLogits(NamedTuple):
@@ -98,26 +99,24 @@ class EITReference(nn.Module):
 
     def __init__(
         self,
-        n_individuals: int,
-        n_classes: int,
+        n_individuals: Count,
+        n_classes: Count,
         *,
-        width: int = 16,
-        depth: int = 2,
-        n_heads: int = 6,
-        head_width: int = 64,
-        dropout: float = 0.5,
-        head_dropout: float | None = None,
-        n_features: int = 1,
+        width: Count = 16,
+        depth: Count = 2,
+        n_heads: Count = 6,
+        head_width: Count = 64,
+        dropout: Fraction = 0.5,
+        head_dropout: Fraction | None = None,
+        n_features: Count = 1,
         attention_alone: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = {"n_individuals": n_individuals, "n_classes": n_classes, "width": width, "depth": depth}
-        check_positive(sizes | {"n_heads": n_heads, "head_width": head_width, "n_features": n_features})
+        numbers = {"n_individuals": n_individuals, "n_classes": n_classes, "width": width, "depth": depth}
+        numbers |= {"n_heads": n_heads, "head_width": head_width, "n_features": n_features}
+        check_arguments(EITReference.__init__, {**numbers, "dropout": dropout, "head_dropout": head_dropout})
         head_dropout = dropout if head_dropout is None else head_dropout
-        for name, probability in (("dropout", dropout), ("head_dropout", head_dropout)):
-            if not 0 <= probability < 1:
-                raise InputError(f"{name} is {probability}; give a probability from 0 to below 1.")
         self.n_individuals, self.n_classes, self.n_features = n_individuals, n_classes, n_features
         with WeightsFrom(torch.Generator().manual_seed(seed)):
             self.neuron_embed = nn.Parameter(torch.randn(1, n_individuals, width))
@@ -184,38 +183,17 @@ class EITReference(nn.Module):
         Raises:
             InputError: if a name is missing or unknown, or a shape differs.
         """
-        own = self.state_dict()
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unknown:
+        shapes, given = (
+            {name: tuple(parameter.shape) for name, parameter in some.items()} for some in (self.state_dict(), state)
+        )
+        other = [name for name in sorted(shapes | given) if shapes.get(name) != given.get(name)]
+        if other:
             raise InputError(
-                f"the state lacks {_first_names(missing)} and has {_first_names(unknown)}, which is unknown; give the "
-                f"{len(own)} names of a released EIT of this depth, unchanged."
+                f"{other[0]!r} has shape {given.get(other[0])} in the state, but this model of {self.n_individuals} "
+                f"individuals and {self.n_classes} classes needs {shapes.get(other[0])} (None is absent), as do "
+                f"{len(other) - 1} others; give the state of a released EIT of these sizes, names unchanged."
             )
-        for name, parameter in own.items():
-            if state[name].shape != parameter.shape:
-                raise InputError(
-                    f"{name!r} has shape {tuple(state[name].shape)} in the state, but this model of "
-                    f"{self.n_individuals} individuals and {self.n_classes} classes needs "
-                    f"{tuple(parameter.shape)}; make it with the sizes of the released one."
-                )
         self.load_state_dict(dict(state))
-
-
-def check_positive(numbers: Mapping[str, float | int]) -> None:
-    """Refuse numbers, by name, that are not above 0.
-
-    Raises:
-        InputError: naming the first of them.
-    """
-    for name, number in numbers.items():
-        if not number > 0:
-            raise InputError(f"{name} is {number}; give a positive number.")
-
-
-def _first_names(names: list[str], limit: int = 3) -> str:
-    """The first names of a list, and how many more there are."""
-    shown = ", ".join(map(repr, names[:limit])) or "nothing"
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 class _IndividualModule(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,31 +37,24 @@ class TableAdam(torch.optim.Optimizer):
             {"params": tables, "peak": table_learning_rate, "weight_decay": 0.0, "is_table": True},
         ]
         super().__init__([g for g in groups if g["params"]], {"lr": 0.0, "betas": (0.9, 0.99), "is_table": False})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                square = torch.zeros(()) if group["is_table"] else torch.zeros_like(parameter)
+                self.state[parameter] = {"step": torch.zeros(()), "mean": torch.zeros_like(parameter), "square": square}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step; `lr` of each group as set before."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for group in self.param_groups:
             first_decay, second_decay = group["betas"]
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                slots = self.state[parameter]
-                square = parameter.grad.square()
-                square = square.mean() if group["is_table"] else square
-                if not slots:
-                    slots["step"] = torch.zeros(())
-                    slots["mean"] = torch.zeros_like(parameter)
-                    slots["square"] = torch.zeros_like(square)
+                slots, square = self.state[parameter], parameter.grad.square()
                 slots["step"] += 1
                 n_steps = float(slots["step"])
                 slots["mean"].lerp_(parameter.grad, 1 - first_decay)
-                slots["square"].lerp_(square, 1 - second_decay)
+                slots["square"].lerp_(square.mean() if group["is_table"] else square, 1 - second_decay)
                 scale = (slots["square"] / (1 - second_decay**n_steps)).sqrt().add(1e-10)
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(slots["mean"] / scale, alpha=group["lr"] / (1 - first_decay**n_steps))
-        return loss

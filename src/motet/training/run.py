@@ -218,10 +218,7 @@ class Run:
         return self.has_results and (self.folder / "table.md").exists()
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Keep loss and score of each epoch for people to read, unless that is what the folder holds.
-
-        Weights, checkpoint and predictions hold the same; from there motet takes it.
-        """
+        """Keep loss and score of each epoch for people to read; motet reads them from beside weights."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -229,18 +226,6 @@ class Run:
         path, content = self.folder / "history.csv", text.getvalue()
         if not path.is_file() or path.read_bytes() != content.encode():
             write_text(path, content)
-
-    def read_history(self) -> dict[str, list[float]]:
-        """One list per column of the history."""
-        try:
-            rows = list(csv.DictReader(io.StringIO(self._read("history.csv"))))
-            return {key: [float(row[key]) for row in rows] for key in rows[0]}
-        except (csv.Error, IndexError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{self.folder}/history.csv is damaged ({error}); run again, which restores it."
-            ) from error
 
     def _read(self, name: str) -> str:
         try:

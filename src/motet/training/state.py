@@ -144,7 +144,7 @@ class TrainingState:
     @torch.no_grad()
     def average(self) -> None:
         """Move the mean weights towards the present ones; early on the mean is over all steps so far."""
-        n_steps = max((float(slots["step"]) for slots in self.optimizer.state.values()), default=0.0)
+        n_steps = max(float(slots["step"]) for slots in self.optimizer.state.values())
         decay = min(self.settings.averaging, (1 + n_steps) / (10 + n_steps))
         torch._foreach_lerp_(list(self.mean.values()), list(self.parameters.values()), 1 - decay)
 
@@ -173,15 +173,19 @@ class TrainingState:
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[name])
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that changes in training, by name."""
+        of_weights = {"weights": self.parameters, "mean": self.mean, "best": self.best}
+        tensors: dict[str, Tensor] = {
+            f"{kind}/{name}": tensor for kind, some in of_weights.items() for name, tensor in some.items()
+        }
+        for name, parameter in self.parameters.items():
+            tensors |= {f"optimizer/{slot}/{name}": value for slot, value in self.optimizer.state[parameter].items()}
+        return tensors
+
     def write(self, run: Run) -> None:
-        names = {id(p): name for name, p in self.parameters.items()}
-        tensors: dict[str, Tensor] = {f"weights/{name}": p for name, p in self.parameters.items()}
-        tensors |= {f"mean/{name}": tensor for name, tensor in self.mean.items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        for parameter, slots in self.optimizer.state.items():
-            tensors |= {f"optimizer/{key}/{names[id(parameter)]}": value for key, value in slots.items()}
         about = {"fingerprint": self.fingerprint, "best_epoch": self.best_epoch, "history": self.history}
-        run.write_tensors("checkpoint", tensors, about)
+        run.write_tensors("checkpoint", self._tensors(), about)
         write_history(run, self.history)
 
     def read(self, run: Run) -> None:
@@ -196,38 +200,23 @@ class TrainingState:
                 f"{run.folder} holds training of other data or settings; choose another folder, or delete "
                 "its checkpoint.safetensors to begin again."
             )
+        own = self._tensors()
         try:
-            part: dict[str, dict[str, Tensor]] = {"weights": {}, "mean": {}, "best": {}, "optimizer": {}}
-            for key, tensor in tensors.items():
-                kind, name = key.split("/", 1)
-                part[kind][name] = tensor
-            history, best_epoch = read_history(about), about["best_epoch"]
-            if not isinstance(best_epoch, int) or not 0 <= best_epoch <= len(history):
+            found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+            if found != {name: (tensor.shape, tensor.dtype) for name, tensor in own.items()}:
+                raise ValueError("its tensors are not those of this model")
+            history, best_epoch = read_history(about), from_plain(int, about["best_epoch"], what="best_epoch")
+            if not 0 <= best_epoch <= len(history):
                 raise ValueError(f"the best of {len(history)} epochs is {best_epoch}")
-            slots: dict[str, dict[str, Tensor]] = {name: {} for name in self.parameters}
-            for key, tensor in part["optimizer"].items():
-                slot, name = key.split("/", 1)
-                may_be_scalar = {"step": True, "square": True, "mean": False}[slot]
-                slots[name][slot] = self._fitting(name, tensor, may_be_scalar=may_be_scalar)
-            weights, mean, best = (
-                {name: self._fitting(name, part[kind][name]) for name in self.parameters}
-                for kind in ("weights", "mean", "best")
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{run.folder}/checkpoint.safetensors holds no state of this training ({error}); delete it to begin "
                 "again."
             ) from error
-        self._load(weights)
-        self.mean, self.best, self.best_epoch, self.history = mean, best, best_epoch, history
-        self.optimizer.state.update({self.parameters[name]: found for name, found in slots.items() if found})
-
-    def _fitting(self, name: str, tensor: Tensor, *, may_be_scalar: bool = False) -> Tensor:
-        """A tensor that was read, if it has the shape of that parameter."""
-        fits = tensor.shape == self.parameters[name].shape or (may_be_scalar and tensor.ndim == 0)
-        if not fits or not tensor.is_floating_point():
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
-        return tensor
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+        self.best_epoch, self.history = best_epoch, history
 
 
 def write_history(run: Run, history: Sequence[Epoch]) -> None:

@@ -175,7 +175,7 @@ class TrainingState:
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that changes in training, by name."""
-        of_weights = {"weights": self.parameters, "mean": self.mean, "best": self.best}
+        of_weights: dict[str, Mapping[str, Tensor]] = {"weights": self.parameters, "mean": self.mean, "best": self.best}
         tensors: dict[str, Tensor] = {
             f"{kind}/{name}": tensor for kind, some in of_weights.items() for name, tensor in some.items()
         }

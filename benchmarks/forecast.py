@@ -29,11 +29,11 @@ from motet.estimators.forecaster import EITForecaster
 from motet.estimators.systems import PAIR_TRAINING
 from motet.files import write_text
 from motet.models.geometry import Geometry
+from motet.plain import as_plain
 from motet.rivals.method import MotionQuestion
 from motet.rivals.motion import MOTION_RIVALS
-from motet.tasks.forecast import TrainForecastSettings, train_forecast
-from motet.tasks.forecast_evaluate import EvaluateForecastSettings, evaluate_forecast
-from motet.tasks.forecast_scores import Truth, marked_bins, score_forecast, summary
+from motet.tasks.forecast import EvaluateForecastSettings, TrainForecastSettings, evaluate_forecast, train_forecast
+from motet.tasks.forecast_scores import Errors, Truth, marked_bins
 from motet.training.objectives import DIVERGED, ForecastSettings
 from motet.training.settings import TrainingSettings
 
@@ -132,7 +132,11 @@ def score_rules(name: str, rules: list[str], runs: Path) -> None:
         given, true = (one.load(runs / "data", TEST_SEED).select(bins=slice(0, o.window_bins)) for one in data)
         truth = Truth.of(true, n_context=o.context_bins, geometry=geometry, diverged_beyond=beyond)
         context = given.select(bins=slice(0, o.context_bins))
-        scores = {rule: summary(score_forecast(one.forecast(context), truth)) for rule, one in tuned.items()}
+        scores = {}
+        for rule, one in tuned.items():
+            errors = Errors.of(one.predict(PopulationDataset(context)), truth)
+            found = {"scores": errors.scores(np.asarray(given.trial_ids)), "more": errors.curves()}
+            scores[rule] = as_plain(found)
         seconds = given.bin_seconds * np.arange(1, o.horizon_bins + 1)
         print(test, {rule: dict(one.chosen) for rule, one in tuned.items()}, flush=True)
         print(table([{"horizon_seconds": seconds.tolist(), "methods": scores}]), flush=True)
@@ -141,8 +145,9 @@ def score_rules(name: str, rules: list[str], runs: Path) -> None:
 def found_of(name: str, test: str, runs: Path) -> list[dict[str, Any]]:
     """What every seed that is there found on a test; the first holds rivals too."""
     paths = [runs / name / f"seed-{seed}" / "evaluations" / "test" / "results.json" for seed in range(3)]
-    found = [list(json.loads(path.read_text())["recordings"].values()) for path in paths if path.exists()]
-    return [one[list(TASKS[name].tests).index(test)] for one in found]
+    found = [json.loads(path.read_text()) for path in paths if path.exists()]
+    place = list(TASKS[name].tests).index(test)
+    return [{**list(one["sections"].values())[place], "horizon_seconds": one["horizon_seconds"]} for one in found]
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -151,7 +156,7 @@ def table(found: list[dict[str, Any]]) -> str:
     marks = marked_bins(len(seconds))
     methods = found[0]["methods"]
     model = EITForecaster().method
-    has_energy = any("energy_error" in method for method in methods.values())
+    has_energy = any("energy_error" in method["scores"] for method in methods.values())
     head = [
         "method",
         *(f"{seconds[n - 1]:.3g} s" for n in marks),
@@ -162,7 +167,7 @@ def table(found: list[dict[str, Any]]) -> str:
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
     for method in methods:
         seeds = [one["methods"][method] for one in found if method in one["methods"]]
-        median = np.asarray([one["error"]["median"] for one in seeds], dtype=np.float64)
+        median = np.asarray([one["more"]["median"] for one in seeds], dtype=np.float64)
         row = [
             f"**{model.replace('eit', 'EIT')}** ({len(seeds)} seed{'s' * (len(seeds) > 1)})"
             if method == model
@@ -171,11 +176,11 @@ def table(found: list[dict[str, Any]]) -> str:
         row += [f"{median[:, n - 1].mean():.2g}" for n in marks]
         if len(seeds) > 1:
             row[-1] += f" ({median[:, -1].min():.2g} to {median[:, -1].max():.2g})"
-        row.append(f"{100 * np.mean([one['diverged_seconds']['share'] for one in seeds]):.0f} %")
+        row.append(f"{100 * np.mean([one['scores']['left']['value'] for one in seeds]):.0f} %")
         if has_energy:
-            energies = [one["energy_error"]["median"][-1] for one in seeds if "energy_error" in one]
+            energies = [one["scores"]["energy_error"]["value"] for one in seeds if "energy_error" in one["scores"]]
             row.append(f"{np.mean(energies):.2g}" if energies else "")
-        aurocs = [one["auroc"] for one in seeds if one["auroc"] is not None]
+        aurocs = [one["scores"]["auroc"]["value"] for one in seeds if "auroc" in one["scores"]]
         row.append(f"{np.mean(aurocs):.4f}" if aurocs else "")
         rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -187,9 +192,10 @@ def write_page(runs: Path, folder: Path) -> None:
     for name, task in TASKS.items():
         for test in task.tests:
             if found := found_of(name, test, runs):
-                chosen = [f"{m}: {r['option']}" for m, r in found[0]["methods"].items() if r.get("option") is not None]
+                options = {m: r["chosen"] for m, r in found[0]["methods"].items() if r.get("chosen")}
+                chosen = [f"{m}: {', '.join(map(str, values.values()))}" for m, values in options.items()]
                 notes = ["", f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []
-                sections += [f"## {test} ({found[0]['n_individuals']} individuals)", "", table(found), *notes, ""]
+                sections += [f"## {test}", "", table(found), *notes, ""]
         seconds = [
             json.loads(path.read_text())["cpu_seconds"] for path in sorted((runs / name).glob("seed-*/cost.json"))
         ]

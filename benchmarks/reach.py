@@ -27,7 +27,8 @@ from motet.models.eit import EITSettings
 from motet.rivals.method import TargetQuestion
 from motet.rivals.templates import TemplateRival
 from motet.statistics import p_text
-from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
+from motet.tasks.decode import CONTROL, DecodeSettings, decode
+from motet.tasks.models import MODEL
 from motet.training.settings import TrainingSettings
 
 RECORDINGS = ("reach/chewie-1", "reach/chewie-2", "reach/mihi-1")
@@ -85,19 +86,24 @@ def summary(cells: dict[tuple[str, str], dict[str, Any]]) -> str:
     """One line per cell: the EIT, the best rival, and the difference."""
     lines = ["| protocol | recording | EIT | best rival | difference | p (Holm) |", "|---|---|---|---|---|---|"]
     for (protocol, recording), results in cells.items():
-        row = next(row for row in results["rows"] if row["method"] == MODEL)
-        best = results["best_rival"]
-        rival = results["methods"][best]["score"]
+        methods, best = results["methods"], results["best_rival"]
+        model, rival = (score_of(methods[name])["value"] for name in (MODEL, best))
         lines.append(
-            f"| {protocol} | {recording} | {row['mean']:.3f} | {rival:.3f} ({best}) | {row['difference']:+.3f} "
-            f"| {p_text(row['p_holm'])} |"
+            f"| {protocol} | {recording} | {model:.3f} | {rival:.3f} ({best}) | {methods[MODEL]['difference']:+.3f} "
+            f"| {p_text(methods[MODEL]['p_holm'])} |"
         )
     return "\n".join(lines)
 
 
+def score_of(method: dict[str, Any]) -> dict[str, Any]:
+    """The one score of a decoder: its value, and its samples over folds."""
+    (score,) = method["scores"].values()
+    return dict(score)
+
+
 def last_six(results: dict[str, Any]) -> str:
     """The scores on the folds whose scores were not looked at while the settings of the EIT were chosen."""
-    kept = {name: m["fold_scores"][4:] for name, m in results["methods"].items() if name != CONTROL}
+    kept = {name: score_of(method)["samples"][4:] for name, method in results["methods"].items() if name != CONTROL}
     means = ", ".join(f"{name} {sum(scores) / len(scores):.3f}" for name, scores in kept.items())
     return f"On the last six folds: {means}."
 
@@ -133,7 +139,7 @@ def main() -> None:
         for recording in arguments.recordings:
             decoded = decode(settings_of(recording, protocol, arguments.runs))
             # As written, so that a table does not depend on whether a run was just made.
-            results = json.loads((decoded.run.folder / "results.json").read_text())
+            (results,) = json.loads((decoded.run.folder / "results.json").read_text())["sections"].values()
             cells[protocol, recording] = results
             notes = [last_six(results), *([oracle(recording)] if protocol == "velocity" else [])]
             tables[protocol, recording] = "\n\n".join([f"## {protocol}, {recording}", decoded.table, *notes]) + "\n"

@@ -18,14 +18,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import motet.cli
-import motet.tasks.decode_figures
-import motet.tasks.forecast_evaluate
-import motet.tasks.forecast_figures
+import motet.tasks.decode
+import motet.tasks.forecast
 import motet.tasks.forecast_predict
-import motet.tasks.interactions_evaluate
-import motet.tasks.interactions_figures
-import motet.tasks.interactions_recover
+import motet.tasks.interactions
 import motet.tasks.predict
+import motet.tasks.recover
 
 CHANGES = ("replace", "rename", "link", "unlink", "remove")
 

@@ -33,11 +33,12 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
     printed = capsys.readouterr()
     assert "| eit |" in printed.out
     results = json.loads((folder / "results.json").read_text())
-    assert set(results["methods"]) == {
+    (table,) = results["sections"].values()
+    assert set(table["methods"]) == {
         "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "kernel-svm-total-counts",
         "eit, shuffled targets",
     }  # fmt: skip
-    assert all(len(method["fold_scores"]) == 2 for method in results["methods"].values())
+    assert all(len(method["scores"]["accuracy"]["samples"]) == 2 for method in table["methods"].values())
     for figure in ("scores", "learning_curve", "confusion_matrix", "psths"):
         assert (folder / "figures" / f"{figure}.png").stat().st_size > 5000
         assert (folder / "figures" / f"{figure}.svg").exists()
@@ -87,7 +88,7 @@ def test_windows_are_decoded_and_windows_of_a_trial_stay_together(small, tmp_pat
     words = ("decode", small, "--target", "direction", "--output", folder, "--bins", 4, "--window", 2)
     assert run(*words, "--control", "false", "--final", "false", *QUICK) == 0
     part = json.loads((folder / "folds" / "00" / "eit" / "results.json").read_text())
-    assert part["n_test"] == 24 * 3
+    assert part["more"]["n_test"] == 24 * 3
 
 
 def test_a_second_run_of_the_same_command_computes_nothing_and_other_settings_are_refused(small, tmp_path, capsys):
@@ -128,7 +129,7 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
     assert all((whole[name] == killed[name]).all() for name in whole)
     for fold in ("00", "01"):
         parts = (
-            Run(tmp_path / name / "folds" / fold / "eit").read_tensors("predictions")[0] for name in ("whole", "killed")
+            Run(tmp_path / name / "folds" / fold / "eit").read_tensors("answer")[0] for name in ("whole", "killed")
         )
         first, second = parts
         assert all((first[name] == second[name]).all() for name in first)
@@ -172,7 +173,7 @@ def test_interactions_are_learned_evaluated_and_recovered(tmp_path, capsys):
     assert "| eit + force fit + pair geometry |" in capsys.readouterr().out
     assert (folder / "figures" / "calibration.png").exists()
     assert run("interactions", "evaluate", folder, second, "--rivals", "false", "--name", "second") == 0
-    assert "| eit + force fit + pair geometry, shuffled truth |" in capsys.readouterr().out
+    assert "| eit + force fit + pair geometry, shuffled individuals |" in capsys.readouterr().out
     assert (folder / "evaluations" / "second" / "figures" / "graph.png").exists()
     assert run("interactions", "recover", folder, second, "--output", tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -235,7 +236,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["interactions", "trian"], "did you mean 'train'"),
         (["interactions", "train"], "recordings"),
         (["interactions", "train", "SMALL"], "unknown target 'interacts'"),
-        (["interactions", "train", "SMALL", "--motion.features", "postion"], "features is 'postion'; give"),
+        (["interactions", "train", "SMALL", "--motion.features", "postion"], "did you mean 'position'"),
         (["interactions", "train", "SMALL", "--pairs.depth", "0"], "pairs.depth is 0"),
         (["interactions", "evaluate", "NOWHERE", "SMALL"], "no weights.safetensors"),
         (["interactions", "recover", "NOWHERE", "SMALL"], "no weights.safetensors"),
@@ -255,10 +256,19 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["decode", "--config", "BYTES", "SMALL", "--target", "direction"], "cannot be read"),
         (["decode", "--config", "BRACKET", "SMALL", "--target", "direction"], "config"),
         (["decode", "SMALL", "--target", "direction", "--config", "x" * 300], "x"),
-        (["decode", "SMALL", "--target", "direction", "--folds", "two"], "folds is 'two'; give a whole number ("),
-        (["decode", "SMALL", "--target", "direction", "--bins", "x"], "bins is 'x'; give a whole number or null ("),
-        (["decode", "SMALL", "--target", "direction", "--by", "x"], "by is 'x'; give 'trial' or 'time' or"),
-        (["decode", "SMALL", "--target", "direction", "--auxiliary", "3"], "give names and values as {name: 1} or"),
+        (["decode", "SMALL", "--target", "direction", "--folds", "two"], "folds is 'two'; give a whole number"),
+        (
+            ["decode", "SMALL", "--target", "direction", "--bins", "x"],
+            "bins is 'x'; give a whole number, at least 1, or None",
+        ),
+        (
+            ["decode", "SMALL", "--target", "direction", "--by", "x"],
+            "unknown by 'x'. Allowed: recording, subject, time, trial",
+        ),
+        (
+            ["decode", "SMALL", "--target", "direction", "--auxiliary", "3"],
+            "auxiliary is 3; give a mapping from a string to a number or None",
+        ),
     ],
 )
 def test_bad_input_exits_2_with_one_line(words, message, small, tmp_path, capsys):
@@ -343,11 +353,13 @@ def test_a_file_of_options_is_refused_in_one_line_and_imports_nothing(text, why,
     assert why in refusal(capsys, "decode", "x.npz", "--target", "y", "--config", tmp_path / "c.yaml")
 
 
-@pytest.mark.parametrize("words", [["--model", "sideeffect.x"], ["--model", "{class_path: sideeffect.x}"]])
-def test_a_value_on_the_command_line_imports_nothing(words, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("value", "message"), [("sideeffect.x", "nothing is imported"), ("{class_path: sideeffect.x}", "names a class")]
+)
+def test_a_value_on_the_command_line_imports_nothing(value, message, tmp_path, capsys, monkeypatch):
     (tmp_path / "sideeffect.py").write_text("raise SystemExit('imported')\nclass x: pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "nothing is imported" in refusal(capsys, "decode", "x.npz", "--target", "y", *words)
+    assert message in refusal(capsys, "decode", "x.npz", "--target", "y", "--model", value)
 
 
 @pytest.mark.parametrize("path", ["nothing.yaml", "."])

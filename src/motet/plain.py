@@ -83,16 +83,17 @@ def read_options(path: Path | str) -> dict[str, Any]:
     options = read_yaml(text, what=str(path), advice=advice)
     if not isinstance(options, dict):
         raise InputError(f"{path} holds {type(options).__name__}, not options; give lines such as 'seed: 1'.")
-    _refuse_imports(options, path)
+    refuse_imports(options, path)
     return options
 
 
-def _refuse_imports(options: Any, path: Path | str) -> None:
+def refuse_imports(options: Any, what: Path | str) -> None:
+    """Refuse options that name a class to import."""
     inner = options.values() if isinstance(options, dict) else options if isinstance(options, list) else ()
     if isinstance(options, dict) and {"class_path", "init_args"} & options.keys():
-        raise InputError(f"{path} names a class to import (class_path); options are names and plain values only.")
+        raise InputError(f"{what} names a class to import (class_path); options are names and plain values only.")
     for part in inner:
-        _refuse_imports(part, path)
+        refuse_imports(part, what)
 
 
 def to_yaml(value: Any) -> str:

@@ -119,7 +119,7 @@ def check_fields(instance: Any, *, role: str = "") -> None:
     hints = typing.get_type_hints(type(instance), include_extras=True)
     for field in dataclasses.fields(instance):
         name = f"{role}.{field.name}" if role else field.name
-        _check(name, getattr(instance, field.name), hints[field.name])
+        check_value(name, getattr(instance, field.name), hints[field.name])
 
 
 def check_arguments(function: Any, arguments: Mapping[str, Any]) -> None:
@@ -130,10 +130,15 @@ def check_arguments(function: Any, arguments: Mapping[str, Any]) -> None:
     """
     hints = typing.get_type_hints(function, include_extras=True)
     for name, value in arguments.items():
-        _check(name, value, hints.get(name, Any))
+        check_value(name, value, hints.get(name, Any))
 
 
-def _check(name: str, value: Any, hint: Any) -> None:
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Refuse a value that an annotation does not admit.
+
+    Raises:
+        InputError: calling it by that name.
+    """
     if _fits(value, hint):
         return
     if isinstance(value, str) and (choices := [choice for choice in _choices(hint) if isinstance(choice, str)]):
@@ -179,7 +184,7 @@ def _words(hint: Any) -> str:
     if origin is Annotated:
         return ", ".join([_words(args[0]), *(str(allowed) for allowed in args[1:] if isinstance(allowed, Range))])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_words, args))
+        return (", or " if any("," in _words(arg) for arg in args) else " or ").join(map(_words, args))
     if origin is Literal:
         return " or ".join(map(str, args))
     if origin is tuple:
@@ -205,4 +210,4 @@ def check_choices(settings: Any) -> None:
 
 def check_seed(seed: int) -> None:
     """Refuse what no generator takes; goes with it."""
-    _check("seed", seed, Seed)
+    check_value("seed", seed, Seed)

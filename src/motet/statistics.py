@@ -23,6 +23,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 from motet.errors import InputError, did_you_mean
 from motet.trial_sums import TrialSums
 
+RUNAWAY = 1e100  # stands for infinity, so that quantiles can be interpolated
 FEWEST_FOLDS = 5  # that tell how much a score scatters
 Interval = tuple[float, float]
 UNBOUNDED: Interval = (-math.inf, math.inf)
@@ -120,6 +121,27 @@ def estimate_mean(
         else:
             interval, p = _percentiles(trials.resampled(), confidence) or (None, None)
     return Estimate(mean, None if interval is None else _inside(interval, bounds, mean), p)
+
+
+def blockwise(value: float, blocks: Sequence[float], *, bounds: Interval = UNBOUNDED) -> Score:
+    """A score of all trials, with a 95 % interval from how its values scatter over blocks of them.
+
+    Args:
+        value: of all trials.
+        blocks: its values on blocks; where one is NaN there is no interval.
+        bounds: of the score.
+
+    >>> low, high = blockwise(0.8, [0.7, 0.9, 0.8, 0.75, 0.85]).interval
+    >>> round(low, 2), round(high, 2)
+    (0.7, 0.9)
+    """
+    if not np.isfinite(blocks).all():
+        return Score(value)
+    found = _over_folds(np.asarray(blocks, dtype=np.float64), None, 0.95)
+    if found is None:
+        return Score(value, None, tuple(blocks))
+    half = (found[0][1] - found[0][0]) / 2
+    return Score(value, (max(value - half, bounds[0]), min(value + half, bounds[1])), tuple(blocks))
 
 
 def compare(
@@ -319,6 +341,18 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     """
     lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def quartiles(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """25, 50 and 75 % of errors (trial, …) that may be infinite; inf where those are, NaN where nothing is known.
+
+    >>> quartiles(np.array([1.0, 2.0, 3.0, np.inf, np.nan]))
+    array([1.75, 2.5 ,  inf])
+    """
+    found = np.full((3, *values.shape[1:]), np.nan)
+    known = ~np.isnan(values).all(axis=0)
+    found[:, known] = np.nanquantile(np.minimum(values[:, known], RUNAWAY), [0.25, 0.5, 0.75], axis=0)
+    return np.where(found >= RUNAWAY / 4, np.inf, found)
 
 
 def interval_text(interval: Interval | None, form: str = ".3f") -> str:

@@ -15,12 +15,12 @@ from motet.errors import InputError
 from motet.models.eit import EITSettings
 from motet.rivals import readings
 from motet.rivals.decoders import DECODERS
-from motet.rivals.method import Rival
+from motet.rivals.method import Rival, TargetQuestion
 from motet.rivals.registry import RIVALS
-from motet.tasks import decode as decode_module
-from motet.tasks import decode_figures, decode_fold
-from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
-from motet.tasks.find import cut_trials, digest, find_recording, find_recordings
+from motet.tasks import evaluate as evaluate_module
+from motet.tasks.decode import CONTROL, Decode, DecodeSettings, decode
+from motet.tasks.find import cut_trials, digest, find_recording
+from motet.tasks.models import MODEL, Trained
 from motet.tasks.predict import PredictSettings, predict
 from motet.training.settings import TrainingSettings
 
@@ -62,8 +62,25 @@ def file(tmp_path, counts):
 @pytest.fixture
 def settings(file, tmp_path, monkeypatch):
     """Those of a small decoding without figures, the slowest part; `monkeypatch.undo` brings them."""
-    monkeypatch.setattr(decode_figures, "draw_figures", lambda *_, **__: None)
+    monkeypatch.setattr(Decode, "figures", lambda *_: iter(()))
     return DecodeSettings((file(),), "side", str(tmp_path / "run"), **QUICK)
+
+
+def table_of(decoded):
+    """What results.json holds of the one table."""
+    (section,) = decoded.results["sections"].values()
+    return section
+
+
+def score_of(decoded, method):
+    (score,) = table_of(decoded)["methods"][method]["scores"].values()
+    return score
+
+
+def unfinished(settings):
+    """The run as if it had been interrupted before its results were written."""
+    (settings.folder / "results.json").unlink()
+    return settings
 
 
 # ------------------------------------------------------------------ a run belongs to its data and settings
@@ -156,21 +173,21 @@ def test_quantities_of_every_shape_are_decoded_beside_the_rivals_that_fit(settin
     expected = {MODEL, "mean", "ridge", "kernel-ridge"}
     if target == "drive":
         expected |= {"kernel-ridge-time", "template", "template-kernel-ridge"}
-    assert set(decoded.results["methods"]) == expected
-    assert decoded.results["left_out"] == {}
+    assert set(table_of(decoded)["methods"]) == expected
+    assert table_of(decoded)["left_out"] == {}
     if target == "drive":  # the counts of one of them
-        assert decoded.results["methods"]["ridge"]["score"] > 0.7
-    tensors, _ = decoded.run.part("folds/00/eit").read_tensors("predictions")
-    assert tensors["truth"].shape == tensors["prediction"].shape
+        assert score_of(decoded, "ridge")["value"] > 0.7
+    tensors, _ = decoded.run.part("folds/00/eit").read_tensors("answer")
+    assert tensors["prediction"].shape[1:] == find_recording(settings.recordings[0]).target(target).shape[1:]
 
 
 def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, file, counts):
     counts[3, :, 2] = np.nan
     gap = dataclasses.replace(settings, recordings=(file(counts, drive=np.ones((24, 6))),))
     decoded = decode(gap)
-    assert set(decoded.results["methods"]) == {MODEL}
-    assert set(decoded.results["left_out"]) == CLASSIFIERS
-    table, notes = decoded.table.split("\n\n")
+    assert set(table_of(decoded)["methods"]) == {MODEL}
+    assert set(table_of(decoded)["left_out"]) == CLASSIFIERS
+    table, notes = decoded.table.split("\n\n")[:2]
     assert "lda" not in table
     assert "lda is left out" in [line.partition(":")[0] for line in notes.splitlines()]
     assert "observed bins" in notes
@@ -192,10 +209,10 @@ def test_trials_whose_class_is_unknown_are_neither_learned_from_nor_scored(setti
     side = [None if trial in (3, 8, 9) else "lr"[trial % 2] for trial in range(24)]
     decoded = decode(dataclasses.replace(settings, recordings=(file(counts, side=side),)))
     parts = [decoded.run.part(f"folds/0{fold}/{MODEL}").read_results() for fold in range(settings.folds)]
-    assert sum(part["n_test"] for part in parts) == 21
-    assert "lda" in decoded.results["methods"]
-    about = decoded.run.part(f"folds/00/{MODEL}").read_tensors("predictions")[1]
-    assert about["classes"] == ["l", "r"]
+    assert sum(part["more"]["n_test"] for part in parts) == 21
+    assert "lda" in table_of(decoded)["methods"]
+    about = decoded.run.part(f"folds/00/{MODEL}").read_tensors("answer")[1]
+    assert set(about["prediction"]) <= {"l", "r"}
 
 
 def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
@@ -217,71 +234,80 @@ def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RIVALS, "lda", Failing())
         decoded = decode(settings)
-    assert decoded.results["left_out"] == {"lda": "this fold is too strange"}
-    assert "lda" not in decoded.results["methods"]
+    assert table_of(decoded)["left_out"] == {"lda": "this fold is too strange"}
+    assert "lda" not in table_of(decoded)["methods"]
 
 
 def test_kernel_ridge_is_left_out_where_it_would_need_too_much_memory(settings, monkeypatch):
     monkeypatch.setattr(readings, "MOST_KERNEL_ROWS", 71)  # a fold has 72 bins to learn from
     decoded = decode(dataclasses.replace(settings, target="drive"))
-    assert set(decoded.results["left_out"]) == {"kernel-ridge", "kernel-ridge-time", "template-kernel-ridge"}
+    assert set(table_of(decoded)["left_out"]) == {"kernel-ridge", "kernel-ridge-time", "template-kernel-ridge"}
     assert "72 rows" in decoded.table
 
 
 def test_templates_are_left_out_where_trials_have_no_class(settings, tmp_path, counts):
     recording = Recording.from_trials(counts, targets={"drive": counts[:, 0] + 0.1}, target_levels={"drive": "bin"})
     path = str(write_recording(recording, tmp_path / "classless.npz"))
-    left_out = decode(dataclasses.replace(settings, recordings=(path,), target="drive")).results["left_out"]
+    left_out = table_of(decode(dataclasses.replace(settings, recordings=(path,), target="drive")))["left_out"]
     assert set(left_out) == {"template", "template-kernel-ridge"}
     assert all("reads a class per trial" in reason for reason in left_out.values())
 
 
-def test_the_classes_of_a_template_are_those_of_the_training_part(settings, monkeypatch):
-    """Whatever classes the tested trials are said to have, the scores are the same."""
-    settings = dataclasses.replace(settings, target="drive")
-    train = find_recordings(settings.recordings)
-    test = train.map(lambda r: dataclasses.replace(r, targets={**r.targets, "side": 1 - r.target("side")}))
-    scores = [decode_fold._fit_rival("template", train, part, settings, "r2")["score"] for part in (train, test)]
-    assert scores[0] == scores[1]
+def test_no_method_but_an_oracle_sees_a_target_of_test_trials(settings, monkeypatch):
+    seen = {}
+
+    class Watching(Rival):
+        def __init__(self, name, kind):
+            self.name, self.kind = name, kind
+
+        def answers(self, question):
+            return True
+
+        def learn(self, train, question):
+            return self
+
+        n_parameters, about = 0, {}
+
+        def predict(self, test):
+            seen[self.kind] = [(set(r.targets), dict(r.metadata)) for r in test.recordings]
+            return {"prediction": np.zeros(len(test), dtype=np.int64)}
+
+    for kind in ("rival", "oracle"):
+        monkeypatch.setitem(RIVALS, kind, Watching(f"a {kind}", kind))
+    decode(settings)
+    assert seen["rival"] == [(set(), {})]
+    assert seen["oracle"][0][0] == {"side", "speed", "place", "drive"}
 
 
 # ------------------------------------------------------------------ damage
 
 
-@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"score": "high", "fit_seconds": 1, "n_parameters": 2}'])
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"scores": "high", "fit_seconds": 1, "n_parameters": 2}'])
 def test_damaged_results_of_a_fold_are_one_clear_error_whose_advice_works(settings, content):
-    table = decode(settings).results["methods"]["lda"]["fold_scores"]
+    before = score_of(decode(settings), "lda")
     path = settings.folder / "folds" / "01" / "lda" / "results.json"
     path.write_text(content)
     with pytest.raises(InputError, match="results.json.*delete it and run again"):
-        decode(settings)
+        decode(unfinished(settings))
     path.unlink()
-    np.testing.assert_array_equal(decode(settings).results["methods"]["lda"]["fold_scores"], table)
+    assert score_of(decode(settings), "lda") == before
 
 
-def test_damaged_predictions_of_a_fold_are_named_and_made_again_once_deleted(settings, monkeypatch):
+def test_damaged_answers_of_a_fold_are_named_and_made_again_once_deleted(settings, monkeypatch):
     monkeypatch.undo()
-    scores = decode(settings).results["methods"][MODEL]["fold_scores"]
-    path = settings.folder / "folds" / "01" / "eit" / "predictions.safetensors"
+    before = score_of(decode(settings), MODEL)
+    path = settings.folder / "folds" / "01" / "eit" / "answer.safetensors"
     path.write_bytes(b"\xff")
-    with pytest.raises(InputError, match="predictions.safetensors.*damaged.*delete it and run again"):
-        decode(settings)
+    with pytest.raises(InputError, match="answer.safetensors.*damaged.*delete it and run again"):
+        decode(unfinished(settings))
     path.unlink()
-    np.testing.assert_array_equal(decode(settings).results["methods"][MODEL]["fold_scores"], scores)
+    assert score_of(decode(settings), MODEL) == before
     assert path.exists()
 
 
-@pytest.mark.parametrize("content", [None, b"\xff", b"epoch,loss\n1,2\n"])
-def test_a_history_that_is_missing_or_changed_is_written_again(settings, content, monkeypatch):
-    monkeypatch.undo()
-    settings = dataclasses.replace(settings, final=True)
+def test_answers_that_are_not_drawn_are_not_kept(settings):
     decode(settings)
-    for folder in (settings.folder, settings.folder / "folds" / "01" / "eit"):
-        path = folder / "history.csv"
-        before = path.read_bytes()
-        path.unlink() if content is None else path.write_bytes(content)
-        decode(settings)
-        assert path.read_bytes() == before
+    assert [path.parent.name for path in sorted(settings.folder.rglob("answer.safetensors"))] == ["eit", "eit"]
 
 
 # ------------------------------------------------------------------ several processes, progress
@@ -295,21 +321,21 @@ def test_the_progress_bar_ends_full(settings, monkeypatch):
         steps.append(-n_steps)
         yield lambda done, news: steps.append(done)
 
-    monkeypatch.setattr(decode_module, "progress_bar", bar)
+    monkeypatch.setattr(evaluate_module, "progress_bar", bar)
     decode(dataclasses.replace(settings, repeats=2, control=True, rivals=False, final=True))
-    assert steps[0] == -(4 + 2 + 1)
+    assert steps[0] == -(4 + 1 + 1)
     assert sum(steps) == pytest.approx(0)
 
 
 def test_all_but_the_first_of_several_processes_train_and_write_nothing(settings, monkeypatch):
     fitted = []
 
-    class Estimator:
-        def fit(self, dataset, *, run, on_epoch):
-            fitted.append(run.folder.relative_to(settings.folder).as_posix())
+    def fit(self, train, question, *, run, say):
+        fitted.append(run.folder.relative_to(settings.folder).as_posix())
+        return RIVALS["majority"].fit(train, TargetQuestion("side", "class", "trial"))
 
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(decode_module, "make_estimator", lambda *a, **k: Estimator())
+    monkeypatch.setattr(Trained, "fit", fit)
     training = dataclasses.replace(settings.training, devices=2)
     decoded = decode(dataclasses.replace(settings, training=training, control=True, final=True))
     parts = [f"folds/{fold}/{name}" for fold in ("00", "01") for name in ("eit", "eit--shuffled-targets")]
@@ -328,15 +354,16 @@ def test_the_control_is_chance_and_no_rival(settings, tmp_path):
     values = np.random.default_rng(0).poisson(2.0, (60, 4, 6)) + 3.0 * (side[:, None, None] * [[1], [0], [0], [0]])
     easy = str(write_recording(Recording.from_trials(values, targets={"side": side}), tmp_path / "easy.npz"))
     training = TrainingSettings(max_steps=40, batch_trials=20, learning_rate=0.02)
-    results = decode(dataclasses.replace(settings, recordings=(easy,), control=True, training=training)).results
-    scores = {name: method["score"] for name, method in results["methods"].items()}
+    decoded = decode(dataclasses.replace(settings, recordings=(easy,), control=True, training=training))
+    methods, best = table_of(decoded)["methods"], table_of(decoded)["best_rival"]
+    scores = {name: score_of(decoded, name)["value"] for name in methods}
     assert scores[MODEL] > 0.9
     assert abs(scores[CONTROL] - 0.5) < 0.2
     rivals = scores.keys() - {MODEL, CONTROL}
     assert rivals == CLASSIFIERS
-    assert scores[results["best_rival"]] == max(scores[name] for name in rivals) > 0.9
-    compared = {row.method for row in results["rows"] if row.difference is not None}
-    assert compared == scores.keys() - {results["best_rival"], CONTROL}
+    assert scores[best] == max(scores[name] for name in rivals) > 0.9
+    compared = {name for name, method in methods.items() if "difference" in method}
+    assert compared == scores.keys() - {best, CONTROL}
 
 
 # ------------------------------------------------------------------ predict

@@ -17,8 +17,8 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
-from motet.tasks import decode_figures
-from motet.tasks.decode import CONTROL, MODEL, DecodeSettings, decode
+from motet.tasks.decode import CONTROL, Decode, DecodeSettings, decode
+from motet.tasks.models import MODEL
 from motet.training.settings import TrainingSettings
 
 N_TRIALS, N_INDIVIDUALS, N_BINS = 60, 40, 4
@@ -26,7 +26,7 @@ N_TRIALS, N_INDIVIDUALS, N_BINS = 60, 40, 4
 
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch):
-    monkeypatch.setattr(decode_figures, "draw_figures", lambda *_, **__: None)
+    monkeypatch.setattr(Decode, "figures", lambda *_: iter(()))
 
 
 def decoded(folder, values, *, target="side", n_steps=40, **targets):
@@ -42,8 +42,9 @@ def decoded(folder, values, *, target="side", n_steps=40, **targets):
         model=EITSettings(width=8, causal=target != "side"),
         training=TrainingSettings(max_steps=n_steps, batch_trials=20),
     )
-    results = decode(settings).results
-    return {name: method["score"] for name, method in results["methods"].items()}, results
+    (table,) = decode(settings).results["sections"].values()
+    (metric,) = {name for method in table["methods"].values() for name in method["scores"]}
+    return {name: method["scores"][metric]["value"] for name, method in table["methods"].items()}, table
 
 
 def test_no_method_decodes_classes_that_nothing_tells(tmp_path):
@@ -74,8 +75,7 @@ def test_every_method_decodes_what_is_plain_and_the_control_does_not(tmp_path):
     assert all(score > 0.95 for name, score in scores.items() if name not in knows_nothing), scores
     assert all(0.25 < scores[name] < 0.75 for name in knows_nothing), scores
     assert scores[results["best_rival"]] == max(s for name, s in scores.items() if name not in (MODEL, CONTROL))
-    control = next(row for row in results["rows"] if row.method == CONTROL)
-    assert (control.difference, control.p_holm) == (None, None)
+    assert "difference" not in results["methods"][CONTROL]
 
 
 def fitted(estimator, values, **targets):

@@ -7,37 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from motet.data.readers import write_recording
 from motet.estimators.forecaster import EITForecaster
-from motet.rivals.method import MotionQuestion
-from motet.rivals.registry import RIVALS
+from motet.estimators.interactions import EITInteractions
 from motet.systems import simulate
-from motet.tasks import forecast_evaluate, interactions_evaluate
-from motet.tasks.interactions import EITInteractions
-from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings
-from motet.tasks.interactions_scores import Truth
+from motet.tasks.evaluate import Evaluation
+from motet.tasks.forecast import EvaluateForecast, EvaluateForecastSettings, evaluate_forecast
 from motet.training.objectives import ForecastSettings
 from motet.training.settings import TrainingSettings
-
-SETTINGS = EvaluateInteractionsSettings("run", ("recording",))
-
-
-class Knowing(EITInteractions):
-    """A model that knows the truth."""
-
-    types_, method = np.array([0, 1]), "knowing"
-    n_parameters_, history_, state_targets_ = 0, (), ()
-
-    def predict_log_proba(self, recording):
-        return np.log(np.where(np.stack([recording.targets["interacts"] != 1] * 2, -1) == [True, False], 0.9, 0.1))
-
-
-class Wrong:
-    """A fitted rival that is always wrong."""
-
-    n_parameters, about = 1, {}
-
-    def predict(self, test):
-        return {"log_probability": Knowing().predict_log_proba(test.recordings[0])[..., ::-1]}
 
 
 @pytest.fixture(scope="module")
@@ -45,37 +22,29 @@ def bodies():
     return simulate("gravity", groups=("3x2",), n_trials=60, engine="numpy")[0]
 
 
-def test_the_control_is_what_a_model_that_knows_scores_on_another_truth(bodies):
-    truth = Truth.of(bodies, "interacts", [0, 1], is_directed=False)
-    found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {}, SETTINGS, lambda *_: None)
-    scores = {name: method["scores"]["auroc"].value for name, method in found["methods"].items()}
-    assert scores["knowing"] == 1
-    assert 0.4 < scores["knowing" + CONTROL] < 0.6
-    assert found["best_rival"] is None
-
-
-def test_every_rival_is_scored_by_its_own_answers(bodies):
-    truth = Truth.of(bodies, "interacts", [0, 1], is_directed=False)
-    wrong = interactions_evaluate.FittedRival(Wrong(), 0.0)
-    found, _ = interactions_evaluate._evaluate(Knowing(), bodies, truth, {"wrong": wrong}, SETTINGS, lambda *_: None)
-    assert found["methods"]["wrong"]["scores"]["auroc"].value == 0
-    assert found["best_rival"] == "wrong"
-
-
-def test_no_forecast_sees_more_than_the_context():
+def test_no_forecast_sees_more_than_the_context(tmp_path, monkeypatch):
     objective = ForecastSettings(context_bins=8, horizon_bins=4, n_substeps=(1, 1), shoot=False)
     (bodies,) = simulate("gravity", groups=("2x2",), n_trials=12, n_bins=12, engine="numpy")
-    forecaster = EITForecaster(objective=objective, training=TrainingSettings(max_steps=1)).fit(bodies)
-    windows = forecaster.windows(bodies)
-    question = MotionQuestion(forecaster.geometry_, 8, 4, n_substeps=1, shoots=False)
-    line = RIVALS["constant velocity"].fitted([], question, {"n_last": 2})
-    forecast = lambda w: forecast_evaluate._forecast_all(forecaster, {"line": line}, w, lambda *_: None)[0]  # noqa: E731
-    values = windows.values.copy()
+    EITForecaster(objective=objective, training=TrainingSettings(max_steps=1)).fit(bodies).save(tmp_path / "run")
+    values = bodies.values.copy()
     values[:, :, 8:] += 5.0
-    changed = dataclasses.replace(windows, values=values)
-    for name, found in forecast(windows).items():
-        np.testing.assert_array_equal(found.places, forecast(changed)[name].places)
-        assert found.places.shape[2] == 4
+    monkeypatch.setattr(EvaluateForecast, "figures", lambda *_: iter(()))
+    answers = []
+    for name, recording in (("one", bodies), ("other", dataclasses.replace(bodies, values=values))):
+        train = write_recording(
+            simulate("gravity", groups=("2x2",), n_trials=4, n_bins=12, seed=3)[0], tmp_path / "t.npz"
+        )
+        test = write_recording(dataclasses.replace(recording, name=name), tmp_path / f"{name}.npz")
+        settings = EvaluateForecastSettings(str(tmp_path / "run"), (str(test),), rival_recordings=(str(train),))
+        found = evaluate_forecast(settings)
+        evaluation = Evaluation(EvaluateForecast(settings), found.run, EvaluateForecast(settings).parts())
+        (part,) = evaluation.tested
+        names = [n for n, m in found.results["sections"][part.section]["methods"].items() if m["kind"] != "oracle"]
+        answers.append({n: evaluation.answer(part, n)["places"] for n in names})
+    assert len(answers[0]) > 3
+    for name, places in answers[0].items():
+        np.testing.assert_array_equal(places, answers[1][name])
+        assert places.shape[2] == 4
 
 
 def test_the_interactions_that_are_recovered_do_not_depend_on_those_that_are_known(bodies):

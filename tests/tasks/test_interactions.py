@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.readers import write_recording
 from motet.data.readers.write_trajectories import write_trajectories_csv
@@ -17,21 +16,33 @@ from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
+from motet.rivals.method import PairQuestion
 from motet.rivals.pair_scores import PAIR_RIVALS
 from motet.rivals.registry import RIVALS
+from motet.statistics import Score
 from motet.systems import simulate
-from motet.tasks import interactions_figures
-from motet.tasks.find import find_recording
-from motet.tasks.interactions import TrainInteractionsSettings, check_features, train_interactions
-from motet.tasks.interactions_evaluate import CONTROL, EvaluateInteractionsSettings, evaluate_interactions, fit_rivals
-from motet.tasks.interactions_recover import RecoverInteractionsSettings, recover
-from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, truth_of, with_other_truth
+from motet.tasks import recover as recover_module
+from motet.tasks.find import check_features, find_recording
+from motet.tasks.graph_scores import Truth, score_graph, score_state
+from motet.tasks.interactions import (
+    EvaluateInteractions,
+    EvaluateInteractionsSettings,
+    TrainInteractions,
+    TrainInteractionsSettings,
+    draw_sizes,
+    evaluate_interactions,
+    shuffled_individuals,
+    train_interactions,
+)
+from motet.tasks.recover import RecoverInteractionsSettings, recover
 from motet.training import loop
 from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
 WHOLE = "eit + force fit + pair geometry"
+CONTROL, MEAN = f"{WHOLE}, shuffled individuals", "mean of the training trials"
+QUESTION = PairQuestion("interacts", (0, 1), is_directed=False, features="position")
 TRAINING = TrainingSettings(max_steps=2, batch_trials=16, validation=0.25)
 QUICK = {
     "model": EITSettings(width=8, identity="none", token_bins=1),
@@ -62,8 +73,13 @@ def run(data, tmp_path_factory):
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    for name in ("draw_training", "draw_evaluation", "draw_recovered"):
-        monkeypatch.setattr(interactions_figures, name, lambda *_: [])
+    for task in (TrainInteractions, EvaluateInteractions):
+        monkeypatch.setattr(task, "figures", lambda *_: iter(()))
+    monkeypatch.setattr(recover_module, "save_figure", lambda *_: ())
+
+
+def method_of(found, section, method=WHOLE):
+    return found.results["sections"][section]["methods"][method]
 
 
 @pytest.fixture
@@ -91,13 +107,13 @@ def test_training_leaves_a_model_a_table_of_the_validation_part_and_figures(run)
     results = json.loads((run / "results.json").read_text())
     assert results["part"] == "validation"
     assert results["trained_on"] == {"n_trials": 36, "n_individuals": [4, 6], "n_bins": [8, 8], "is_grouped": True}
-    assert {name: found["n_trials"] for name, found in results["recordings"].items()} == {
-        "gravity/2x2": 6, "gravity/2x3": 6,
-    }  # fmt: skip
-    scores = results["recordings"]["gravity/2x3"]["methods"][WHOLE]["scores"]
-    assert {"auroc", "average_precision", "log_loss", "adjusted_rand"} <= scores.keys()
-    assert set(results["recordings"]["gravity/2x2"]["states"]["mass"]) == {WHOLE, "mean of the training trials"}
-    assert "which chose the epoch" in (run / "table.md").read_text()
+    assert list(results["sections"]) == ["gravity/2x2", "gravity/2x3"]
+    scores = results["sections"]["gravity/2x3"]["methods"][WHOLE]["scores"]
+    assert {"auroc", "average_precision", "log_loss", "adjusted_rand", "mass r2", "mass error"} <= scores.keys()
+    assert list(results["sections"]["gravity/2x2"]["methods"]) == [WHOLE, "mean of the training trials"]
+    table = (run / "table.md").read_text()
+    assert "which chose the epoch" in table
+    assert table.count("(6 trials of ") == 2
     for file in ("settings.yaml", "weights.safetensors", "history.csv", "figures/learning_curve.png"):
         assert (run / file).exists()
     assert (run / "figures" / "calibration.svg").stat().st_size > 5000
@@ -159,15 +175,15 @@ def test_files_may_validate_in_place_of_a_part(data, tmp_path, without_figures):
     )
     found = train_interactions(settings)
     assert found.results["trained_on"]["n_trials"] == 24
-    assert list(found.results["recordings"]) == ["gravity/2x3"]
-    with pytest.raises(InputError, match="both recordings and validation"):
+    assert list(found.results["sections"]) == ["gravity/2x3"]
+    with pytest.raises(InputError, match="the validation part.*was trained on"):
         train_interactions(dataclasses.replace(settings, validation=settings.recordings, output=str(tmp_path / "no")))
 
 
 def test_recordings_of_one_name_are_numbered_and_twins_refused(data, tmp_path, without_figures):
     files = tuple(str(data / name) for name in ("train-2x2.npz", "test-2x2.npz"))
     found = train_interactions(TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK))
-    assert list(found.results["recordings"]) == ["gravity/2x2", "gravity/2x2 (2)"]
+    assert list(found.results["sections"]) == ["gravity/2x2", "gravity/2x2 (2)"]
     with pytest.raises(InputError, match="the same trials as"):
         train_interactions(TrainInteractionsSettings(files + files[:1], output=str(tmp_path / "no"), **QUICK))
 
@@ -253,39 +269,40 @@ def few_rules():
 
 @pytest.fixture(scope="module")
 def evaluated(data, run):
-    """An evaluation at three sizes, and what its figures would be drawn from."""
+    """An evaluation at three sizes."""
     files = tuple(str(data / f"test-{size}.npz") for size in ("2x2", "3x2", "2x4"))
-    drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interactions_figures, "draw_evaluation", lambda *given: drawn.extend(given))
-        found = evaluate_interactions(EvaluateInteractionsSettings(str(run), files, name="sizes"))
-    return found, drawn[-1]
+        patch.setattr(EvaluateInteractions, "figures", lambda *_: iter(()))
+        return evaluate_interactions(EvaluateInteractionsSettings(str(run), files, name="sizes"))
 
 
-def test_an_evaluation_has_the_model_rules_and_chance_in_one_table(evaluated):
-    evaluated, _ = evaluated
-    found = evaluated.results["recordings"]["gravity/3x2"]
-    assert next(iter(found["methods"])) == WHOLE
-    assert set(found["methods"]) == {WHOLE, *RULES, BASE_RATE, WHOLE + CONTROL}
-    assert found["methods"][BASE_RATE]["scores"]["auroc"]["value"] == 0.5
-    assert found["methods"][BASE_RATE]["scores"]["edge_accuracy"]["value"] == pytest.approx(0.8)  # all without an edge
-    assert found["methods"][BASE_RATE]["scores"]["average_precision"]["value"] == pytest.approx(0.2)
-    auroc = {name: method["scores"]["auroc"]["value"] for name, method in found["methods"].items()}
+def test_an_evaluation_has_the_model_rivals_and_chance_in_one_table(evaluated):
+    found = evaluated.results["sections"]["gravity/3x2"]
+    methods = found["methods"]
+    assert next(iter(methods)) == WHOLE
+    assert set(methods) == {WHOLE, *RULES, BASE_RATE, "mean of the training trials", CONTROL}
+    assert methods[BASE_RATE]["scores"]["auroc"]["value"] == 0.5
+    assert methods[BASE_RATE]["scores"]["edge_accuracy"]["value"] == pytest.approx(0.8)  # all without an edge
+    assert methods[BASE_RATE]["scores"]["average_precision"]["value"] == pytest.approx(0.2)
+    auroc = {name: method["scores"]["auroc"]["value"] for name, method in methods.items() if name != MEAN}
     assert found["best_rival"] == max((BASE_RATE, *RULES), key=auroc.__getitem__)
     assert auroc["force-fit-gravity"] > 0.7
-    assert set(found["states"]["mass"][WHOLE]) == {"r2", "median_error"}
+    assert {"mass r2", "mass error"} <= methods[WHOLE]["scores"].keys()
+    assert methods[MEAN]["scores"].keys() == {"mass r2", "mass error"}
     assert f"| {WHOLE} |" in evaluated.table
     assert "24 of gravity/2x2; 24 of gravity/2x3" in evaluated.table
     assert evaluated.table.count("## gravity/") == 3
 
 
 def test_the_control_of_a_model_that_knows_is_chance(data, run, without_figures, monkeypatch):
-    monkeypatch.setattr(EITInteractions, "predict_log_proba", lambda self, test: certain(truth_of(test, self)))
+    known = find_recording(str(data / "test-3x2.npz"))
+    truth = Truth.of(known, QUESTION)
+    monkeypatch.setattr(EITInteractions, "predict_log_proba", lambda self, test: certain(truth))
     settings = EvaluateInteractionsSettings(str(run), (str(data / "test-3x2.npz"),), name="knows", rivals=False)
-    methods = evaluate_interactions(settings).results["recordings"]["gravity/3x2"]["methods"]
-    auroc = {name: method["scores"]["auroc"]["value"] for name, method in methods.items()}
-    assert auroc[WHOLE] == 1
-    assert abs(auroc[WHOLE + CONTROL] - 0.5) < 0.15
+    found = evaluate_interactions(settings)
+    auroc = [method_of(found, "gravity/3x2", name)["scores"]["auroc"]["value"] for name in (WHOLE, CONTROL)]
+    assert auroc[0] == 1
+    assert abs(auroc[1] - 0.5) < 0.15
 
 
 def test_an_evaluation_draws_graphs_curves_calibration_embeddings_and_states(data, run):
@@ -299,18 +316,21 @@ def test_an_evaluation_draws_graphs_curves_calibration_embeddings_and_states(dat
     assert all(path.stat().st_size > 5000 for path in figures.iterdir())
 
 
-def test_scores_at_three_sizes_are_drawn_against_size(evaluated):
-    _, results = evaluated
-    figures = interactions_figures.draw_sizes(results, WHOLE)
+def test_scores_at_three_sizes_are_drawn_against_size(data, evaluated):
+    sizes = {"gravity/2x2": 4, "gravity/3x2": 6, "gravity/2x4": 8}
+    results = json.loads((evaluated.run.folder / "results.json").read_text())
+    for section in results["sections"].values():
+        for method in section["methods"].values():
+            method["scores"] = {name: Score(**score) for name, score in method["scores"].items()}
+    figures = dict(draw_sizes(results, sizes, WHOLE))
     assert set(figures) == {"size_average_precision", "size_adjusted_rand"}
     (axes,) = figures["size_average_precision"].axes
     assert axes.lines[0].get_xdata().tolist() == [4, 6, 8]
-    of_two = {name: results["recordings"][name] for name in ("gravity/2x2", "gravity/3x2")}
-    assert interactions_figures.draw_sizes({**results, "recordings": of_two}, WHOLE) == {}
+    of_two = {name: results["sections"][name] for name in ("gravity/2x2", "gravity/3x2")}
+    assert dict(draw_sizes({**results, "sections": of_two}, sizes, WHOLE)) == {}
 
 
 def test_a_finished_evaluation_is_read_not_repeated(data, run, evaluated):
-    evaluated, _ = evaluated
     files = tuple(str(data / f"test-{size}.npz") for size in ("2x2", "3x2", "2x4"))
     stamps = {path: path.stat().st_mtime_ns for path in evaluated.run.folder.iterdir()}
     settings = EvaluateInteractionsSettings(str(run), files, name="sizes")
@@ -324,23 +344,16 @@ def test_training_trials_are_not_tested_on_nor_learned_from_by_rules_if_tested_o
     train, test = str(data / "train-2x2.npz"), str(data / "test-2x2.npz")
     with pytest.raises(InputError, match="learned from"):
         evaluate_interactions(EvaluateInteractionsSettings(str(run), (test, train)))
-    with pytest.raises(InputError, match="is tested on"):
+    with pytest.raises(InputError, match="was trained on"):
         evaluate_interactions(EvaluateInteractionsSettings(str(run), (test,), rival_recordings=(test,)))
 
 
-def test_rules_never_see_the_truth_of_test_trials(data, run):
-    from motet.data.readers import read_recording
-
-    recovery = EITInteractions.load(run)
-    rivals, _ = fit_rivals([read_recording(data / "train-2x2.npz")], recovery, lambda *_: None)
-    test = read_recording(data / "test-2x2.npz")
-    other = {"interacts": 1 - test.targets["interacts"], "interacts_levels": test.targets["system"]}
-    blind = dataclasses.replace(
-        test, targets=other, target_levels={"interacts": "pair", "interacts_levels": "individual"}
-    )
-    for rival, _ in rivals.values():
-        answers = [rival.predict(PopulationDataset(one))["log_probability"] for one in (test, blind)]
-        np.testing.assert_array_equal(*answers)
+def test_training_trials_are_found_again_however_they_are_cut_and_called(data, run, tmp_path, without_figures):
+    train = find_recording(str(data / "train-2x2.npz"))
+    cut = dataclasses.replace(train.select(trials=slice(3, 9), bins=slice(1, 7)), name="new")
+    path = write_recording(cut, tmp_path / "new.npz")
+    with pytest.raises(InputError, match="learned from"):
+        evaluate_interactions(EvaluateInteractionsSettings(str(run), (str(path),), rivals=False))
 
 
 def test_rules_learn_from_no_more_trials_than_asked(data, run, without_figures):
@@ -358,7 +371,7 @@ def test_training_files_that_are_gone_are_named_with_what_to_do(data, run, tmp_p
     (tmp_path / "own.npz").unlink()
     with pytest.raises(InputError, match="cannot be read.*rivals=false"):
         evaluate_interactions(settings)
-    assert list(evaluate_interactions(dataclasses.replace(settings, rivals=False)).results["recordings"]) == [
+    assert list(evaluate_interactions(dataclasses.replace(settings, rivals=False)).results["sections"]) == [
         "gravity/2x2"
     ]
 
@@ -397,7 +410,7 @@ def test_another_kind_of_run_is_refused(tmp_path, small_recording):
 
     decoder = EITClassifier("direction", model=EITSettings(width=8), training=TrainingSettings(max_steps=1))
     decoder.fit(small_recording).save(tmp_path / "run")
-    with pytest.raises(InputError, match="holds a EITClassifier, which recovers no interactions"):
+    with pytest.raises(InputError, match="holds a EITClassifier, and EITInteractions is needed"):
         recover(RecoverInteractionsSettings(str(tmp_path / "run"), "own.npz"))
     with pytest.raises(InputError, match=r"no weights\.safetensors"):
         recover(RecoverInteractionsSettings(str(tmp_path / "none"), "own.npz"))
@@ -467,13 +480,12 @@ def test_absent_individuals_are_in_no_table(run, tmp_path, save, without_figures
 def test_edge_types_are_all_told_and_random_graphs_have_no_groups(tmp_path, save, without_figures):
     files = (save(moving(16), targets={"interacts": graphs(16, n_types=3)}),)
     found = train_interactions(TrainInteractionsSettings(files, output=str(tmp_path / "run"), **QUICK))
-    scores = found.results["recordings"]["own"]["methods"][WHOLE]["scores"]
+    scores = method_of(found, "own")["scores"]
     assert {"edge_accuracy", "log_loss"} <= scores.keys()
     assert "adjusted_rand" not in scores
     test = save(moving(8, 5, seed=3), name="test", targets={"interacts": graphs(8, 5, n_types=3, seed=3)})
     evaluated = evaluate_interactions(EvaluateInteractionsSettings(str(found.run.folder), (test,)))
-    methods = evaluated.results["recordings"]["test"]["methods"]
-    assert methods[BASE_RATE]["scores"]["log_loss"]["value"] == pytest.approx(np.log(3), abs=0.2)
+    assert method_of(evaluated, "test", BASE_RATE)["scores"]["log_loss"]["value"] == pytest.approx(np.log(3), abs=0.2)
     recovered = recover(RecoverInteractionsSettings(str(found.run.folder), test))
     assert [path.name for path in recovered.files] == ["pairs.csv"]
     for row in rows(recovered.files[0]):
@@ -522,7 +534,7 @@ def certain(truth, sureness=4.0):
 
 @pytest.fixture
 def truth():
-    return Truth.of(simulate("gravity", groups=("2x3",), n_trials=30)[0], "interacts", [0, 1], is_directed=False)
+    return Truth.of(simulate("gravity", groups=("2x3",), n_trials=30)[0], QUESTION)
 
 
 def test_who_knows_the_truth_scores_as_well_as_can_be(truth):
@@ -541,17 +553,16 @@ def test_a_method_that_knows_nothing_scores_chance_and_its_interval_holds_it(tru
     scores = score_graph(np.stack([-np.logaddexp(0, odds), -np.logaddexp(0, -odds)], axis=-1), truth)
     low, high = scores["auroc"].interval
     assert low < 0.5 < high
-    assert len(scores["auroc"].blocks) == 10
+    assert len(scores["auroc"].samples) == 10
 
 
-def test_shuffled_truth_keeps_the_graphs_and_loses_who_is_who(truth):
-    other = with_other_truth(truth, np.random.default_rng(0))
-    np.testing.assert_array_equal(other.counted.sum((1, 2)), truth.counted.sum((1, 2)))
-    np.testing.assert_array_equal((other.types == 1).sum((1, 2)), (truth.types == 1).sum((1, 2)))
-    np.testing.assert_array_equal(other.types == -1, truth.types == -1)
-    same = other.groups[:, :, None] == other.groups[:, None]
-    np.testing.assert_array_equal(other.types == 1, same & ~np.eye(6, dtype=bool))
-    assert score_graph(certain(truth), other)["auroc"].value < 0.7
+def test_shuffled_individuals_keep_their_graphs_and_lose_who_is_who(truth):
+    observed = np.ones((30, 6), dtype=bool)
+    observed[0, 2] = False
+    source = shuffled_individuals(observed, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(source, axis=1), np.arange(6)[None].repeat(30, axis=0))
+    assert source[0, 2] == 2  # who is absent stays where it is
+    assert (source != np.arange(6)).mean() > 0.5
 
 
 def test_groups_are_told_only_where_edges_join_all_members_of_groups_and_no_others():
@@ -560,7 +571,7 @@ def test_groups_are_told_only_where_edges_join_all_members_of_groups_and_no_othe
 
     def groups(*targets):
         recording = Recording.from_trials(np.ones((len(targets), 3, 5)), targets={"interacts": np.array(targets)})
-        return Truth.of(recording, "interacts", [0, 1], is_directed=False).groups
+        return Truth.of(recording, QUESTION).groups
 
     np.testing.assert_array_equal(groups(pair, pair), [[0, 0, 2]] * 2)
     assert groups(pair, chain) is None
@@ -571,50 +582,35 @@ def test_unknown_pairs_and_absent_individuals_do_not_count():
     values = np.ones((2, 3, 5))
     values[1, 2] = np.nan
     target = np.array([[[-1, 1, 0], [1, -1, -1], [0, -1, -1]], [[-1, 1, 0], [1, -1, 0], [0, 0, -1]]])
-    found = Truth.of(
-        Recording.from_trials(values, targets={"interacts": target}), "interacts", [0, 1], is_directed=False
-    )
+    found = Truth.of(Recording.from_trials(values, targets={"interacts": target}), QUESTION)
     assert found.counted.sum((1, 2)).tolist() == [2, 1]
     assert found.groups is None
 
 
 def test_two_orders_of_a_pair_count_twice_only_where_they_differ_or_the_model_is_directed():
     recording = Recording.from_trials(np.ones((1, 3, 5)), targets={"interacts": graphs(1, 3)})
-    counted = [Truth.of(recording, "interacts", [0, 1], is_directed=d).counted.sum() for d in (False, True)]
+    directed = dataclasses.replace(QUESTION, is_directed=True)
+    counted = [Truth.of(recording, question).counted.sum() for question in (QUESTION, directed)]
     assert counted == [3, 6]
     one_way = np.array([[[-1, 1, 0], [0, -1, 0], [0, 0, -1]]])
     lopsided = Recording.from_trials(np.ones((1, 3, 5)), targets={"interacts": one_way})
-    assert Truth.of(lopsided, "interacts", [0, 1], is_directed=False).counted.sum() == 6
+    assert Truth.of(lopsided, QUESTION).counted.sum() == 6
 
 
 def test_windows_of_one_trial_are_in_one_block():
     recording = Recording.from_trials(np.ones((12, 3, 9)), targets={"interacts": graphs(12, 3)}).windows(3)
-    blocks = Truth.of(recording, "interacts", [0, 1], is_directed=False).blocks
+    blocks = Truth.of(recording, QUESTION).blocks
     np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.arange(recording.n_trials))
     ids = [set(recording.trial_ids[block]) for block in blocks]
     assert sum(map(len, ids)) == len(set.union(*ids)) == 12
 
 
-def test_a_table_compares_with_the_best_rule_and_leaves_a_control_out(truth):
-    noise = np.random.default_rng(0).normal(size=truth.types.shape)
-    worse = certain(truth) + np.stack([noise, -noise], axis=-1) * 6
-    methods = {
-        "eit": {"scores": score_graph(certain(truth), truth), "n_parameters": 1234, "fit_seconds": 1.0},
-        "rule": {"scores": score_graph(worse, truth), "n_parameters": 1, "fit_seconds": 0.1},
-        "control": {"scores": score_graph(worse, truth)},
-    }
-    table = graph_table(methods, best_rival="rule", left_out={"other": "too slow"}).splitlines()
-    assert table[0].startswith("| method | AUROC [95 %] | − rule [95 %] | p (Holm) | AP |")
-    assert table[2].startswith("| eit | 1.000 | +0.")
-    assert "| 1,234 | 1.0 | |" in table[2]
-    assert table[4].startswith("| control | 0.")
-    assert "] | | |" in table[4]
-    assert table[-1] == "other is left out: too slow"
-
-
 def test_states_are_scored_where_they_are_known():
-    target = np.array([[1.0, 2.0], [3.0, np.nan]])
-    scores = score_state(np.array([[1.5, 2.0], [3.0, 7.0]]), target, [np.array([0]), np.array([1])])
-    assert scores["r2"].value == pytest.approx(1 - 0.25 / 2)
-    assert scores["median_error"].value == 0
-    assert scores["r2"].interval is None  # one block has a single value
+    recording = Recording.from_trials(
+        np.ones((2, 2, 5)), targets={"mass": [[1.0, 2.0], [3.0, np.nan]], "interacts": graphs(2, 2)},
+        target_levels={"mass": "individual"},
+    )  # fmt: skip
+    scores = score_state("mass", np.array([[1.5, 2.0], [3.0, 7.0]]), Truth.of(recording, QUESTION, states=["mass"]))
+    assert scores["mass r2"].value == pytest.approx(1 - 0.25 / 2)
+    assert scores["mass error"].value == 0
+    assert scores["mass r2"].interval is None  # one block has a single value

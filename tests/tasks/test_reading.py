@@ -10,7 +10,7 @@ import pytest
 
 from motet.cli import main
 from motet.errors import InputError
-from motet.tasks.find import find_recording, reading_of
+from motet.tasks.find import Trials, find_recording
 from motet.training.run import Run
 
 READING = "{columns: {individual: neuron}, features: [count], targets: [choice]}"
@@ -90,10 +90,10 @@ def test_options_for_reading_have_names(tmp_path: Path) -> None:
 
 def test_how_a_run_read_is_kept_unless_something_else_is_asked(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    assert reading_of(run, None) is None
+    assert Trials.of_run(run).reading is None
     run.write_settings({"reading": {"features": ["x"]}})
-    assert reading_of(run, None) == {"features": ["x"]}
-    assert reading_of(run, {}) == {}
+    assert Trials.of_run(run).reading == {"features": ["x"]}
+    assert Trials.of_run(run, {}).reading == {}
     run.write_settings({"reading": "x"})
     with pytest.raises(InputError, match="settings.yaml is damaged"):
-        reading_of(run, None)
+        Trials.of_run(run)

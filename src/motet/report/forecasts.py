@@ -26,6 +26,7 @@ from motet.report.style import (
     titled,
 )
 
+MOST_PANELS = 6
 RAN_AWAY = 1e15  # an error beyond this is on no axis
 # Width and opacity of a path, in the order in which they are drawn.
 _PATHS = {"context": (0.8, 0.35), "what came next": (3.2, 0.3), "forecast": (1.1, 1.0)}
@@ -236,3 +237,69 @@ def _last_distance(forecast: Floats, true: Floats) -> Floats:
     at_last = np.take_along_axis(distance, last[..., None], axis=2)[..., 0]
     is_known = np.asarray(known.any(axis=2))
     return share(np.where(is_known, at_last, 0), is_known)
+
+
+@in_our_style
+def draw_ahead(context: Floats, ahead: Floats, *, system: NDArray[np.int64] | None = None, title: str = "") -> Figure:
+    """Draw where individuals were, and where they will be, a panel per trial.
+
+    Args:
+        context: (trial, individual, time, 2); NaN where unknown.
+        ahead: (trial, individual, horizon, 2); NaN where not forecast.
+        system: (trial, individual) int that colours an individual; by default each has its own colour.
+        title: what is shown.
+
+    Example:
+        >>> len(draw_ahead(np.zeros((2, 3, 4, 2)), np.ones((2, 3, 5, 2))).axes)
+        2
+    """
+    n_trials = min(len(context), MOST_PANELS)
+    n_columns = min(n_trials, 3)
+    figure = Figure(figsize=(0.3 + 2.3 * n_columns, 0.6 + 2.4 * -(-n_trials // n_columns)))
+    group = np.broadcast_to(np.arange(context.shape[1]), context.shape[:2]) if system is None else system
+    colours = group_colours(np.asarray(group))
+    panels = figure.subplots(-(-n_trials // n_columns), n_columns, squeeze=False).ravel()
+    for trial, axes in enumerate(panels):
+        if trial >= n_trials:
+            axes.remove()
+            continue
+        edge = context[trial, :, -1:]
+        for path, width, alpha in ((context[trial], 0.8, 0.4), (np.concatenate([edge, ahead[trial]], axis=1), 1.4, 1)):
+            lines = LineCollection(list(path), colors=colours[trial].tolist(), linewidths=width, alpha=alpha)
+            axes.add_collection(lines)
+        axes.scatter(*edge[:, 0].T, c=colours[trial].tolist(), s=9, edgecolors="white", linewidths=0.4, zorder=3)
+        frame_plane(axes, np.concatenate([context[trial], ahead[trial]], axis=1))
+        axes.set_title(f"trial {trial}")
+    handles = [Line2D([], [], color=INK, linewidth=0.8, alpha=0.4), Line2D([], [], color=INK, linewidth=1.4)]
+    figure.legend(handles, ["context", "forecast"], loc="outside lower center", ncols=2)
+    return titled(figure, title)
+
+
+@in_our_style
+def draw_series_ahead(context: Floats, ahead: Floats, seconds: Floats, *, name: str, title: str = "") -> Figure:
+    """Draw one number per individual against time, before and after the end of the context, a panel per trial.
+
+    Args:
+        context: (trial, individual, time); NaN where unknown.
+        ahead: (trial, individual, horizon); NaN where not forecast.
+        seconds: (time + horizon,), 0 at the end of the context.
+        name: what it is, with its unit.
+        title: what is shown.
+
+    Example:
+        >>> figure = draw_series_ahead(np.zeros((1, 3, 4)), np.ones((1, 3, 5)), np.arange(-3.0, 6.0), name="cos φ")
+        >>> len(figure.axes[0].lines)
+        4
+    """
+    n_trials = min(len(context), 3)
+    figure = Figure(figsize=(5.4, 0.7 + 1.3 * n_trials))
+    colours = group_colours(np.arange(context.shape[1]))
+    for trial, axes in enumerate(figure.subplots(n_trials, 1, squeeze=False, sharex=True)[:, 0]):
+        whole = np.concatenate([context[trial], ahead[trial]], axis=1)
+        for series, colour in zip(whole, colours, strict=True):
+            axes.plot(seconds, series, color=colour)
+        axes.axvline(0.0, color=INK, linewidth=0.6, linestyle=":")
+        axes.set(ylabel=name)
+        axes.set_title(f"trial {trial}")
+    axes.set_xlabel("time after the context (s)")
+    return titled(figure, title)

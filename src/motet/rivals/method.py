@@ -151,11 +151,13 @@ class Method(abc.ABC):
     trains: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def fit(self, train: PopulationDataset, question: Any, *, run: Run | None = None, say: Say | None = None) -> Fitted:
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
         """Learn from training trials; what is tuned is tuned on them.
 
         Args:
-            train: training trials, with targets.
+            train: training trials, with targets; None if it has learned already.
             question: what will be asked.
             run: where a method that trains for long keeps its state, so that it can go on.
             say: told how far it is.
@@ -179,9 +181,12 @@ class Rival(Method):
     def learn(self, train: PopulationDataset, question: Any) -> Fitted:
         """As `fit`, of a question that it answers."""
 
-    def fit(self, train: PopulationDataset, question: Any, *, run: Run | None = None, say: Say | None = None) -> Fitted:
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
         if not self.answers(question):
             raise InputError(f"{self.name} does not answer {question}; ask one of registry.rivals_of(question).")
+        assert train is not None, "a rival learns from training trials"
         return self.learn(train, question)
 
 

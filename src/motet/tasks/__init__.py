@@ -1,1 +1,98 @@
-"""What motet does for you: for each verb of the command line one settings class and one function."""
+"""What motet does for you: the verbs of the command line, each one small module on `evaluate`.
+
+A new verb is a module with a settings class and a function, and a line here.
+"""
+
+from __future__ import annotations
+
+from motet.tasks.verbs import Verb
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "data list",
+            "",
+            "recordings that motet knows by name",
+            "data list",
+            "motet.tasks.data:list_data",
+        ),
+        Verb(
+            "data show",
+            "RECORDING",
+            "what is in a recording",
+            "data show reach/chewie-1",
+            "motet.tasks.data:show",
+        ),
+        Verb(
+            "data fetch",
+            "NAME",
+            "download a recording, and check it",
+            "data fetch reach/chewie-1",
+            "motet.tasks.data:fetch",
+        ),
+        Verb(
+            "simulate",
+            "SYSTEM",
+            "recordings of a system whose truth is known",
+            "simulate SYSTEM --output data --seed 1",
+            "motet.tasks.simulate:SIMULATIONS",
+        ),
+        Verb(
+            "decode",
+            "RECORDING …",
+            "cross-validated decoding beside classical rivals; leaves a run",
+            "decode reach/chewie-1 --target direction",
+            "motet.tasks.decode:decode",
+        ),
+        Verb(
+            "predict",
+            "RUN RECORDING",
+            "predictions of a run's model for new trials",
+            "predict runs/first data/subject-1.npz",
+            "motet.tasks.predict:predict",
+        ),
+        Verb(
+            "interactions train",
+            "RECORDING …",
+            "learn who interacts with whom where it is known; leaves a run",
+            "interactions train data/gravity-2x2.npz --states '[mass]' --output runs/gravity",
+            "motet.tasks.interactions:train_interactions",
+        ),
+        Verb(
+            "interactions evaluate",
+            "RUN RECORDING …",
+            "score a run beside closed-form rules, on systems of any size",
+            "interactions evaluate runs/gravity test/gravity-2x2.npz test/gravity-3x3.npz",
+            "motet.tasks.interactions:evaluate_interactions",
+        ),
+        Verb(
+            "interactions recover",
+            "RUN FILE",
+            "who interacts in trajectories of your own, as tables and a picture",
+            "interactions recover runs/gravity shoal.csv --output shoal",
+            "motet.tasks.recover:recover",
+        ),
+        Verb(
+            "forecast train",
+            "RECORDING …",
+            "learn how individuals move, from trajectories alone; leaves a run",
+            "forecast train data/gravity-2x2.npz --objective.horizon_bins 10 --output runs/orbits",
+            "motet.tasks.forecast:train_forecast",
+        ),
+        Verb(
+            "forecast evaluate",
+            "RUN RECORDING …",
+            "errors of a run's forecasts by horizon, beside closed-form rivals",
+            "forecast evaluate runs/orbits test/gravity-2x2.npz test/gravity-2x3.npz",
+            "motet.tasks.forecast:evaluate_forecast",
+        ),
+        Verb(
+            "forecast predict",
+            "RUN FILE",
+            "where individuals of your own go next, as tables and a picture",
+            "forecast predict runs/orbits shoal.csv --output shoal",
+            "motet.tasks.forecast_predict:predict_forecast",
+        ),
+    )
+}

@@ -4,44 +4,57 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from motet import metrics
 from motet.data.dataset import PopulationDataset, SplitBy
 from motet.data.preprocess import Preprocess, PreprocessSettings
+from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
-from motet.names import in_markdown, in_path
-from motet.progress import Advance, progress_bar, within_step
+from motet.names import in_path
+from motet.report.decoded import confusion_matrix, decoded_trajectories
+from motet.report.neurons import psths
+from motet.report.scores import learning_curve, score_comparison
+from motet.rivals.method import Answer, Method, TargetQuestion
 from motet.rivals.registry import rivals_of
-from motet.settings import check_choices, check_seed
-from motet.statistics import FEWEST_FOLDS, Row, compare_table, estimate_mean, markdown_table
-from motet.tasks.decode_fold import CONTROL, MODEL, Metric, fit_and_score, make_estimator, question_of, training_part
-from motet.tasks.find import class_target, cut_trials, find_recordings
-from motet.tasks.outcome import Outcome, begin, is_first_process
-from motet.training.objectives import ObjectiveSettings, Target
-from motet.training.run import Run
+from motet.settings import Count, NonNegative, Seed, Settings
+from motet.statistics import FEWEST_FOLDS, Score
+from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, Task, evaluate
+from motet.tasks.find import class_target, cut_trials, find_recordings, stem
+from motet.tasks.models import MODEL, ShuffledTargets, Trained
+from motet.tasks.outcome import Outcome
+from motet.training.objectives import ObjectiveSettings, Target, known_predictions, known_rows
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, end_training
-from motet.trial_sums import BOUNDS, TrialSums
+from motet.trial_sums import BOUNDS, TrialSums, sums_by_trial
 
-__all__ = ["CONTROL", "MODEL", "DecodeSettings", "decode"]
+Metric = Literal["accuracy", "macro_f1", "r2"]
+CONTROL = f"{MODEL}, shuffled targets"
+HEADINGS: Mapping[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "R²"}
+METRICS: Mapping[Metric, Callable[..., float]] = {
+    "accuracy": metrics.accuracy,
+    "macro_f1": metrics.macro_f1,
+    "r2": metrics.r2,
+}
+IGNORANT = {"majority", "mean"}  # rivals that never look at the activity: chance, where there is no control
 
 
 @dataclasses.dataclass(frozen=True)
-class DecodeSettings:
+class DecodeSettings(Settings):
     """What to decode, and how.
 
     Attributes:
         recordings: files, or names in the catalogue (motet data list); several are learned together.
         target: integers and strings are classified, floats regressed.
         output: the run's folder; by default "runs/decode-<recording>-<target>".
-        reading: options for reading the files, by name, such as {targets: [choice], columns: {individual: neuron}};
-            see motet.data.readers.trajectories.
+        reading: options for reading the files, by name, such as {targets: [choice], columns: {individual: neuron}}.
         auxiliary: other targets to learn at the same time, with the weight of their loss.
         bins: how many first bins of each trial are read. By default all of them for a target per bin, and as many as
             the shortest trial has for a target per trial.
@@ -63,46 +76,39 @@ class DecodeSettings:
         preprocess: see PreprocessSettings.
     """
 
+    positionals: ClassVar = ("recordings",)
+
     recordings: tuple[str, ...]
     target: str
     output: str | None = None
     reading: dict[str, Any] | None = None
     auxiliary: dict[str, float] | None = None
-    bins: int | None = None
-    window: int | None = None
-    stride: int = 1
+    bins: Count | None = None
+    window: Count | None = None
+    stride: Count = 1
     folds: int = 5
-    repeats: int = 1
+    repeats: Count = 1
     by: SplitBy = "trial"
-    gap_seconds: float | None = None
+    gap_seconds: NonNegative | None = None
     metric: Metric | None = None
     rivals: bool = True
     control: bool = True
     final: bool = True
-    seed: int = 0
+    seed: Seed = 0
     model: EITSettings = EITSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
 
-    def __post_init__(self) -> None:
-        if isinstance(self.recordings, str) or not self.recordings:
-            raise InputError(f"recordings is {self.recordings!r}; give a list of one file or name at least.")
-        check_choices(self)
-        for name, least in {"bins": 1, "window": 1, "stride": 1, "repeats": 1}.items():
-            given = getattr(self, name)
-            if given is not None and given < least:
-                raise InputError(f"{name} is {given}; give at least {least}.")
+    def check(self) -> None:
+        if not self.recordings:
+            raise InputError("recordings is empty; give a list of one file or name at least.")
         if self.folds != 0 and self.folds < 2:
             raise InputError(f"folds is {self.folds}; give at least 2, or 0 for none.")
-        check_seed(self.seed)
-        if self.gap_seconds is not None and not 0 <= self.gap_seconds < math.inf:
-            raise InputError(f"gap_seconds is {self.gap_seconds}; give a number of seconds, not below 0.")
 
     @property
     def folder(self) -> Path:
-        stem = Path(self.recordings[0]).stem if Path(self.recordings[0]).suffix else self.recordings[0]
-        return Path(self.output or f"runs/decode-{in_path(stem)}-{in_path(self.target)}")
+        return Path(self.output or f"runs/decode-{stem(self.recordings[0])}-{in_path(self.target)}")
 
 
 def decode(settings: DecodeSettings) -> Outcome:
@@ -113,241 +119,204 @@ def decode(settings: DecodeSettings) -> Outcome:
     Raises:
         InputError: for recordings, targets or settings that cannot be used.
     """
-    recordings = find_recordings(settings.recordings, settings.reading)
-    dataset = _cut(recordings, settings)
-    is_quantity = dataset.target_values(settings.target)[0].dtype.kind == "f"
-    metric: Metric = settings.metric or ("r2" if is_quantity else "accuracy")
-    if (metric == "r2") != is_quantity:
-        raise InputError(
-            f"metric {metric!r} does not fit target {settings.target!r}; "
-            f"give {'r2' if is_quantity else 'accuracy or macro_f1'}."
+    return evaluate(Decode(settings))
+
+
+class Decode(Task):
+    """Parts are folds of the trials; the target of test trials is asked for."""
+
+    def __init__(self, settings: DecodeSettings) -> None:
+        s = settings
+        dataset = find_recordings(s.recordings, s.reading)
+        for name in (s.target, *(s.auxiliary or {})):
+            dataset.target_values(name)
+        cut = functools.partial(cut_trials, bins=s.bins, window=s.window, stride=s.stride)
+        self.settings = settings
+        self.inputs = {"recordings": dataset.recordings}
+        self.dataset = dataset.map(lambda recording: cut(recording, recording.target_levels.get(s.target)))
+        self.is_quantity = dataset.target_values(s.target)[0].dtype.kind == "f"
+        self.metric: Metric = s.metric or ("r2" if self.is_quantity else "accuracy")
+        if (self.metric == "r2") != self.is_quantity:
+            allowed = "r2" if self.is_quantity else "accuracy or macro_f1"
+            raise InputError(f"metric {self.metric!r} does not fit target {s.target!r}; give {allowed}.")
+        self.columns = {self.metric: Column(HEADINGS[self.metric], has_interval=True, bounds=BOUNDS[self.metric])}
+        self.training = s.training
+        self.test_fraction = 1 / s.folds if s.folds else None
+        self._folds = list(self._cut_folds())
+        kind: Literal["class", "quantity"] = "quantity" if self.is_quantity else "class"
+        target = Target.fit(self.dataset, s.target, kind=kind)
+        for name in s.auxiliary or {}:
+            Target.fit(self.dataset, name)
+        Preprocess.fit(self.dataset, s.preprocess)
+        by = class_target(self.dataset.recordings[0], s.target)
+        self.question = TargetQuestion(s.target, kind, target.level, by)
+
+    def _cut_folds(self) -> Iterator[tuple[PopulationDataset, PopulationDataset]]:
+        s, first = self.settings, self.dataset.recordings[0]
+        if s.folds == 0:
+            return iter(())
+        is_stratified = s.by == "trial" and (first.target_levels.get(s.target) == "trial" or self.is_quantity)
+        return self.dataset.folds(
+            s.folds,
+            by=s.by,
+            n_repeats=s.repeats,
+            stratify=class_target(first, s.target) if is_stratified else None,
+            gap_seconds=s.gap_seconds,
+            seed=s.seed,
         )
-    folds = list(_folds(dataset, settings, is_quantity=is_quantity))
-    _check_targets(dataset, settings, is_quantity=is_quantity)
-    methods = list(_methods(settings, dataset))
-    run = Run(settings.folder)
-    if not is_first_process(settings.training):
-        _train_along(run, dataset, folds, methods, settings, is_quantity=is_quantity)
-        return Outcome(run, "", {})
-    with run.claimed():
-        begin(run, settings, {"recordings": recordings.recordings})
-        found = _compute(run, dataset, folds, methods, settings, metric)
-        results, table = _results(found, settings, metric)
-        if folds:
-            from motet.tasks.decode_figures import draw_figures
 
-            draw_figures(run, dataset, settings.target, n_folds=settings.folds, results=results)
-        run.write_results(results)
-        run.write_table(table)
-    return Outcome(run, table, results)
+    def parts(self) -> Sequence[Part]:
+        folds = [Part(f"folds/{number:02d}", *fold) for number, fold in enumerate(self._folds)]
+        return [*folds, Part(OWN, self.dataset, None)] if self.settings.final else folds
+
+    def methods(self, part: Part) -> Sequence[Method]:
+        """The model, the rivals that decode such a target, and the control: one repeat tells chance well enough."""
+        if part.name == OWN:
+            return [self._model()]
+        s, model = self.settings, self._model()
+        rivals = rivals_of(self.question) if s.rivals and len(self.dataset.recordings) == 1 else []
+        has_control = s.control and int(part.name.rpartition("/")[2]) < s.folds
+        return [model, *rivals, *([ShuffledTargets(model, s.seed)] if has_control else [])]
+
+    def _model(self) -> Trained:
+        s = self.settings
+        kind = EITRegressor if self.is_quantity else EITClassifier
+        make = functools.partial(
+            kind,
+            s.target,
+            auxiliary=s.auxiliary,
+            model=s.model,
+            objective=s.objective,
+            training=s.training,
+            preprocess=s.preprocess,
+            seed=s.seed,
+        )
+        return Trained(make, _predictions, says=_silent)
+
+    def truth(self, part: Part) -> PopulationDataset:
+        assert part.test is not None
+        return part.test
+
+    def measure(self, answer: Answer, truth: PopulationDataset) -> Measured:
+        target = self.settings.target
+        known, predicted = known_predictions(truth, target, answer["prediction"])
+        score = METRICS[self.metric](prediction=predicted, target=known)
+        if np.isnan(score):
+            raise InputError(
+                f"target {target!r} is the same in all test trials of a fold, so R² is undefined; score more."
+            )
+        trial = np.concatenate([_trial_names(r)[np.nonzero(known_rows(r, target))[0]] for r in truth.recordings])
+        trials, sums = sums_by_trial(self.metric, trial=trial, truth=known, prediction=predicted)
+        return Measured({self.metric: Score(score)}, TrialSums(self.metric, [trials], [sums]), {"n_test": len(known)})
+
+    def kept(self, ranked: Sequence[str]) -> Sequence[str]:
+        return [MODEL]
+
+    # ------------------------------------------------------------------ what people read
+
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
+        s = self.settings
+        if not self._folds:
+            yield "no cross-validation was asked for (folds=0)"
+            return
+        (section,) = evaluation.results["sections"].values()
+        folds = f"{s.folds} folds" + (f" × {s.repeats} repeats" if s.repeats > 1 else "")
+        best = section["best_rival"]
+        against = f"; differences from {best}, the best rival here." if best else "."
+        yield f"Mean {HEADINGS[self.metric]} over {folds}{against}"
+        if s.folds * s.repeats < FEWEST_FOLDS:
+            over = "Wilson's for so many trials" if self.metric == "accuracy" else "by a bootstrap over trials"
+            yield f"Too few folds to tell how they scatter: intervals are {over}, those of differences by a bootstrap."
+        if s.control:
+            yield f"Chance is what '{CONTROL}' scores."
+        about = [evaluation.found(part, MODEL)["about"] for part in self.parts() if part.name != OWN]
+        least, most = min(one["n_silent"] for one in about), max(one["n_silent"] for one in about)
+        if most:
+            counted = f"{most}" if least == most else f"{least} to {most}"
+            yield f"{counted} of {about[0]['n_individuals']} individuals never vary in training and are left out."
+
+    def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
+        s, heading = self.settings, HEADINGS[self.metric]
+        if not self._folds:
+            return
+        (section,) = evaluation.results["sections"].values()
+        first_repeat = [part for part in self.parts() if part.name != OWN][: s.folds]
+        names = [recording.name for recording in self.dataset.recordings]
+        title = f"{s.target} of {names[0] if len(names) == 1 else f'{len(names)} recordings'}"
+        shown = {name: "shuffled targets" if name == CONTROL else name for name in section["methods"]}
+        scores = {name: section["methods"][name]["scores"][self.metric] for name in shown}
+        chance = {shown[name] for name in shown if name == CONTROL} or IGNORANT & shown.keys()
+        yield (
+            "scores",
+            score_comparison(
+                {shown[name]: np.asarray(score.samples) for name, score in scores.items()},
+                heading,
+                rivals=set(shown.values()) - chance - {MODEL},
+                chance=chance,
+                intervals={shown[name]: score.interval for name, score in scores.items()},
+                title=title,
+            ),
+        )
+        histories = [evaluation.history(part, MODEL) for part in first_repeat]
+        yield "learning_curve", learning_curve(histories, score_name=heading, title=title)
+        answers = [evaluation.answer(part, MODEL)["prediction"] for part in first_repeat]
+        tests = [part.test for part in first_repeat if part.test is not None]
+        if not self.is_quantity:
+            pairs = [known_predictions(test, s.target, found) for test, found in zip(tests, answers, strict=True)]
+            truth, prediction = (np.concatenate(side) for side in zip(*pairs, strict=True))
+            classes = np.unique([*truth, *prediction]).tolist()
+            yield "confusion_matrix", confusion_matrix(truth, prediction, classes, title=title)
+        elif "velocity" in s.target:
+            yield from self._trajectories(tests, answers, title)
+        for recording in self.dataset.recordings:
+            label = class_target(recording, s.target)
+            if label is not None and recording.n_features == 1:
+                name = f"psths_{in_path(recording.name)}" if len(names) > 1 else "psths"
+                yield name, psths(recording, label, title=f"most informative neurons of {recording.name}")
+
+    def _trajectories(
+        self, tests: Sequence[PopulationDataset], answers: Sequence[NDArray[Any]], title: str
+    ) -> Iterator[tuple[str, Figure]]:
+        """Decoded beside true, for a velocity of two dimensions per bin."""
+        target = self.settings.target
+        truths = [recording.targets[target] for test in tests for recording in test.recordings]
+        if truths[0].ndim != 3 or truths[0].shape[-1] != 2:
+            return
+        labels = [_whole_labels(r, class_target(r, target)) for test in tests for r in test.recordings]
+        figure = decoded_trajectories(
+            _padded(answers),
+            _padded(truths),
+            np.concatenate(labels),
+            self.dataset.recordings[0].bin_seconds,
+            title=title,
+        )
+        yield "trajectories", figure
 
 
-def _cut(dataset: PopulationDataset, settings: DecodeSettings) -> PopulationDataset:
-    """The bins to be read of every trial, whole trials or windows."""
-    for target in (settings.target, *(settings.auxiliary or {})):
-        dataset.target_values(target)
-    cut = functools.partial(cut_trials, bins=settings.bins, window=settings.window, stride=settings.stride)
-    return dataset.map(lambda recording: cut(recording, recording.target_levels.get(settings.target)))
+def _predictions(estimator: Any, test: PopulationDataset) -> Answer:
+    return {"prediction": estimator.predict(test)}
 
 
-def _check_targets(dataset: PopulationDataset, settings: DecodeSettings, *, is_quantity: bool) -> None:
-    """An `InputError` if the model could not learn the target, or read the values."""
-    Target.fit(dataset, settings.target, kind="quantity" if is_quantity else "class")
-    for name in settings.auxiliary or {}:
-        Target.fit(dataset, name)
-    Preprocess.fit(dataset, settings.preprocess)
+def _silent(estimator: Any, train: PopulationDataset) -> dict[str, Any]:
+    return {"n_silent": len(estimator.preprocess_.silent_ids), "n_individuals": len(train.individual_ids)}
 
 
-# ------------------------------------------------------------------ the jobs
+def _trial_names(recording: Recording) -> NDArray[Any]:
+    """(trial,) names that no other recording's trials have."""
+    return np.array([f"{recording.name}/{trial}" for trial in np.asarray(recording.trial_ids)])
 
 
-def _jobs(n_folds: int, methods: list[str], settings: DecodeSettings) -> list[tuple[int, str]]:
-    """Fold and method of everything that is fitted; chance is known well enough from one repeat."""
-    folds = range(n_folds)
-    return [(number, method) for number in folds for method in methods if method != CONTROL or number < settings.folds]
+def _whole_labels(recording: Recording, target: str | None) -> NDArray[np.int64]:
+    """(trial,) a target of whole numbers; 0 everywhere where there is none."""
+    labels = recording.targets.get(target or "")
+    if labels is None or labels.dtype.kind == "U":
+        return np.zeros(recording.n_trials, dtype=np.int64)
+    return labels.astype(np.int64)
 
 
-def _part(run: Run, number: int, method: str) -> Run:
-    return run.part(f"folds/{number:02d}/{_file_name(method)}")
-
-
-def _is_done(part: Run, method: str) -> bool:
-    """Whether a part has all that tables and figures read."""
-    return part.has_results and (method != MODEL or part.has_tensors("predictions"))
-
-
-def _compute(
-    run: Run,
-    dataset: PopulationDataset,
-    folds: list[tuple[PopulationDataset, PopulationDataset]],
-    methods: list[str],
-    settings: DecodeSettings,
-    metric: Metric,
-) -> dict[str, list[dict[str, Any]]]:
-    """Fit all that is not fitted yet; what each method left in each fold."""
-    jobs = _jobs(len(folds), methods, settings)
-    found: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
-    title = f"decode {settings.target}"
-    with progress_bar(title, len(jobs) + settings.final) as advance:
-        for number, method in jobs:
-            part = _part(run, number, method)
-            if not any("left_out" in results for results in found[method]):
-                with within_step(advance) as advance_part:
-                    if not _is_done(part, method):
-                        n_epochs = settings.training.n_epochs(len(folds[number][0]))
-                        where = f"fold {number + 1} of {len(folds)}, {method}"
-                        say = functools.partial(_say_epoch, advance_part, where, n_epochs)
-                        fit_and_score(method, *folds[number], settings, metric, part, say)
-                    if method == MODEL:
-                        end_training(part, "predictions")
-                    part.delete_tensors("checkpoint")  # of the control
-                    found[method].append(_read_part(part))
-            else:
-                advance(1, "")
-            last = found[method][-1]
-            advance(0, f"{method}: " + ("left out" if "left_out" in last else f"{last['score']:.3f}"))
-        if settings.final:
-            with within_step(advance) as advance_part:
-                if not run.has_tensors("weights"):
-                    n_epochs = settings.training.n_epochs(len(dataset))
-                    say = functools.partial(_say_epoch, advance_part, "model of all trials", n_epochs)
-                    make_estimator(settings, is_quantity=metric == "r2").fit(dataset, run=run, on_epoch=say).save(run)
-                end_training(run, "weights")
-    return found
-
-
-def _read_part(part: Run) -> dict[str, Any]:
-    """What `fit_and_score` left."""
-    results = part.read_results()
-    numbers = [results.get(name) for name in ("score", "fit_seconds", "n_parameters")]
-    lists = [results.get(name) for name in ("trials", "trial_sums")]
-    is_whole = all(isinstance(number, int | float) for number in numbers) and all(isinstance(x, list) for x in lists)
-    if isinstance(results.get("left_out"), str) or is_whole:
-        return results
-    raise InputError(f"{part.folder}/results.json is damaged (it holds no score); delete it and run again.")
-
-
-def _train_along(
-    run: Run,
-    dataset: PopulationDataset,
-    folds: list[tuple[PopulationDataset, PopulationDataset]],
-    methods: list[str],
-    settings: DecodeSettings,
-    *,
-    is_quantity: bool,
-) -> None:
-    """What the other processes do: the same trainings in the same order, and nothing else.
-
-    Whether a part is done cannot change before it is looked at: the first process waits in that training.
-    """
-    model = functools.partial(make_estimator, settings, is_quantity=is_quantity)
-    for number, method in _jobs(len(folds), [method for method in methods if method in (MODEL, CONTROL)], settings):
-        part = _part(run, number, method)
-        if not _is_done(part, method):
-            model().fit(training_part(method, folds[number][0], settings), run=part, on_epoch=_say_nothing)
-    if settings.final and not run.has_tensors("weights"):
-        model().fit(dataset, run=run, on_epoch=_say_nothing)
-
-
-def _folds(
-    dataset: PopulationDataset, settings: DecodeSettings, *, is_quantity: bool
-) -> Iterator[tuple[PopulationDataset, PopulationDataset]]:
-    if settings.folds == 0:
-        return iter(())
-    is_per_trial = dataset.recordings[0].target_levels.get(settings.target) == "trial"
-    return dataset.folds(
-        settings.folds,
-        by=settings.by,
-        n_repeats=settings.repeats,
-        stratify=class_target(dataset.recordings[0], settings.target)
-        if settings.by == "trial" and (is_per_trial or is_quantity)
-        else None,
-        gap_seconds=settings.gap_seconds,
-        seed=settings.seed,
+def _padded(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Trials of all folds, with NaN beyond the end of shorter ones."""
+    longest = max(array.shape[1] for array in arrays)
+    return np.concatenate(
+        [np.pad(a, ((0, 0), (0, longest - a.shape[1]), (0, 0)), constant_values=np.nan) for a in arrays]
     )
-
-
-def _methods(settings: DecodeSettings, dataset: PopulationDataset) -> Iterator[str]:
-    """The model, the rivals that decode a target of that level, and the control."""
-    yield MODEL
-    if settings.rivals and len(dataset.recordings) == 1:
-        for rival in rivals_of(question_of(dataset, settings.target)):
-            yield rival.name
-    if settings.control:
-        yield CONTROL
-
-
-def _results(
-    found: Mapping[str, list[dict[str, Any]]], settings: DecodeSettings, metric: Metric
-) -> tuple[dict[str, Any], str]:
-    """What results.json holds, and the table for people."""
-    if settings.folds == 0:
-        return {"metric": metric, "methods": {}}, "no cross-validation was asked for (folds=0)"
-    left_out = {m: parts[-1]["left_out"] for m, parts in found.items() if "left_out" in parts[-1]}
-    scores = {method: parts for method, parts in found.items() if method not in left_out}
-    folds = {method: np.asarray([part["score"] for part in parts]) for method, parts in scores.items()}
-    trials = {method: _trial_sums(parts, metric) for method, parts in scores.items()}
-    rivals = [method for method in folds if method not in (MODEL, CONTROL)]
-    best = max(rivals, key=lambda method: float(folds[method].mean()), default=MODEL)
-    how: dict[str, Any] = {"test_fraction": 1 / settings.folds, "bounds": BOUNDS[metric]}
-    rows = compare_table({m: s for m, s in folds.items() if m != CONTROL}, against=best, trials=trials, **how)
-    if CONTROL in folds:
-        chance = estimate_mean(folds[CONTROL], trials=trials[CONTROL], **how)
-        rows.append(Row(CONTROL, chance.mean, chance.interval))
-    methods = {
-        method: {
-            "score": float(folds[method].mean()),
-            "fold_scores": folds[method],
-            "fit_seconds": float(np.mean([part["fit_seconds"] for part in parts])),
-            "n_parameters": int(parts[0]["n_parameters"]),
-        }
-        for method, parts in scores.items()
-    }
-    more = {
-        "parameters": [f"{methods[row.method]['n_parameters']:,}" for row in rows],
-        "fit (s)": [f"{methods[row.method]['fit_seconds']:.1f}" for row in rows],
-    }
-    results = {"metric": metric, "best_rival": best, "methods": methods, "rows": rows, "left_out": left_out}
-    notes = [*_how_to_read(settings, metric, best), *_silent(found[MODEL]), *_left_out(left_out)]
-    return results, "\n".join([markdown_table(rows, against=best, more=more), "", *notes])
-
-
-def _trial_sums(parts: list[dict[str, Any]], metric: Metric) -> TrialSums:
-    return TrialSums(metric, [part["trials"] for part in parts], [np.asarray(part["trial_sums"]) for part in parts])
-
-
-def _how_to_read(settings: DecodeSettings, metric: Metric, best: str) -> Iterator[str]:
-    """What the figures of a table are."""
-    folds = f"{settings.folds} folds" + (f" × {settings.repeats} repeats" if settings.repeats > 1 else "")
-    score = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "R²"}[metric]
-    yield f"Mean {score} over {folds}; differences from {best}" + (", the best rival here." if best != MODEL else ".")
-    if settings.folds * settings.repeats < FEWEST_FOLDS:
-        over = "Wilson's for so many test trials" if metric == "accuracy" else "by a bootstrap over test trials"
-        yield f"Too few folds to tell how much they scatter: intervals are {over}, those of differences by a bootstrap."
-    if settings.control:
-        yield f"Chance is what '{CONTROL}' scores."
-
-
-def _left_out(left_out: Mapping[str, str]) -> Iterator[str]:
-    for method, why in left_out.items():
-        yield f"{method} is left out: {in_markdown(' '.join(why.split()), most=1000)}"
-
-
-def _silent(parts: list[dict[str, Any]]) -> Iterator[str]:
-    """How many individuals are left out of a fold; nothing if none is."""
-    counts = [part.get("n_silent", 0) for part in parts]
-    if max(counts):
-        counted = f"{max(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-        yield f"{counted} of {parts[0]['n_individuals']} individuals never vary in training and are left out."
-
-
-def _say_epoch(advance: Advance, where: str, n_epochs: int, row: Epoch) -> None:
-    advance(1 / n_epochs, f"{where}: {row}")
-
-
-def _say_nothing(row: Epoch) -> None:
-    """For processes that do not print."""
-
-
-def _file_name(method: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in method)

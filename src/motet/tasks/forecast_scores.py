@@ -1,9 +1,10 @@
-"""How well motion is forecast: the scores of one method on one recording, and tables of several."""
+"""How well motion is forecast: the scores of one answer on one recording."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,43 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.metrics import auroc, differs_by_order, known_pairs
-from motet.models.continuation import Forecasted, distance, what_follows
+from motet.models.continuation import distance, what_follows
 from motet.models.geometry import Geometry
-from motet.statistics import markdown
+from motet.rivals.method import Answer
+from motet.statistics import Score, quartiles
 from motet.systems.laws import Law
+from motet.tasks.evaluate import Column
 
 Array = NDArray[np.float64]
 
-RUNAWAY = 1e100  # stands for infinity, so that quantiles can be interpolated
+N_BLOCKS = 10  # of windows, over which methods are compared
 MARKS = (0.05, 0.25, 0.5, 1.0)  # of the horizon, in a table
+
+
+def marked_bins(n_bins: int) -> list[int]:
+    """The bins of the horizon that a table shows.
+
+    >>> marked_bins(20)
+    [1, 5, 10, 20]
+    """
+    return sorted({max(1, round(mark * n_bins)) for mark in MARKS})
+
+
+def columns_of(n_bins: int, bin_seconds: float) -> dict[str, Column]:
+    """The columns of a table of forecasts so many bins ahead."""
+    error = functools.partial(Column, form=".3g", is_error=True, bounds=(0.0, math.inf))
+    marked = {
+        f"error {n}": error(f"error at {n * bin_seconds:.3g} s", has_interval=True, interval_name="quartiles")
+        for n in marked_bins(n_bins)
+    }
+    return {
+        **marked,
+        "mean_squared": error("mean squared"),
+        "left": Column("left the truth", ".0%", is_error=True),
+        "left_seconds": Column("after (s)", ".3g"),
+        "energy_error": Column("energy error", ".2g", is_error=True),
+        "auroc": Column("AUROC of couplings", ".4f"),
+    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,8 +121,8 @@ class Truth:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scored:
-    """What one method comes to on one recording.
+class Errors:
+    """How far one answer is off.
 
     Attributes:
         error: (trial, horizon) mean distance over individuals, in the unit of the recording (radians); inf where a
@@ -108,24 +137,51 @@ class Scored:
     energy_error: Array | None
     auroc: float | None
 
+    @classmethod
+    def of(cls, answer: Answer, truth: Truth) -> Errors:
+        """Measure an answer."""
+        with np.errstate(invalid="ignore"):
+            error = _mean_known(distance(answer["places"], truth.ahead, truth.geometry))
+        off = error > truth.diverged_beyond
+        when = (1 + off.argmax(axis=1)) * truth.geometry.bin_seconds
+        energy = None if truth.energy is None else truth.energy.error(answer["places"], answer["velocities"])
+        graph = None
+        if "couplings" in answer and truth.interacts is not None:
+            strength = np.nan_to_num(np.abs(answer["couplings"]))
+            is_directed = differs_by_order(truth.interacts)
+            known = known_pairs(truth.interacts, are_directed=is_directed)
+            evidence = strength if is_directed else strength + strength.swapaxes(1, 2)
+            graph = auroc(prediction=evidence, target=(truth.interacts > 0).astype(np.int64), observed=known)
+        return cls(error, np.where(off.any(axis=1), when, np.inf), energy, graph)
 
-def score_forecast(found: Forecasted, truth: Truth) -> Scored:
-    """Measure a forecast."""
-    with np.errstate(invalid="ignore"):
-        error = _mean_known(distance(found.places, truth.ahead, truth.geometry))
-    off = error > truth.diverged_beyond
-    when = (1 + off.argmax(axis=1)) * truth.geometry.bin_seconds
-    energy_error = None
-    if truth.energy is not None:
-        energy_error = truth.energy.error(found.places, found.velocities)
-    graph = None
-    if found.couplings is not None and truth.interacts is not None:
-        strength = np.nan_to_num(np.abs(found.couplings))
-        is_directed = differs_by_order(truth.interacts)
-        known = known_pairs(truth.interacts, are_directed=is_directed)
-        told = strength if is_directed else strength + strength.swapaxes(1, 2)
-        graph = auroc(prediction=told, target=(truth.interacts > 0).astype(np.int64), observed=known)
-    return Scored(error, np.where(off.any(axis=1), when, np.inf), energy_error, graph)
+    def scores(self, trial_ids: NDArray[Any]) -> dict[str, Score]:
+        """The scores of `columns_of`; windows of one trial are in one block."""
+        low, middle, high = quartiles(self.error)
+        ids = np.unique(trial_ids)
+        blocks = [np.isin(trial_ids, part) for part in np.array_split(ids, min(N_BLOCKS, len(ids)))]
+        scores = {}
+        for n in marked_bins(self.error.shape[1]):
+            samples = [float(quartiles(self.error[block, n - 1])[1]) for block in blocks]
+            interval = float(low[n - 1]), float(high[n - 1])
+            scores[f"error {n}"] = Score(float(middle[n - 1]), interval, tuple(samples))
+        scores["mean_squared"] = Score(float(self._mean_squared()[-1]))
+        scores["left"] = Score(float(np.isfinite(self.diverged_seconds).mean()))
+        if np.isfinite(when := float(quartiles(self.diverged_seconds)[1])):
+            scores["left_seconds"] = Score(when)
+        if self.energy_error is not None:
+            scores["energy_error"] = Score(float(quartiles(np.abs(self.energy_error))[1][-1]))
+        if self.auroc is not None:
+            scores["auroc"] = Score(self.auroc)
+        return scores
+
+    def curves(self) -> dict[str, Any]:
+        """Errors by bin of the horizon, as plain values."""
+        low, middle, high = quartiles(self.error)
+        return {"median": middle, "quartiles": [low, high], "mean_squared": self._mean_squared()}
+
+    def _mean_squared(self) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(np.nanmean(self.error**2, axis=0))
 
 
 def _mean_known(error: Array) -> Array:
@@ -134,68 +190,3 @@ def _mean_known(error: Array) -> Array:
     n_known = known.sum(axis=1)
     total = np.where(known, error, 0).sum(axis=1)
     return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
-
-
-def quartiles(values: Array) -> Array:
-    """25, 50 and 75 % of trials (trial, …); inf where forecasts ran away, NaN where nothing is known."""
-    found = np.full((3, *values.shape[1:]), np.nan)
-    known = ~np.isnan(values).all(axis=0)
-    found[:, known] = np.nanquantile(np.minimum(values[:, known], RUNAWAY), [0.25, 0.5, 0.75], axis=0)
-    return np.where(found >= RUNAWAY / 4, np.inf, found)
-
-
-def summary(scored: Scored) -> dict[str, Any]:
-    """The numbers of a method for results.json."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean_squared = np.nanmean(scored.error**2, axis=0)
-    quarter, median, three_quarters = quartiles(scored.error)
-    found: dict[str, Any] = {
-        "error": {"median": median, "quartiles": [quarter, three_quarters], "mean_squared": mean_squared},
-        "diverged_seconds": {
-            "median": float(quartiles(scored.diverged_seconds)[1]),
-            "share": float(np.isfinite(scored.diverged_seconds).mean()),
-        },
-        "auroc": scored.auroc,
-    }
-    if scored.energy_error is not None:
-        found["energy_error"] = {"median": quartiles(np.abs(scored.energy_error))[1]}
-    return found
-
-
-def marked_bins(n_bins: int) -> list[int]:
-    """The bins of the horizon that a table tells.
-
-    >>> marked_bins(20)
-    [1, 5, 10, 20]
-    """
-    return sorted({max(1, round(mark * n_bins)) for mark in MARKS})
-
-
-def forecast_table(methods: Mapping[str, Scored], *, bin_seconds: float, reference: str) -> str:
-    """A Markdown table: errors by horizon as median and quartiles, and what else is known.
-
-    Args:
-        methods: by name.
-        bin_seconds: of the recording.
-        reference: the method with which each other one is compared trial by trial, at the end of the horizon.
-    """
-    bins = marked_bins(next(iter(methods.values())).error.shape[1])
-    has_energy = any(scored.energy_error is not None for scored in methods.values())
-    has_graph = any(scored.auroc is not None for scored in methods.values())
-    head = ["method", *(f"error at {n * bin_seconds:.3g} s" for n in bins), "mean squared", "left the truth"]
-    head += ["energy error"] * has_energy + ["AUROC of couplings"] * has_graph + [f"worse than {reference}"]
-    rows = [head]
-    for name, scored in methods.items():
-        found = summary(scored)
-        (low, high), median = found["error"]["quartiles"], found["error"]["median"]
-        row = [name, *(f"{median[n - 1]:.3g} [{low[n - 1]:.3g}, {high[n - 1]:.3g}]" for n in bins)]
-        when, share = found["diverged_seconds"]["median"], found["diverged_seconds"]["share"]
-        row += [f"{found['error']['mean_squared'][-1]:.3g}"]
-        row += [f"{100 * share:.0f} %" + (f", after {when:.3g} s" if np.isfinite(when) else "")]
-        if has_energy:
-            row.append(f"{found['energy_error']['median'][-1]:.2g}" if "energy_error" in found else "")
-        if has_graph:
-            row.append("" if scored.auroc is None else f"{scored.auroc:.4f}")
-        worse = np.mean(scored.error[:, -1] > methods[reference].error[:, -1])
-        rows.append([*row, "" if name == reference else f"{100 * worse:.0f} %"])
-    return markdown(rows)

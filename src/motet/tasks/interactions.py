@@ -1,44 +1,71 @@
-"""Learn who interacts with whom from systems whose truth is known."""
+"""Who interacts with whom: learn it where it is known, and score what is recovered beside closed-form rules."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.motion import ALLOWED_FEATURES, MotionSettings
-from motet.data.pairs import are_pairs
+from motet.data.motion import MotionSettings
+from motet.data.pairs import are_pairs, n_observed
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, check_systems
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.names import in_markdown, in_path
-from motet.progress import progress_bar
-from motet.settings import check_choices, check_seed
-from motet.tasks.find import cut_trials, digest, find_recording, reading_of
-from motet.tasks.interactions_scores import Truth, graph_table, score_graph, score_state, state_table, truth_of
-from motet.tasks.outcome import Outcome, begin, is_first_process
+from motet.report.graphs import draw_graphs
+from motet.report.individuals import draw_embeddings, draw_states
+from motet.report.pair_scores import draw_calibration, draw_roc_and_precision_recall, draw_size_curve
+from motet.report.scores import learning_curve
+from motet.rivals.method import Answer, Fitted, Kind, Method, PairQuestion, Say
+from motet.rivals.registry import rivals_of
+from motet.settings import Count, Seed, Settings
+from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, Task, evaluate, part_name
+from motet.tasks.find import (
+    Trials,
+    check_features,
+    check_unlearned,
+    hold_out,
+    load_estimator,
+    rival_trials,
+    stem,
+    words,
+)
+from motet.tasks.graph_scores import (
+    COLUMNS,
+    Truth,
+    edge_log_odds,
+    edge_probability,
+    score_graph,
+    score_state,
+    state_columns,
+)
+from motet.tasks.models import Loaded, Trained
+from motet.tasks.outcome import Outcome
+from motet.training.calibration import Calibration
 from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import end_training
+from motet.training.state import as_columns
 
 Floats = NDArray[np.floating[Any]]
-
-# Points as near to the unit circle are phases; with half of them as far from it, they are none.
-ON_CIRCLE, OFF_CIRCLE = 1e-3, 0.15
+MOST_SHOWN = 3  # rules in a figure
+MOST_EMBEDDED = 200  # trials whose embeddings are compared; the wide ones of pairs are made along with them
+FEWEST_SIZES = 3  # of which there is a curve
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainInteractionsSettings:
+class TrainInteractionsSettings(Settings):
     """What to learn interactions from, and how.
 
     Attributes:
@@ -60,26 +87,26 @@ class TrainInteractionsSettings:
         training: see TrainingSettings.
     """
 
+    positionals: ClassVar = ("recordings",)
+
     recordings: tuple[str, ...]
     target: str = "interacts"
     states: tuple[str, ...] = ()
     output: str | None = None
     validation: tuple[str, ...] = ()
     reading: dict[str, Any] | None = None
-    window: int | None = None
-    stride: int = 1
-    seed: int = 0
+    window: Count | None = None
+    stride: Count = 1
+    seed: Seed = 0
     model: EITSettings = PAIR_MODEL
     pairs: PairSettings = PairSettings()
     motion: MotionSettings = MotionSettings()
     objective: InteractionSettings = InteractionSettings()
     training: TrainingSettings = dataclasses.replace(PAIR_TRAINING, validation=0.1)
 
-    def __post_init__(self) -> None:
-        check_names(self.recordings)
-        check_choices(self)
-        check_window(self.window, self.stride)
-        check_seed(self.seed)
+    def check(self) -> None:
+        if not self.recordings:
+            raise InputError("recordings is empty; give a list of one file or name at least.")
         if not self.validation and not self.training.validation:
             raise InputError(
                 "probabilities are calibrated on trials that are not trained on, and there are none; give "
@@ -88,7 +115,55 @@ class TrainInteractionsSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or f"runs/interactions-{in_path(Path(self.recordings[0]).stem)}")
+        return Path(self.output or f"runs/interactions-{stem(self.recordings[0])}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateInteractionsSettings(Settings):
+    """What to evaluate, and beside what.
+
+    Attributes:
+        run: folder of a run that motet interactions train left; trials are cut as it cut them (window and stride).
+        recordings: files, or names in the catalogue, of any sizes; with the target that the run learned. From three
+            sizes on, scores are drawn against size.
+        name: of the evaluation, a folder in the run's evaluations; by default that of the first recording.
+        rivals: whether closed-form rules that read such features stand beside the model. One that cannot read a
+            recording is left out, and the table says why.
+        rival_recordings: files that the rules learn their thresholds and priors from; by default those that the run was
+            trained on.
+        rival_trials: how many first trials of each of these they learn from.
+        control: whether a row shows the model's scores where individuals of a trial are shuffled: what each score is
+            worth by chance.
+        reading: options for reading the files, by name; by default those of the run.
+    """
+
+    positionals: ClassVar = ("run", "recordings")
+
+    run: str
+    recordings: tuple[str, ...]
+    name: str | None = None
+    rivals: bool = True
+    rival_recordings: tuple[str, ...] = ()
+    rival_trials: Count = 500
+    control: bool = True
+    reading: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        check_evaluation(self)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run) / "evaluations" / (self.name or stem(self.recordings[0]))
+
+
+def check_evaluation(settings: Any) -> None:
+    """Refuse what settings of an evaluation of a run must not be to each other."""
+    if not settings.recordings:
+        raise InputError("recordings is empty; give a list of one file or name at least.")
+    if settings.rival_recordings and not settings.rivals:
+        raise InputError("rival_recordings is given, but rivals is false; leave one of them out.")
+    if settings.name is not None and (not settings.name or Path(settings.name).name != settings.name):
+        raise InputError(f"name is {settings.name!r}; give the name of a folder, such as 'large'.")
 
 
 def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
@@ -99,248 +174,373 @@ def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
     Raises:
         InputError: for recordings, targets or settings that cannot be used.
     """
-    read = functools.partial(read_trials, reading=settings.reading, window=settings.window, stride=settings.stride)
-    recordings, held_out = read(settings.recordings), read(settings.validation)
-    _check(recordings, held_out, settings)
-    if held_out:
-        train, validation = PopulationDataset(recordings), PopulationDataset(held_out)
-    else:
-        try:
-            train, validation = PopulationDataset(recordings).split(
-                by="trial", test=settings.training.validation, seed=settings.seed
-            )
-        except InputError as error:
-            raise InputError(
-                f"no trials can be held out to validate ({error}) Or give files for validation."
-            ) from error
-    run = Run(settings.folder)
-    if not is_first_process(settings.training):
-        _fit(run, train, validation, settings)
-        return Outcome(run, "", {})
-    with run.claimed():
-        begin(run, settings, {"recordings": recordings, "validation": held_out})
-        recovery = _fit(run, train, validation, settings)
-        end_training(run, "weights")
-        if not run.is_finished:
-            _finish(run, recovery, train, validation)
-        return Outcome.read(run)
+    return evaluate(TrainInteractions(settings))
 
 
-def _fit(
-    run: Run, train: PopulationDataset, validation: PopulationDataset, settings: TrainInteractionsSettings
-) -> EITInteractions:
-    """The trained model: that of the run, if it has one."""
-    if run.has_tensors("weights"):
-        return load_interactions(run)
-    recovery = EITInteractions(
-        settings.target,
-        states=tuple(settings.states),
-        model=settings.model,
-        pairs=settings.pairs,
-        motion=settings.motion,
-        objective=settings.objective,
-        training=dataclasses.replace(settings.training, validation=0.0),  # its part is given
-        seed=settings.seed,
-    ).fit(train, validation=validation, run=run)
-    if is_first_process(settings.training):
-        recovery.save(run)
-    return recovery
+def evaluate_interactions(settings: EvaluateInteractionsSettings) -> Outcome:
+    """Score a run's recovered graphs, groups and states beside closed-form rules and chance; leaves table and figures.
 
-
-def _finish(run: Run, recovery: EITInteractions, train: PopulationDataset, validation: PopulationDataset) -> None:
-    """Score the validation part, and draw."""
-    from motet.tasks.interactions_figures import draw_training
-
-    known = [r for r in validation.recordings if _is_known(r, recovery.target)]
-    results: dict[str, Any] = {
-        "part": "validation",
-        "n_parameters": recovery.n_parameters_,
-        "fit_seconds": sum(row.seconds for row in recovery.history_),
-        "trained_on": about_training(train, recovery),
-        "recordings": {},
-    }
-    table = [
-        "Scores of the validation part, which chose the epoch and calibrated the probabilities; those of other trials: "
-        "motet interactions evaluate."
-    ]
-    with progress_bar("score the validation part", len(known)) as advance:
-        for recording in known:
-            found = score_model(recovery, recording, recovery.predict_log_proba(recording))
-            results["recordings"][recording.name] = found
-            table += [
-                "",
-                f"## {in_markdown(recording.name)} ({words(recording)})",
-                "",
-                graph_table(found["methods"], left_out={}),
-            ]
-            table += ["", state_table(found["states"])] if found["states"] else []
-            advance(1, recording.name)
-    draw_training(run, recovery, known)
-    run.write_results(results)
-    run.write_table("\n".join(table))
-
-
-def score_model(recovery: EITInteractions, recording: Recording, log_probability: Floats) -> dict[str, Any]:
-    """What a model scores on one recording: the graph, and the states that are known."""
-    truth = truth_of(recording, recovery)
-    scores = score_graph(log_probability, truth)
-    about = {"n_parameters": recovery.n_parameters_, "fit_seconds": sum(row.seconds for row in recovery.history_)}
-    return {
-        "n_trials": recording.n_trials,
-        "n_individuals": recording.n_individuals,
-        "edge_fraction": float((truth.types[truth.counted] > 0).mean()),
-        "is_grouped": truth.groups is not None,
-        "methods": {recovery.method: {"scores": scores, **about}},
-        "states": score_states(recovery, recording, truth),
-    }
-
-
-def score_states(recovery: EITInteractions, recording: Recording, truth: Truth) -> dict[str, Any]:
-    """The scores of every state that a recording tells, of the model and of the mean of the training trials."""
-    told = [target for target in recovery.state_targets_ if target.name in recording.targets]
-    predicted = recovery.predict_states(recording) if told else {}
-    scores = {}
-    for target in told:
-        known = recording.targets[target.name].astype(np.float64)
-        mean = np.full(known.shape, target.mean[0])
-        methods = {recovery.method: predicted[target.name].astype(np.float64), "mean of the training trials": mean}
-        scores[target.name] = {name: score_state(values, known, truth.blocks) for name, values in methods.items()}
-    return scores
-
-
-# ------------------------------------------------------------------ recordings
-
-
-def read_trials(
-    names: Sequence[str], *, reading: Mapping[str, Any] | None, window: int | None, stride: int
-) -> list[Recording]:
-    """Recordings of files or of the catalogue, cut into windows; those of one name are numbered.
+    An evaluation that was finished before is read, not repeated.
 
     Raises:
-        InputError: if one cannot be read, or two hold the same trials.
+        InputError: for a run or recordings that cannot be used, or that do not fit each other.
     """
-    recordings: list[Recording] = []
-    digests: dict[str, str] = {}
-    for name in names:
-        found = find_recording(name, reading)
-        if (key := digest(found)) in digests:
-            raise InputError(f"{name} holds the same trials as {digests[key]}; give each once.")
-        digests[key] = name
-        found = cut_trials(found, None, bins=None, window=window, stride=stride)
-        n_alike = sum(other.name.partition(" (")[0] == found.name for other in recordings)
-        recordings.append(dataclasses.replace(found, name=f"{found.name} ({n_alike + 1})") if n_alike else found)
-    if recordings:
-        check_systems(PopulationDataset(recordings))
-    return recordings
+    return evaluate(EvaluateInteractions(settings))
 
 
-def how_read(run: Run) -> dict[str, Any]:
-    """How a run read and cut its recordings, as `read_trials` takes it; whole, if only `EITInteractions` made the run.
+# ------------------------------------------------------------------ tasks
 
-    Raises:
-        InputError: if its settings are damaged.
+
+class Recovery(Task):
+    """Parts are recordings, of which graphs, groups and states are asked for.
+
+    Attributes:
+        run: that holds the model.
+        tests: recordings whose truth is known.
+        train: what rivals learn from.
     """
-    kept = run.read_settings() if run.has_settings else {}
-    asked = {"reading": reading_of(run, None), "window": kept.get("window"), "stride": kept.get("stride", 1)}
-    if not (isinstance(asked["window"], int | None) and isinstance(asked["stride"], int)):
-        raise InputError(f"{run.folder}/settings.yaml is damaged ({asked}); restore it or choose another run.")
-    return asked
+
+    run: Run
+    tests: Sequence[Recording]
+    train: PopulationDataset | None = None
+
+    @functools.cached_property
+    def recovery(self) -> EITInteractions:
+        return load_estimator(self.run, EITInteractions)
+
+    @functools.cached_property
+    def question(self) -> PairQuestion:  # type: ignore[override]
+        r = self.recovery
+        return PairQuestion(r.target, tuple(r.types_.tolist()), r.objective.is_directed, r.motion.features)
+
+    @functools.cached_property
+    def columns(self) -> Mapping[str, Column]:  # type: ignore[override]
+        return COLUMNS | state_columns(self.recovery.states)
+
+    @property
+    def model(self) -> Loaded:
+        return Loaded(lambda: self.recovery, _answers, self.recovery.method)
+
+    def parts(self) -> Sequence[Part]:
+        return [Part(part_name(r), self.train, PopulationDataset(r), r.name) for r in self.tests]
+
+    def methods(self, part: Part) -> Sequence[Method]:
+        return [self.model, TrainingMean(self.recovery)] if self.recovery.states else [self.model]
+
+    def truth(self, part: Part) -> Truth:
+        assert part.test is not None
+        return Truth.of(part.test.recordings[0], self.question, states=self.recovery.states)
+
+    def measure(self, answer: Answer, truth: Truth) -> Measured:
+        scores = score_graph(answer["log_probability"], truth) if "log_probability" in answer else {}
+        for name in truth.states:
+            if f"state {name}" in answer:
+                scores |= score_state(name, answer[f"state {name}"], truth)
+        return Measured(scores)
+
+    def kept(self, ranked: Sequence[str]) -> Sequence[str]:
+        return ranked[: 1 + MOST_SHOWN]
+
+    def heading(self, section: str, parts: Sequence[Part]) -> str:
+        assert parts[0].test is not None
+        (recording,), truth = parts[0].test.recordings, self.truth(parts[0])
+        edges = float((truth.types[truth.counted] > 0).mean())
+        return f"{in_markdown(section)} ({words(recording)}; {edges:.3f} of the pairs interact)"
+
+    def calibration(self, evaluation: Evaluation) -> Figure:
+        """Probabilities of the model before and after calibration, by recording."""
+        plain = copy.copy(self.recovery)
+        plain.calibration_ = Calibration.none(len(self.recovery.types_))
+        before, after = {}, {}
+        for part in evaluation.tested:
+            truth, name = self.truth(part), part.section
+            known = np.where(truth.counted, truth.is_edge, -1)
+            found = evaluation.answer(part, self.recovery.method)["log_probability"]
+            after[name] = edge_probability(found), known
+            before[name] = edge_probability(plain.predict_log_proba(_only(part))), known
+        return draw_calibration(after, before=before, legend_title="recording", title="probabilities of an edge")
 
 
-def load_interactions(run: Run) -> EITInteractions:
-    """The model of a run.
+class TrainInteractions(Recovery):
+    """The model is trained; what it recovers in the validation part is scored."""
 
-    Raises:
-        InputError: if it holds none, or one that recovers no interactions.
-    """
-    _, about = run.read_tensors("weights")
-    if (kind := about.get("estimator")) != EITInteractions.__name__:
-        raise InputError(
-            f"{run.folder} holds a {kind}, which recovers no interactions; give a run of motet interactions train."
+    def __init__(self, settings: TrainInteractionsSettings) -> None:
+        s = settings
+        trials = Trials(s.reading, s.window, s.stride)
+        recordings, held_out = trials.read(s.recordings), trials.read(s.validation)
+        for recording in (*recordings, *held_out):
+            check_features(recording, s.motion)
+            _check_orders(recording, s)
+        self.settings, self.training = s, s.training
+        self.run = Run(s.folder)
+        self.inputs = {"recordings": recordings, "validation": held_out}
+        self.learned, self.validation = hold_out(recordings, held_out, s.training.validation, s.seed)
+        self.tests = [r for r in self.validation.recordings if _is_known(r, s.target)]
+
+    def _made(self) -> EITInteractions:
+        s = self.settings
+        return EITInteractions(
+            s.target,
+            states=tuple(s.states),
+            model=s.model,
+            pairs=s.pairs,
+            motion=s.motion,
+            objective=s.objective,
+            training=dataclasses.replace(s.training, validation=0.0),  # its part is given
+            seed=s.seed,
         )
-    return EITInteractions.load(run)
+
+    def parts(self) -> Sequence[Part]:
+        return [Part(OWN, self.learned, None), *super().parts()]
+
+    def methods(self, part: Part) -> Sequence[Method]:
+        if part.name == OWN:
+            return [Trained(self._made, _answers, self._made().method, validation=self.validation)]
+        return super().methods(part)
+
+    def about(self) -> dict[str, Any]:
+        r, bins = self.recovery, np.concatenate([one.trial_lengths for one in self.learned.recordings])
+        truths = [Truth.of(one, self.question) for one in self.learned.recordings if _is_known(one, r.target)]
+        sizes = np.unique(np.concatenate([n_observed(one.observed) for one in self.learned.recordings]))
+        return {
+            "part": "validation",
+            "n_parameters": r.n_parameters_,
+            "trained_on": {
+                "n_trials": len(self.learned),
+                "n_individuals": sizes,
+                "n_bins": [int(bins.min()), int(bins.max())],
+                "is_grouped": all(truth.groups is not None for truth in truths),
+            },
+        }
+
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
+        yield (
+            "Scores of the validation part, which chose the epoch and calibrated the probabilities; those of other "
+            "trials: motet interactions evaluate."
+        )
+
+    def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
+        score = "AUROC of pairs" if len(self.recovery.types_) == 2 else "accuracy of edge types"
+        history = as_columns(self.recovery.history_)
+        yield "learning_curve", learning_curve(history, score_name=score, title=f"learning {self.recovery.target}")
+        if self.tests:
+            yield "calibration", self.calibration(evaluation)
 
 
-def about_training(train: PopulationDataset, recovery: EITInteractions) -> dict[str, Any]:
-    """How many individuals and bins the trials of training had, and whether everybody interacted with their group."""
-    truths = [truth_of(r, recovery) for r in train.recordings if _is_known(r, recovery.target)]
-    bins = np.concatenate([recording.trial_lengths for recording in train.recordings])
-    n_individuals = np.concatenate([r.observed.any(axis=2).sum(axis=1) for r in train.recordings])
-    return {
-        "n_trials": len(train),
-        "n_individuals": np.unique(n_individuals),
-        "n_bins": [int(bins.min()), int(bins.max())],
-        "is_grouped": all(truth.groups is not None for truth in truths),
-    }
+class EvaluateInteractions(Recovery):
+    """A trained model beside rivals and chance, on recordings of any size."""
+
+    def __init__(self, settings: EvaluateInteractionsSettings) -> None:
+        s = self.settings = settings
+        self.run = self.weights = Run(s.run)
+        trials = Trials.of_run(self.run, s.reading)
+        self.tests = trials.read(s.recordings)
+        for recording in self.tests:
+            check_features(recording, self.recovery.motion, is_of_model=True)
+            Truth.of(recording, self.question)
+        check_unlearned(self.run, self.tests)
+        learned_from = rival_trials(self.run, s.rival_recordings, trials, s.rival_trials) if s.rivals else []
+        self.train = PopulationDataset(learned_from) if learned_from else None
+        self.inputs = {"recordings": self.tests, "rival_recordings": learned_from}
+
+    def methods(self, part: Part) -> Sequence[Method]:
+        control = [ShuffledIndividuals(self.model)] if self.settings.control else []
+        return [*super().methods(part), *(rivals_of(self.question) if self.settings.rivals else []), *control]
+
+    def about(self) -> dict[str, Any]:
+        trained_on = self.run.read_results().get("trained_on", {}) if self.run.has_results else {}
+        return {"trained_on": trained_on, "rivals_learn_from": {r.name: r.n_trials for r in self._learned_from}}
+
+    @property
+    def _learned_from(self) -> Sequence[Recording]:
+        return self.train.recordings if self.train is not None else []
+
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
+        yield "Intervals, differences: over blocks of test trials, of one training. Groups: of unknown number and size."
+        if self._learned_from:
+            learned = "; ".join(f"{r.n_trials:,} of {r.name}" for r in self._learned_from)
+            yield f"What makes probabilities of the scores of rules was learned from training trials: {learned}."
+
+    def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
+        recovery = self.recovery
+        yield "calibration", self.calibration(evaluation)
+        for part in evaluation.tested:
+            recording, truth, name = _only(part), self.truth(part), part.section
+            end = f"_{in_path(name)}" if len(self.tests) > 1 else ""
+            shown = self.kept(list(evaluation.results["sections"][name]["methods"]))
+            answers = {method: evaluation.answer(part, method) for method in shown}
+            graphs = {m: answer["log_probability"] for m, answer in answers.items() if "log_probability" in answer}
+            known = np.where(truth.counted, truth.is_edge, -1)
+            yield (
+                f"graph{end}",
+                draw_graphs(
+                    np.where(truth.types >= 0, edge_probability(graphs[recovery.method]), np.nan),
+                    truth=truth.is_edge,
+                    positions=positions(recording, recovery),
+                    system=truth.groups,
+                    observed=recording.observed.any(axis=2),
+                    title=name,
+                ),
+            )
+            curves = {method: (edge_log_odds(graph), known) for method, graph in graphs.items()}
+            yield f"roc{end}", draw_roc_and_precision_recall(curves, title=name)
+            yield f"embeddings{end}", _embeddings(recovery, recording, truth)
+            for state, true in truth.states.items():
+                predicted = answers[recovery.method][f"state {state}"]
+                yield f"{state}{end}", draw_states({recovery.method: predicted}, true, state, title=name)
+        yield from draw_sizes(evaluation.results, {r.name: r.n_individuals for r in self.tests}, recovery.method)
 
 
-def words(recording: Recording) -> str:
-    """How much there is in a recording."""
-    return f"{recording.n_trials:,} trials of {recording.n_individuals} individuals, {recording.n_bins} bins"
-
-
-def check_names(names: Any) -> None:
-    """Refuse anything but a list of one name at least."""
-    if isinstance(names, str) or not names:
-        raise InputError(f"recordings is {names!r}; give a list of one file or name at least.")
-
-
-def check_window(window: int | None, stride: int) -> None:
-    """Refuse windows that move by no bin, or have none."""
-    for name, given in (("window", window), ("stride", stride)):
-        if given is not None and given < 1:
-            raise InputError(f"{name} is {given}; give at least 1.")
-
-
-def _check(recordings: Sequence[Recording], held_out: Sequence[Recording], settings: TrainInteractionsSettings) -> None:
-    """Refuse what would train and mean nothing."""
-    trained = {digest(recording) for recording in recordings}
-    for recording in held_out:
-        if digest(recording) in trained:
-            raise InputError(f"{recording.name!r} is in both recordings and validation; give other trials to validate.")
-    for recording in (*recordings, *held_out):
-        check_features(recording, settings.motion)
-        target = recording.targets.get(settings.target)
-        if target is not None and recording.target_levels[settings.target] == "pair" and target.dtype.kind in "biu":
-            differs = (target != target.swapaxes(1, 2)).any()
-            if differs and not settings.objective.is_directed:
-                raise InputError(
-                    f"target {settings.target!r} of recording {recording.name!r} differs between the two orders of a "
-                    "pair; give objective.is_directed=true, or make them alike."
-                )
-
-
-def check_features(recording: Recording, motion: MotionSettings, *, is_of_model: bool = False) -> None:
-    """Refuse features that are not what `motion.features` says, as far as numbers tell.
+class ShuffledIndividuals(Method):
+    """Chance: the answers of a method, with the individuals of every trial in another order.
 
     Args:
-        recording: to be read.
-        motion: how.
-        is_of_model: whether that is settled, since a model was trained so.
+        method: whose answers.
     """
-    fitting: dict[str, str] = {
-        name: words for name, (allowed, words) in ALLOWED_FEATURES.items() if recording.n_features in allowed
+
+    kind: Kind = "control"
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.name = f"{method.name}, shuffled individuals"
+
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
+        return _Shuffled(self.method.fit(train, question, run=run, say=say))
+
+
+class _Shuffled:
+    def __init__(self, fitted: Fitted) -> None:
+        self.fitted = fitted
+        self.n_parameters, self.about = fitted.n_parameters, fitted.about
+
+    def predict(self, test: PopulationDataset) -> Answer:
+        observed = np.concatenate([recording.observed.any(axis=2) for recording in test.recordings])
+        source = shuffled_individuals(observed, np.random.default_rng(0))
+        trial = np.arange(len(source))[:, None]
+        answer = self.fitted.predict(test)
+        shuffled = {name: array[trial, source] for name, array in answer.items()}
+        pairs = answer["log_probability"][trial[..., None], source[:, :, None], source[:, None]]
+        return {**shuffled, "log_probability": pairs}
+
+
+def shuffled_individuals(observed: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """(trial, individual) for each individual another that takes its place: those present change, at random."""
+    places = np.arange(observed.shape[1])
+    order = np.argsort(np.where(observed, places, np.inf), axis=1, kind="stable")
+    drawn = np.argsort(np.where(observed, rng.random(observed.shape), np.inf), axis=1, kind="stable")
+    source = np.empty_like(order)
+    np.put_along_axis(source, order, drawn, axis=1)
+    return source
+
+
+class TrainingMean(Method):
+    """The mean of the training trials, for every state.
+
+    Args:
+        recovery: that has learned from them.
+    """
+
+    name = "mean of the training trials"
+
+    def __init__(self, recovery: EITInteractions) -> None:
+        self.means = {f"state {target.name}": target.mean[0] for target in recovery.state_targets_}
+        self.n_parameters = len(self.means)
+        self.about: dict[str, Any] = {}
+
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
+        return self
+
+    def predict(self, test: PopulationDataset) -> Answer:
+        (recording,) = test.recordings
+        return {name: np.full(recording.observed.shape[:2], mean) for name, mean in self.means.items()}
+
+
+# ------------------------------------------------------------------ answers and pictures
+
+
+def _answers(recovery: EITInteractions, test: PopulationDataset) -> Answer:
+    (recording,) = test.recordings
+    states = recovery.predict_states(recording) if recovery.states else {}
+    return {
+        "log_probability": recovery.predict_log_proba(recording),
+        **{f"state {name}": values.astype(np.float64) for name, values in states.items()},
     }
-    why = ""
-    places = recording.values[recording.observed][:, :2]
-    if places.shape[1] == 2 and len(places):
-        from_circle = np.abs(np.linalg.norm(places, axis=-1) - 1)
-        if from_circle.max() < ON_CIRCLE:
-            fitting = {"phase": ALLOWED_FEATURES["phase"][1]}
-            why = ", of which the first two lie on the unit circle, as cos φ and sin φ do"
-        elif np.median(from_circle) > OFF_CIRCLE:
-            fitting.pop("phase", None)
-    if motion.features in ("none", *fitting):
-        return
-    given = f"recording {recording.name!r} has {recording.n_features} features{why}"
-    if is_of_model:
-        needed = ALLOWED_FEATURES[motion.features][1]
-        raise InputError(f"{given}; the model reads {motion.features} ({needed}): give such a recording.")
-    options = [*(f"{name} ({words})" for name, words in fitting.items()), "none (no geometry is known)"]
-    raise InputError(f"{given}, which are not {motion.features!r}; give motion.features={' or '.join(options)}.")
+
+
+def positions(recording: Recording, recovery: EITInteractions) -> Floats | None:
+    """(trial, individual, time, 2), if individuals move in a plane."""
+    n_coordinates = {"position": recording.n_features, "position-velocity": recording.n_features / 2}
+    if n_coordinates.get(recovery.motion.features) != 2:
+        return None
+    return np.where(recording.observed[..., None], recording.values[..., :2], np.nan)
+
+
+def _embeddings(recovery: EITInteractions, recording: Recording, truth: Truth) -> Figure:
+    chosen = np.linspace(0, recording.n_trials - 1, min(MOST_EMBEDDED, recording.n_trials)).round().astype(int)
+    seen = recording.select(trials=chosen)
+    encoding = recovery.encode(seen)
+    n_bins = np.maximum(seen.observed.sum(axis=2), 1)[..., None]
+    mean = {stage: np.nan_to_num(encoding[stage]).sum(axis=2) / n_bins for stage in ("individual", "population")}
+    return draw_embeddings(
+        mean["individual"],
+        mean["population"],
+        np.full(seen.observed.shape[:2], -1) if truth.groups is None else truth.groups[chosen],
+        observed=seen.observed.any(axis=2),
+        title=recording.name,
+    )
+
+
+def draw_sizes(results: Mapping[str, Any], sizes: Mapping[str, int], model: str) -> Iterator[tuple[str, Figure]]:
+    """Scores of the model and of the best rules against the number of individuals, where there are enough sizes.
+
+    Args:
+        results: of an evaluation.
+        sizes: of the recordings, by section.
+        model: its name.
+    """
+    sections = results["sections"]
+    shown = {model, *(section["best_rival"] for section in sections.values())} - {None}
+    trained = results["trained_on"].get("n_individuals", ())
+    for metric, heading in (("average_precision", "average precision"), ("adjusted_rand", "adjusted Rand index")):
+        curves: dict[str, dict[int, list[tuple[float, float, float]]]] = {}
+        for name, section in sections.items():
+            for method in shown & section["methods"].keys():
+                if (score := section["methods"][method]["scores"].get(metric)) is not None:
+                    interval = score.interval or (score.value, score.value)
+                    curves.setdefault(method, {}).setdefault(sizes[name], []).append((score.value, *interval))
+        means = {
+            method: {size: tuple(np.mean(scores, axis=0).tolist()) for size, scores in curve.items()}
+            for method, curve in curves.items()
+            if len(curve) >= FEWEST_SIZES
+        }
+        if means:
+            yield f"size_{metric}", draw_size_curve(means, heading, trained_sizes=trained, title="by size")
+
+
+# ------------------------------------------------------------------ checks
+
+
+def _check_orders(recording: Recording, settings: TrainInteractionsSettings) -> None:
+    """Refuse a truth that differs between the two orders of a pair, unless it is directed."""
+    target = recording.targets.get(settings.target)
+    if target is not None and recording.target_levels[settings.target] == "pair" and target.dtype.kind in "biu":
+        differs = (target != target.swapaxes(1, 2)).any()
+        if differs and not settings.objective.is_directed:
+            raise InputError(
+                f"target {settings.target!r} of recording {recording.name!r} differs between the two orders of a pair; "
+                "give objective.is_directed=true, or make them alike."
+            )
 
 
 def _is_known(recording: Recording, target: str) -> bool:
-    return target in recording.targets and bool(
-        (are_pairs(recording.observed) & (recording.targets[target] >= 0)).any()
-    )
+    is_graph = recording.target_levels.get(target) == "pair"
+    return is_graph and bool((are_pairs(recording.observed) & (recording.targets[target] >= 0)).any())
+
+
+def _only(part: Part) -> Recording:
+    assert part.test is not None
+    return part.test.recordings[0]

@@ -8,10 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from motet.data.recording import Recording
+from motet.files import write_text
+from motet.names import csv_text
 from motet.tasks.find import digest
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
+
+Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +55,21 @@ class Written:
     """
 
     files: tuple[Path, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.files), *self.notes])
+
+
+def csv_of(columns: Columns) -> str:
+    """Columns of equal length as a CSV table."""
+    return csv_text(columns, zip(*(column.tolist() for column in columns.values()), strict=True))
+
+
+def write_columns(path: Path, columns: Columns) -> Path:
+    """Write columns of equal length as a CSV table."""
+    write_text(path, csv_of(columns))
+    return path
 
 
 def begin(run: Run, settings: Any, inputs: Mapping[str, Sequence[Recording]], *, model: Run | None = None) -> None:
@@ -73,12 +90,6 @@ def begin(run: Run, settings: Any, inputs: Mapping[str, Sequence[Recording]], *,
     if model is not None:
         digests["run"] = [model.digest("weights")]
     run.write_settings(asked, digests, paths={*digests, "name"})
-
-
-def trained_on(run: Run) -> set[str]:
-    """Digests of the recordings that a run's model has learned from, or was chosen by."""
-    inputs = run.read_inputs()
-    return {*inputs.get("recordings", ()), *inputs.get("validation", ())}
 
 
 def is_first_process(training: TrainingSettings) -> bool:

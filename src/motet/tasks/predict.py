@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier, EITRegressor
-from motet.files import write_text
 from motet.given import is_known
-from motet.names import csv_text
-from motet.settings import check_choices
-from motet.tasks.find import cut_trials, find_recording, reading_of
+from motet.settings import Settings
+from motet.tasks.find import Trials, cut_trials, find_recording
+from motet.tasks.outcome import csv_of, write_columns
 from motet.training.run import Run
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictSettings:
+class PredictSettings(Settings):
     """What to predict.
 
     Attributes:
@@ -33,13 +32,12 @@ class PredictSettings:
             run, but that labels may be absent.
     """
 
+    positionals: ClassVar = ("run", "recording")
+
     run: str
     recording: str
     output: str | None = None
     reading: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        check_choices(self)
 
 
 def load_estimator(run: Run) -> EITClassifier | EITRegressor:
@@ -76,18 +74,14 @@ def predict(settings: PredictSettings) -> Path | str:
         trial, time = np.nonzero(recording.bin_is_observed[:, :n_bins])
         about = {**{name: column[trial] for name, column in about.items()}, "bin": time}
         columns = {name: column[trial, time] for name, column in columns.items()}
-    columns = about | columns
-    text = csv_text(columns, zip(*(column.tolist() for column in columns.values()), strict=True))
     if settings.output == "-":
-        return text
-    output = Path(settings.output) if settings.output else run.folder / "predictions.csv"
-    write_text(output, text)
-    return output
+        return csv_of(about | columns)
+    return write_columns(Path(settings.output or run.folder / "predictions.csv"), about | columns)
 
 
-def _reading(run: Run, settings: PredictSettings) -> dict[str, Any] | None:
+def _reading(run: Run, settings: PredictSettings) -> Any:
     """How to read the file: as asked, or as the run read its own, but that labels may be absent."""
-    reading = reading_of(run, settings.reading)
+    reading = Trials.of_run(run, settings.reading).reading
     if settings.reading is None and reading and "targets" in reading:
         return {**reading, "targets_are_optional": True}
     return reading

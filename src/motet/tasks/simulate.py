@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from motet.data.readers import write_recording
 from motet.systems import SYSTEMS
+from motet.tasks.outcome import Written
+from motet.tasks.verbs import Command
+
+OUTPUT = "        output: folder to write recordings to."
 
 
-def simulate_to_folder(system: str, settings: Any, output: Path | str) -> list[Path]:
+class Simulations(Mapping[str, Command]):
+    """For each system that there is, the command that simulates it: its settings, and the folder to write to."""
+
+    def __getitem__(self, system: str) -> Command:
+        settings = SYSTEMS[system].settings
+        summary, _, rest = (settings.__doc__ or "").partition("Attributes:\n")
+        with_output = dataclasses.make_dataclass(
+            settings.__name__,
+            [("output", str, dataclasses.field(default="data"))],
+            bases=(settings,),
+            frozen=True,
+            namespace={"__doc__": f"{summary}Attributes:\n{OUTPUT}\n{rest}", "__module__": settings.__module__},
+        )
+        return Command(with_output, lambda asked: simulate_to_folder(system, asked), summary.partition("\n")[0])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SYSTEMS)
+
+    def __len__(self) -> int:
+        return len(SYSTEMS)
+
+
+SIMULATIONS = Simulations()
+
+
+def simulate_to_folder(system: str, settings: Any) -> Written:
     """Simulate, and write one `.npz` recording per subject or size, with a picture of those that interact.
 
     Args:
         system: a key of `SYSTEMS`.
-        settings: that system's settings.
-        output: a folder; made if absent.
-
-    Returns:
-        The files written.
+        settings: that system's settings, and `output`, a folder; made if absent.
 
     Raises:
         InputError: if the folder cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> from motet.systems.population import PopulationSettings
-        >>> [p.name for p in simulate_to_folder("population", PopulationSettings(n_subjects=1), tempfile.mkdtemp())]
-        ['subject-1.npz']
     """
+    from motet.report.style import save_figure
+    from motet.report.trajectories import draw_simulation
+
     written = []
     for recording in SYSTEMS[system].simulate(settings):
         name = recording.name.removeprefix("population/").replace("/", "-")
-        written.append(write_recording(recording, Path(output) / f"{name}.npz"))
+        written.append(write_recording(recording, Path(settings.output) / f"{name}.npz"))
         if "interacts" in recording.targets:
-            from motet.report.style import save_figure
-            from motet.report.trajectories import draw_simulation
-
-            written += save_figure(draw_simulation(recording), output, name)
-    return written
+            written += save_figure(draw_simulation(recording), settings.output, name)
+    return Written(tuple(written))

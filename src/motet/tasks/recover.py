@@ -5,35 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.pairs import are_pairs
+from motet.data.pairs import are_pairs, n_observed
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
-from motet.files import write_text
-from motet.names import csv_text, in_path
 from motet.progress import progress_bar
-from motet.settings import check_choices
-from motet.tasks.interactions import check_features, how_read, load_interactions, read_trials
-from motet.tasks.interactions_scores import edge_probability
-from motet.tasks.outcome import Written
+from motet.report.graphs import draw_graphs
+from motet.report.style import save_figure
+from motet.settings import Count, Settings
+from motet.tasks.find import Trials, check_features, load_estimator, stem
+from motet.tasks.graph_scores import edge_probability
+from motet.tasks.interactions import positions
+from motet.tasks.outcome import Columns, Written, write_columns
 from motet.training.run import Run
-
-Columns = dict[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class RecoverInteractionsSettings:
+class RecoverInteractionsSettings(Settings):
     """What to recover interactions in.
 
     Attributes:
         run: folder of a run that motet interactions train left.
-        recording: a file of trajectories (CSV, npz or nc), or a name in the catalogue; of
-            as many individuals as there are, with the features and the bins that the run was trained on.
+        recording: a file of trajectories (CSV, npz or nc), or a name in the catalogue; of as many individuals as there
+            are, with the features and the bins that the run was trained on.
         output: folder to write to; by default "recovered/<file>" in the run.
         reading: options for reading the file, by name, such as {columns: {individual: fish}, resample_seconds: 0.1,
             longest_gap_seconds: 0.5}; by default those of the run.
@@ -41,23 +40,18 @@ class RecoverInteractionsSettings:
         stride: bins between the starts of two windows; by default as many as a window has.
     """
 
+    positionals: ClassVar = ("run", "recording")
+
     run: str
     recording: str
     output: str | None = None
     reading: dict[str, Any] | None = None
-    window: int | None = None
-    stride: int | None = None
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        for name in ("window", "stride"):
-            given = getattr(self, name)
-            if given is not None and given < 1:
-                raise InputError(f"{name} is {given}; give at least 1.")
+    window: Count | None = None
+    stride: Count | None = None
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or Path(self.run) / "recovered" / in_path(Path(self.recording).stem))
+        return Path(self.output or Path(self.run) / "recovered" / stem(self.recording))
 
 
 def recover(settings: RecoverInteractionsSettings) -> Written:
@@ -72,18 +66,15 @@ def recover(settings: RecoverInteractionsSettings) -> Written:
         InputError: if the run or the file cannot be read, or they do not fit each other.
     """
     run = Run(settings.run)
-    recovery, asked = load_interactions(run), how_read(run)
-    if settings.reading is not None:
-        asked["reading"] = settings.reading
-    window = asked["window"] if settings.window is None else settings.window
+    recovery, trials = load_estimator(run, EITInteractions), Trials.of_run(run, settings.reading)
+    window = settings.window or trials.window
     if window is None and settings.stride is not None:
         raise InputError(f"stride is {settings.stride}, but trials are not cut into windows; give window too.")
-    asked |= {"window": window, "stride": settings.stride or window or 1}
-    (recording,) = read_trials([settings.recording], **asked)
+    trials = dataclasses.replace(trials, window=window, stride=settings.stride or window or 1)
+    (recording,) = trials.read([settings.recording])
     check_features(recording, recovery.motion, is_of_model=True)
     trained = run.read_results().get("trained_on", {}) if run.has_results else {}
     is_grouped = len(recovery.types_) == 2 and bool(trained.get("is_grouped", True))
-    written = []
     with Run(settings.folder).claimed(), progress_bar(f"recover {recording.name}", 2) as advance:
         log_probability = recovery.predict_log_proba(recording)
         groups = recovery.predict_groups(recording) if is_grouped else None
@@ -93,21 +84,29 @@ def recover(settings: RecoverInteractionsSettings) -> Written:
         if recovery.states:
             tables["states"] = _individuals(recording, recovery.predict_states(recording))
         advance(1, "tables")
-        for name, columns in tables.items():
-            written.append(_write(settings.folder / f"{name}.csv", recording, columns, is_windowed=window is not None))
-        written += _draw(settings.folder, recovery, recording, log_probability, groups)
+        files = [
+            write_columns(settings.folder / f"{name}.csv", _with_trial(recording, columns, is_cut=window is not None))
+            for name, columns in tables.items()
+        ]
+        figure = draw_graphs(
+            edge_probability(log_probability),
+            positions=positions(recording, recovery),
+            system=groups,
+            observed=recording.observed.any(axis=2),
+            title=recording.name + ("; colours are recovered groups" if groups is not None else ""),
+        )
+        files += save_figure(figure, settings.folder, "graph")
         advance(1, "picture")
-    return Written(tuple(written), tuple(_notes(recording, trained)))
+    return Written(tuple(files), tuple(_notes(recording, trained)))
 
 
 def _pairs(recovery: EITInteractions, recording: Recording, log_probability: NDArray[np.float64]) -> Columns:
     """What is recovered of each pair, by column; each pair once, unless its two orders are two pairs."""
     pairs = are_pairs(recording.observed)
     trial, a, b = np.nonzero(pairs if recovery.objective.is_directed else np.triu(pairs))
-    found = log_probability[trial, a, b]
-    ids = np.asarray(recording.individual_ids)
-    ends = {"source": ids[b], "target": ids[a]} if recovery.objective.is_directed else {}
-    ends = ends or {"individual_a": ids[a], "individual_b": ids[b]}
+    found, ids = log_probability[trial, a, b], np.asarray(recording.individual_ids)
+    names = ("target", "source") if recovery.objective.is_directed else ("individual_a", "individual_b")
+    ends = {name: ids[place] for name, place in sorted(zip(names, (a, b), strict=True))}
     columns = {"row": trial, **ends, "probability": edge_probability(found)}
     types = recovery.types_
     if len(types) > 2:
@@ -123,27 +122,13 @@ def _individuals(recording: Recording, values: Mapping[str, NDArray[Any]]) -> Co
     return {"row": trial, "individual": np.asarray(recording.individual_ids)[individual], **found}
 
 
-def _write(path: Path, recording: Recording, columns: Columns, *, is_windowed: bool) -> Path:
-    """A table in which the trial, and the window's start, stand before the other columns."""
-    row, columns = columns["row"], {name: column for name, column in columns.items() if name != "row"}
+def _with_trial(recording: Recording, columns: Columns, *, is_cut: bool) -> Columns:
+    """The trial, and the start of a window, before the other columns."""
+    row = columns["row"]
     about = {"trial": np.asarray(recording.trial_ids)[row]}
-    if is_windowed:
+    if is_cut:
         about["start_seconds"] = np.asarray(recording.trial_start_seconds)[row]
-    columns = about | columns
-    write_text(path, csv_text(columns, zip(*(column.tolist() for column in columns.values()), strict=True)))
-    return path
-
-
-def _draw(
-    folder: Path,
-    recovery: EITInteractions,
-    recording: Recording,
-    log_probability: NDArray[np.float64],
-    groups: NDArray[np.int64] | None,
-) -> list[Path]:
-    from motet.tasks.interactions_figures import draw_recovered
-
-    return draw_recovered(folder, recovery, recording, edge_probability(log_probability), groups)
+    return {**about, **{name: column for name, column in columns.items() if name != "row"}}
 
 
 def _notes(recording: Recording, trained: Mapping[str, Any]) -> Iterator[str]:
@@ -151,7 +136,7 @@ def _notes(recording: Recording, trained: Mapping[str, Any]) -> Iterator[str]:
     if not trained:
         return
     sizes, (shortest, longest) = trained["n_individuals"], trained["n_bins"]
-    lengths, present = recording.trial_lengths, recording.observed.any(axis=2).sum(axis=1)
+    lengths, present = recording.trial_lengths, n_observed(recording.observed)
     if lengths.max() > longest or lengths.min() < shortest:
         yield (
             f"note: trials have {_span(lengths.min(), lengths.max())} bins, those of training had "

@@ -59,10 +59,6 @@ class Estimator(BaseEstimator, abc.ABC):
     # ------------------------------------------------------------------ what a subclass says
 
     @abc.abstractmethod
-    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
-        """Trials to train on or validate by, before any statistics."""
-
-    @abc.abstractmethod
     def _fit_statistics(self, train: PopulationDataset) -> None:
         """Find in training trials what is needed to prepare them, and to make the learner."""
 
@@ -86,6 +82,10 @@ class Estimator(BaseEstimator, abc.ABC):
     @abc.abstractmethod
     def _learns(self) -> str:
         """What a progress bar says is learned."""
+
+    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
+        """Trials as they are parted and statistics are found in; whole, as they are, by default."""
+        return dataset
 
     def _split(self, dataset: PopulationDataset) -> tuple[PopulationDataset, PopulationDataset]:
         """Training and validation part of the trials."""
@@ -151,15 +151,17 @@ class Estimator(BaseEstimator, abc.ABC):
 
     def _fit(
         self,
-        read: Callable[[], PopulationDataset],
+        read: Callable[[], tuple[PopulationDataset, PopulationDataset | None]],
         *,
-        validation: Population | None = None,
         run: Run | Path | str | None,
         on_epoch: Callable[[Epoch], None] | None,
     ) -> Self:
-        """Fit to the trials that `read` gives; how every estimator does.
+        """How every estimator is fitted; until all is done, it is not fitted.
 
-        Until all is done, the estimator is not fitted.
+        Args:
+            read: gives the trials, and those to validate by if there are any of their own.
+            run: see `fit`.
+            on_epoch: see `fit`.
         """
         # 1. Begin
         self._check_settings()
@@ -169,11 +171,12 @@ class Estimator(BaseEstimator, abc.ABC):
         self.seed_ = int(state.randint(2**31)) if isinstance(state, np.random.RandomState) else self._given_seed
 
         # 2. Trials, and those to validate by
-        raw = read()
+        raw, held_out = read()
         self.n_features_in_ = raw.n_features
         dataset = self._cut(raw)
-        held_out = None if validation is None else self._cut(self._to_learn(validation))
-        if held_out is None and self.training.validation:
+        if held_out is not None:
+            held_out = self._cut(held_out)
+        elif self.training.validation:
             dataset, held_out = self._split(dataset)
 
         # 3. Statistics, of the training trials
@@ -205,10 +208,6 @@ class Estimator(BaseEstimator, abc.ABC):
     @property
     def _given_seed(self) -> int:
         return int(self.seed) if self.random_state is None else _seed(self.random_state)
-
-    def _to_learn(self, X: Any) -> PopulationDataset:
-        """Recordings as one dataset that can be learned from."""
-        return as_dataset(X)
 
     def _new_learner(self) -> None:
         with WeightsFrom(torch.Generator().manual_seed(self.seed_)):
@@ -275,21 +274,6 @@ class Estimator(BaseEstimator, abc.ABC):
 
 def _seed(random_state: Seed) -> int:
     return int(random_state)
-
-
-def as_dataset(X: Any) -> PopulationDataset:
-    """Recordings as one dataset.
-
-    Raises:
-        InputError: if they are none.
-    """
-    if isinstance(X, PopulationDataset | Recording):
-        return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
-    if not isinstance(X, Sequence) or not all(isinstance(part, Recording) for part in X):
-        raise InputError(
-            f"a {type(X).__name__} was given; give a Recording (Recording.from_trials), or a list of them."
-        )
-    return PopulationDataset(X)
 
 
 def stacked(parts: Sequence[NDArray[Any]], *, axis: int = 1) -> NDArray[Any]:

@@ -101,16 +101,15 @@ class _Decoder(TransformerMixin, Estimator):
             InputError: for data or targets that cannot be used.
         """
 
-        def read() -> PopulationDataset:
+        def read() -> tuple[PopulationDataset, None]:
             name = self.target or _ARRAY_TARGET
             dataset = read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
             self._target_name(dataset)
-            return dataset if sample_weight is None else _weighted(dataset, _trial_weights(dataset, sample_weight))
+            if sample_weight is not None:
+                dataset = _weighted(dataset, _trial_weights(dataset, sample_weight))
+            return dataset, None
 
         return self._fit(read, run=run, on_epoch=on_epoch)
-
-    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
-        return dataset
 
     def _split(self, dataset: PopulationDataset) -> tuple[PopulationDataset, PopulationDataset]:
         """Stratified, where every class is frequent enough."""

@@ -17,8 +17,8 @@ from motet.data.motion import MotionSettings
 from motet.data.pairs import only_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.base import Population, as_dataset
-from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator, check_system
+from motet.estimators.base import Population
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator, as_dataset, check_system
 from motet.models.continuation import Forecasted, centre_of, continued, distance, started, what_follows
 from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry

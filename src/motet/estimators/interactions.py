@@ -17,8 +17,8 @@ from motet.data.motion import MotionSettings, derive_motion
 from motet.data.pairs import are_pairs, n_observed, only_pairs
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.base import Population, as_dataset
-from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator
+from motet.estimators.base import Population
+from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING, SystemEstimator, as_dataset
 from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairEIT, PairSettings

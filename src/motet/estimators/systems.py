@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.base import Estimator, Population, as_dataset, stacked
+from motet.estimators.base import Estimator, Population, stacked
 from motet.models.eit import EITSettings, Encoding
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
@@ -73,17 +73,16 @@ class SystemEstimator(Estimator):
             InputError: for data, targets or settings that cannot be used.
         """
 
-        def read() -> PopulationDataset:
+        def read() -> tuple[PopulationDataset, PopulationDataset | None]:
             if y is not None:
                 raise InputError("recordings carry their own targets; give no y.")
-            return self._to_learn(X)
+            parts = as_dataset(X), None if validation is None else as_dataset(validation)
+            for part in parts:
+                if part is not None:
+                    check_systems(part)
+            return parts
 
-        return self._fit(read, validation=validation, run=run, on_epoch=on_epoch)
-
-    def _to_learn(self, X: Any) -> PopulationDataset:
-        dataset = as_dataset(X)
-        check_systems(dataset)
-        return dataset
+        return self._fit(read, run=run, on_epoch=on_epoch)
 
     def _learned(self) -> dict[str, Any]:
         return {"geometry": self.geometry_}
@@ -139,6 +138,21 @@ class SystemEstimator(Estimator):
     def _as_trained(self, dataset: PopulationDataset) -> PopulationDataset:
         """The dataset with what the objective prepares."""
         return dataset
+
+
+def as_dataset(X: Any) -> PopulationDataset:
+    """Recordings as one dataset.
+
+    Raises:
+        InputError: if they are none.
+    """
+    if isinstance(X, PopulationDataset | Recording):
+        return X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+    if not isinstance(X, Sequence) or not all(isinstance(part, Recording) for part in X):
+        raise InputError(
+            f"a {type(X).__name__} was given; give a Recording (Recording.from_trials), or a list of them."
+        )
+    return PopulationDataset(X)
 
 
 def check_system(recording: Recording) -> None:

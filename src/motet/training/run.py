@@ -24,7 +24,7 @@ from motet.errors import InputError
 from motet.files import atomic_path, locked_folder, write_text
 from motet.plain import as_plain, digest, read_json, read_yaml, to_yaml
 
-FORMAT = "2"
+FORMAT = "3"
 ADVICE = "restore it, or delete it and run again"
 # What changes no result: wall-clock time, and how often and where progress is kept.
 NEVER_MATTERS = frozenset({"seconds", "checkpoint_seconds", "tensorboard"})

@@ -113,9 +113,9 @@ def test_trajectories_of_one_class_and_one_trial_are_drawn() -> None:
 @pytest.mark.parametrize(
     ("decoded", "true", "direction", "bin_seconds", "message"),
     [
-        ((2, 3, 2), (2, 4, 2), 2, 0.1, "give \\(trial, time, 2\\)"),
-        ((2, 3, 3), (2, 3, 3), 2, 0.1, "give \\(trial, time, 2\\)"),
-        ((2, 3, 2), (2, 3, 2), 3, 0.1, "give \\(trial, time, 2\\)"),
+        ((2, 3, 2), (2, 4, 2), 2, 0.1, "true_velocity has .* give numbers \\(2 trials, 3 times, 2\\)"),
+        ((2, 3, 3), (2, 3, 3), 2, 0.1, "give numbers \\(trial, time, 2\\)"),
+        ((2, 3, 2), (2, 3, 2), 3, 0.1, "give \\(2 trials\\)"),
         ((2, 3, 2), (2, 3, 2), 2, 0.0, "positive"),
     ],
 )

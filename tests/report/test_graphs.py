@@ -148,14 +148,14 @@ def test_graphs_of_any_size_lie_inside_their_panel(n: int) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"probability": np.zeros((2, 2))}, "give \\(trial, individual, individual\\)"),
-        ({"probability": np.zeros((0, 2, 2))}, "give \\(trial, individual, individual\\)"),
+        ({"probability": np.zeros((2, 2))}, "\\(trial, individual, individual\\)"),
+        ({"probability": np.zeros((0, 2, 2))}, "\\(trial, individual, individual\\)"),
         ({"probability": np.full((1, 2, 2), 1.5)}, "0 to 1"),
         ({"probability": np.zeros((1, 2, 2)), "truth": np.zeros((1, 2, 2))}, "truth has .* integers"),
         ({"probability": np.zeros((1, 2, 2)), "truth": np.zeros((1, 3, 3), int)}, "truth has shape"),
         ({"probability": np.zeros((1, 2, 2)), "system": [[0.0, 1.0]]}, "system has"),
         ({"probability": np.zeros((1, 2, 2)), "observed": [[1, 1]]}, "booleans"),
-        ({"probability": np.zeros((1, 2, 2)), "positions": np.zeros((1, 2, 5, 3))}, "positions have"),
+        ({"probability": np.zeros((1, 2, 2)), "positions": np.zeros((1, 2, 5, 3))}, "positions has"),
         ({"probability": np.zeros((1, 2, 2)), "n_trials": 0}, "at least one"),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_trial_without_anybody_and_a_pair_are_drawn() -> None:
 
 
 def test_embeddings_of_another_shape_are_refused() -> None:
-    with pytest.raises(InputError, match="give \\(trial, individual, width\\)"):
+    with pytest.raises(InputError, match="after has shape .* give numbers \\(1 trials, 3 individuals, 4 widths\\)"):
         draw_embeddings(np.zeros((1, 3, 4)), np.zeros((1, 2, 4)), np.zeros((1, 3), int))
 
 

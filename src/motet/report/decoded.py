@@ -19,6 +19,7 @@ from motet.report.style import (
     PALE,
     TWO_COLUMNS_INCHES,
     Floats,
+    checked,
     class_colours,
     class_legend,
     draw_lines,
@@ -127,10 +128,14 @@ def decoded_trajectories(
         >>> figure.get_suptitle()
         'velocity R² 1.000, 6 trials'
     """
-    both = np.stack(_same_shapes(decoded_velocity, true_velocity, direction))
+    sizes: dict[str, int] = {}
+    named = {"decoded_velocity": decoded_velocity, "true_velocity": true_velocity}
+    both = np.stack([checked(name, array, "trial time 2", sizes) for name, array in named.items()])
     if not 0 < bin_seconds < np.inf:
         raise InputError(f"bin_seconds is {bin_seconds}; give a positive number.")
     labels = given.labels(direction, what="direction")
+    if labels.shape != (sizes["trial"],):
+        raise InputError(f"direction has shape {labels.shape}; give ({sizes['trial']} trials).")
     known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3)) & given.is_known(labels)[:, None]
     if not known.any():
         raise InputError("no bin has both a decoded and a true velocity of known direction; check what was decoded.")
@@ -152,17 +157,6 @@ def decoded_trajectories(
     seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
     _draw_velocities(lower, seconds, both, examples, colours, f"{length_unit}/s")
     return titled(figure, title, f"velocity R² {r_squared(both[1][known], both[0][known]):.3f}, {len(trials)} trials")
-
-
-def _same_shapes(decoded: ArrayLike, true: ArrayLike, direction: ArrayLike) -> tuple[Floats, Floats]:
-    """Both velocities as arrays, or an `InputError` if the three do not go together."""
-    decoded, true = np.asarray(decoded, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    if true.ndim != 3 or true.shape[2] != 2 or decoded.shape != true.shape or np.shape(direction) != true.shape[:1]:
-        raise InputError(
-            f"decoded_velocity has shape {decoded.shape}, true_velocity {true.shape} and direction "
-            f"{np.shape(direction)}; give (trial, time, 2) twice and (trial,)."
-        )
-    return decoded, true
 
 
 def _hand_paths(both: Floats, known: NDArray[np.bool_], bin_seconds: float) -> Floats:

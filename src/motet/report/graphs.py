@@ -23,8 +23,7 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
-    checked_labels,
-    checked_presence,
+    checked,
     draw_lines,
     frame_plane,
     group_colours,
@@ -80,17 +79,17 @@ def draw_graphs(
         >>> figure.axes[0].get_title("left")
         'trial 0: accuracy 1.000\n1 of 1 edges found, 0 false'
     """
-    likely = np.asarray(probability, dtype=np.float64)
-    if likely.ndim != 3 or likely.shape[1] != likely.shape[2] or not likely.size:
+    sizes: dict[str, int] = {}
+    likely = checked("probability", probability, "trial individual individual", sizes)
+    if likely.shape[1] != likely.shape[2] or not likely.size:
         raise InputError(f"probability has shape {likely.shape}; give (trial, individual, individual).")
     if not (0 <= np.nanmin(likely, initial=0) <= np.nanmax(likely, initial=0) <= 1):
         raise InputError(f"probabilities go from {np.nanmin(likely):g} to {np.nanmax(likely):g}; give 0 to 1.")
-    true = checked_labels(truth, likely.shape, what="truth")
-    group = checked_labels(system, likely.shape[:2], what="system")
-    present = checked_presence(observed, likely.shape[:2])
-    paths = None if positions is None else np.asarray(positions, dtype=np.float64)
-    if paths is not None and (paths.ndim != 4 or (*paths.shape[:2], paths.shape[3]) != (*present.shape, 2)):
-        raise InputError(f"positions have shape {paths.shape}; give {present.shape} (trial, individual), time and 2.")
+    unknown, all_here = np.full(likely.shape, -1), np.ones(likely.shape[:2], dtype=bool)
+    true = checked("truth", unknown if truth is None else truth, "trial individual individual", sizes, "integers")
+    group = checked("system", unknown[:, 0] if system is None else system, "trial individual", sizes, "integers")
+    present = checked("observed", all_here if observed is None else observed, "trial individual", sizes, "booleans")
+    paths = None if positions is None else checked("positions", positions, "trial individual time 2", sizes)
     is_pair = present[:, :, None] & present[:, None] & np.isfinite(likely) & ~np.eye(likely.shape[1], dtype=np.bool_)
     recovered, known = is_pair & (likely >= 0.5), is_pair & (true >= 0)
     fates = (recovered & (true > 0), is_pair & ~recovered & (true > 0), recovered & (true == 0), recovered & (true < 0))

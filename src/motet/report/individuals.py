@@ -19,8 +19,7 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
-    checked_labels,
-    checked_presence,
+    checked,
     draw_lines,
     group_colours,
     in_our_style,
@@ -65,14 +64,13 @@ def draw_embeddings(
         >>> len(figure.axes)
         6
     """
-    embeddings = [np.asarray(array, dtype=np.float64) for array in (before, after)]
-    shape = embeddings[0].shape[:2]
-    if any(array.ndim != 3 or array.shape[:2] != shape or not array.size for array in embeddings):
-        raise InputError(
-            f"before has shape {np.shape(before)} and after {np.shape(after)}; give (trial, individual, width)."
-        )
-    group = checked_labels(system, shape, what="system")
-    present = checked_presence(observed, shape)
+    sizes: dict[str, int] = {}
+    named = {"before": before, "after": after}
+    embeddings = [checked(name, array, "trial individual width", sizes) for name, array in named.items()]
+    group = checked("system", system, "trial individual", sizes, "integers")
+    shape = group.shape
+    everybody = np.ones(shape, dtype=bool)
+    present = checked("observed", everybody if observed is None else observed, "trial individual", sizes, "booleans")
     shown = spread_from_best(np.arange(shape[0]), n_trials)
     figure = Figure(figsize=(max(0.4 + 1.75 * len(shown), ONE_COLUMN_INCHES), 4.6))
     parts = figure.subfigures(2, 1, squeeze=False)[:, 0]

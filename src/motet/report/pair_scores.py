@@ -26,7 +26,6 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
-    checked_labels,
     class_colours,
     in_our_style,
     line_styles,
@@ -216,7 +215,9 @@ def _named(given: Mapping[Any, Any], what: str) -> list[Any]:
 def _known_pairs(name: Any, score: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
     """(pair,) scores and whether there is an edge, of pairs where both are known."""
     scores = np.asarray(score, dtype=np.float64)
-    true = checked_labels(truth, scores.shape, what=f"truth of {name!r}")
+    true = np.asarray(truth)
+    if true.shape != scores.shape or true.dtype.kind not in "iub":
+        raise InputError(f"truth of {name!r} has shape {true.shape} of {true.dtype}; give integers {scores.shape}.")
     known = (true >= 0) & ~np.isnan(scores)
     return scores[known], true[known] > 0
 

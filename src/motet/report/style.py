@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import matplotlib.style
@@ -32,6 +32,7 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Size = tuple[float, float]
+Kind = Literal["numbers", "integers", "booleans"]
 
 ONE_COLUMN_INCHES, TWO_COLUMNS_INCHES = 3.5, 7.2  # of a journal's page
 INK, GREY, PALE, ACCENT, BEST = "#333333", "#8A8A8A", "#EEEEEE", "#0B6FA4", "#CC3311"
@@ -248,30 +249,33 @@ def r_squared(true: Floats, predicted: Floats) -> float:
     return float(1 - ((predicted - true) ** 2).sum() / deviation) if deviation > 0 else np.nan
 
 
-def checked_labels(given: ArrayLike | None, shape: tuple[int, ...], *, what: str) -> Integers:
-    """As integers of that shape; -1 everywhere if none are given.
+def checked(what: str, given: ArrayLike, axes: str, sizes: dict[str, int], kind: Kind = "numbers") -> NDArray[Any]:
+    """An array whose axes have names or sizes; numbers are float64.
+
+    Args:
+        what: it is.
+        given: the array.
+        axes: such as "trial individual 2".
+        sizes: of axes by name; those that are new are added.
+        kind: what it holds.
 
     Raises:
-        InputError: if they have another shape, or are no integers; `what` names them.
+        InputError: if it has other axes, or holds something else.
+
+    Example:
+        >>> checked("place", [[1, 2]], "trial 2", sizes := {}), sizes
+        (array([[1., 2.]]), {'trial': 1})
     """
-    labels = np.full(shape, -1) if given is None else np.asarray(given)
-    if labels.shape != shape or labels.dtype.kind not in "iub":
-        raise InputError(f"{what} has shape {labels.shape} and type {labels.dtype}; give integers of shape {shape}.")
-    return labels.astype(np.int64)
-
-
-def checked_presence(observed: ArrayLike | None, shape: tuple[int, ...]) -> Bools:
-    """Which individuals there are, as booleans of that shape; all if it is not said.
-
-    Raises:
-        InputError: if they have another shape, or are no booleans.
-    """
-    present = np.ones(shape, dtype=np.bool_) if observed is None else np.asarray(observed)
-    if present.shape != shape or present.dtype != np.bool_:
-        raise InputError(
-            f"observed has shape {present.shape} and type {present.dtype}; give booleans of shape {shape}."
-        )
-    return present
+    array = np.asarray(given, dtype=np.float64 if kind == "numbers" else None)
+    names = axes.split()
+    known = [int(name) if name.isdigit() else sizes.get(name) for name in names]
+    is_right = array.dtype.kind in {"numbers": "f", "integers": "iub", "booleans": "b"}[kind]
+    fits = len(known) == array.ndim and all(k in (None, n) for k, n in zip(known, array.shape, strict=True))
+    if not (is_right and fits):
+        shape = ", ".join(n if k is None or n.isdigit() else f"{k} {n}s" for n, k in zip(names, known, strict=True))
+        raise InputError(f"{what} has shape {array.shape} of {array.dtype}; give {kind} ({shape}).")
+    sizes.update({name: n for name, n in zip(names, array.shape, strict=True) if not name.isdigit()})
+    return array
 
 
 @in_our_style

@@ -1,1 +1,1 @@
-"""Models: the EIT and its layers, the EIT as released (`reference`), and the baselines."""
+"""Models: the EIT and its layers, the EIT as released (`reference`), laws of motion, pairs and groups."""

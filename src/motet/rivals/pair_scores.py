@@ -195,7 +195,7 @@ def _both_ways(couplings: Array, *, law: Law) -> Array:
     return (one_way + other_way) / 2 + np.sqrt(np.maximum(one_way, 0) * np.maximum(other_way, 0))
 
 
-# ---------------------------------------------------------------------- what rules look at
+# ---------------------------------------------------------------------- what is looked at
 
 
 def _position(recording: Recording, settings: MotionSettings) -> tuple[Array, NDArray[np.bool_]]:

@@ -186,10 +186,10 @@ def test_trajectories_of_any_number_have_a_colour_each(n: int) -> None:
 @pytest.mark.parametrize(
     ("context", "truth", "prediction", "message"),
     [
-        ((1, 2, 3), (1, 2, 4, 2), (1, 2, 4, 2), "give \\(trial, individual, time, 2\\)"),
-        ((1, 2, 3, 3), (1, 2, 4, 3), (1, 2, 4, 3), "give \\(trial, individual, time, 2\\)"),
-        ((1, 3, 3, 2), (1, 2, 4, 2), (1, 2, 4, 2), "same trials and individuals"),
-        ((1, 2, 3, 2), (1, 2, 4, 2), (1, 2, 5, 2), "of the shape of the truth"),
+        ((1, 2, 3), (1, 2, 4, 2), (1, 2, 4, 2), "give numbers \\(trial, individual, time, 2\\)"),
+        ((1, 2, 3, 3), (1, 2, 4, 3), (1, 2, 4, 3), "give numbers \\(trial, individual, time, 2\\)"),
+        ((1, 3, 3, 2), (1, 2, 4, 2), (1, 2, 4, 2), "truth has .* \\(1 trials, 3 individuals, horizon, 2\\)"),
+        ((1, 2, 3, 2), (1, 2, 4, 2), (1, 2, 5, 2), "prediction 'EIT' has .* 4 horizons"),
     ],
 )
 def test_trajectories_refuse_shapes_that_disagree(context: Any, truth: Any, prediction: Any, message: str) -> None:

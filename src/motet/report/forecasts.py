@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
@@ -17,16 +16,20 @@ from motet.report.style import (
     INK,
     ONE_COLUMN_INCHES,
     Floats,
+    checked,
+    draw_lines,
     frame_plane,
     group_colours,
     in_our_style,
     line_styles,
+    panel_grid,
     share,
     spread_from_best,
     titled,
 )
+from motet.statistics import quartiles
 
-MOST_PANELS = 6
+MOST_PANELS, N_TRIALS = 6, 3
 RAN_AWAY = 1e15  # an error beyond this is on no axis
 # Width and opacity of a path, in the order in which they are drawn.
 _PATHS = {"context": (0.8, 0.35), "what came next": (3.2, 0.3), "forecast": (1.1, 1.0)}
@@ -68,7 +71,7 @@ def draw_error_against_horizon(
         times = np.asarray(values, dtype=np.float64)
         median = np.median(times[~np.isnan(times)]) if not np.isnan(times).all() else np.inf
         if np.isfinite(median):
-            at = np.interp(median, seconds, _quartiles(curves[name])[1])
+            at = np.interp(median, seconds, _finite_quartiles(curves[name])[1])
             axes.plot(median, at, "o", color=line_styles(len(curves))[list(curves).index(name)]["color"], markersize=5)
     if divergence_seconds:
         axes.plot([], [], "o", color=INK, markersize=5, label="median divergence")
@@ -114,14 +117,9 @@ def _curves(horizon_seconds: ArrayLike, errors: Mapping[str, ArrayLike]) -> tupl
     return seconds, curves
 
 
-def _quartiles(values: Floats) -> Floats:
-    """(quartile, horizon) of the measured trials, NaN where there are none; forecasts that ran away count."""
-    quartiles = np.full((3, values.shape[1]), np.nan)
-    measured = ~np.isnan(values).all(axis=0)
-    # Between a number and infinity nothing can be interpolated.
-    finite = np.minimum(values[:, measured], RAN_AWAY**2)
-    quartiles[:, measured] = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=0)
-    return quartiles
+def _finite_quartiles(values: Floats) -> Floats:
+    """(quartile, horizon); a line to infinity would not be drawn."""
+    return np.minimum(quartiles(np.asarray(values, dtype=np.float64)), RAN_AWAY**2)
 
 
 def _quartile_panel(seconds: Floats, curves: Mapping[str, Floats], ylabel: str) -> tuple[Figure, Axes]:
@@ -134,7 +132,7 @@ def _quartile_panel(seconds: Floats, curves: Mapping[str, Floats], ylabel: str) 
     axes.set_autoscaley_on(False)
     tops, bottoms = [], []
     for (name, values), style in zip(curves.items(), line_styles(len(curves)), strict=True):
-        low, median, high = _quartiles(values)
+        low, median, high = _finite_quartiles(values)
         highest = np.nan_to_num(median, nan=-1).max()
         label = name if highest > 0 else f"{name} (all 0)" if highest == 0 else f"{name} (not measured)"
         axes.plot(seconds, median, label=label, marker="o" if len(seconds) == 1 else "", markersize=4, **style)
@@ -157,8 +155,6 @@ def draw_forecast_trajectories(
     predictions: Mapping[str, ArrayLike],
     *,
     system: ArrayLike | None = None,
-    n_trials: int = 3,
-    length_unit: str = "",
     title: str = "",
 ) -> Figure:
     r"""Draw forecast paths over true ones: a row per trial, a column per method.
@@ -171,8 +167,6 @@ def draw_forecast_trajectories(
         truth: (trial, individual, horizon, 2) what came next.
         predictions: method → likewise; paths end at the first NaN.
         system: (trial, individual) int, the group that colours an individual; by default each has its own colour.
-        n_trials: how many to draw.
-        length_unit: of the distances.
         title: what is shown.
 
     Raises:
@@ -184,44 +178,47 @@ def draw_forecast_trajectories(
         >>> figure.axes[0].get_title("left")
         'EIT\n0.5 off at the end'
     """
-    given, true = (np.asarray(array, dtype=np.float64) for array in (context, truth))
-    if true.ndim != 4 or given.ndim != 4 or true.shape[3] != 2 or not true.size:
-        raise InputError(f"context has shape {given.shape} and truth {true.shape}; give (trial, individual, time, 2).")
-    forecasts = {name: np.asarray(array, dtype=np.float64) for name, array in predictions.items()}
-    wrong = {name: array.shape for name, array in forecasts.items() if array.shape != true.shape}
-    if wrong or not forecasts or (*given.shape[:2], 2) != (*true.shape[:2], given.shape[3]):
-        raise InputError(
-            f"context has shape {given.shape}, truth {true.shape} and predictions {wrong or 'none'}; give at least one "
-            "prediction, of the shape of the truth, and a context of the same trials and individuals."
-        )
+    sizes: dict[str, int] = {}
+    given = checked("context", context, "trial individual time 2", sizes)
+    true = checked("truth", truth, "trial individual horizon 2", sizes)
+    forecasts = {
+        name: checked(f"prediction {name!r}", array, "trial individual horizon 2", sizes)
+        for name, array in predictions.items()
+    }
+    if not forecasts:
+        raise InputError("there is nothing to draw; give at least one prediction.")
     errors = {name: _last_distance(array, true) for name, array in forecasts.items()}
-    shown = spread_from_best(next(iter(errors.values())), n_trials)
-    group = np.broadcast_to(np.arange(true.shape[1]), true.shape[:2]) if system is None else np.asarray(system)
-    if group.shape != true.shape[:2] or group.dtype.kind not in "iu":
-        raise InputError(f"system has shape {group.shape}, type {group.dtype}; give integers (trial, individual).")
+    shown = spread_from_best(next(iter(errors.values())), N_TRIALS)
+    colours = _colours(system, sizes)
     figure = Figure(figsize=(0.3 + 1.9 * len(forecasts), 0.9 + 2.1 * len(shown)))
     panels = figure.subplots(len(shown), len(forecasts), squeeze=False)
     for number, (row, trial) in enumerate(zip(panels, shown, strict=True)):
-        colours = group_colours(group)[trial]
         row[0].set_ylabel(f"trial {trial}")
         for axes, (name, forecast) in zip(row, forecasts.items(), strict=True):
-            _draw_forecast(axes, given[trial], true[trial], forecast[trial], colours)
+            _draw_paths(axes, given[trial], [true[trial], forecast[trial]], colours[trial], list(_PATHS.values()))
+            frame_plane(axes, np.concatenate([given[trial], true[trial]], axis=1))
             distance = errors[name][trial]
-            end = "not forecast" if np.isnan(distance) else f"{distance:.3g} {length_unit}".strip() + " off at the end"
+            end = "not forecast" if np.isnan(distance) else f"{distance:.3g} off at the end"
             axes.set_title(end if number else f"{name}\n{end}", fontsize=7.5)
     handles = [Line2D([], [], color=INK, linewidth=width, alpha=alpha) for width, alpha in _PATHS.values()]
     figure.legend(handles, _PATHS, loc="outside lower center", ncols=3)
     return titled(figure, title)
 
 
-def _draw_forecast(axes: Axes, given: Floats, true: Floats, forecast: Floats, colours: Floats) -> None:
-    """One trial's paths, (individual, time, 2), in axes that hold the context and the truth."""
-    edge = given[:, -1:]
-    paths = (given, _joined(edge, true), _joined(edge, forecast))
-    for path, (width, alpha) in zip(paths, _PATHS.values(), strict=True):
-        axes.add_collection(LineCollection(list(path), colors=colours.tolist(), linewidths=width, alpha=alpha))
+def _colours(system: ArrayLike | None, sizes: dict[str, int]) -> Floats:
+    """(trial, individual, 4) by system, or each individual its own."""
+    each = np.broadcast_to(np.arange(sizes["individual"]), (sizes["trial"], sizes["individual"]))
+    return group_colours(checked("system", each if system is None else system, "trial individual", sizes, "integers"))
+
+
+def _draw_paths(
+    axes: Axes, context: Floats, ahead: Sequence[Floats], colours: Floats, looks: Sequence[tuple[float, float]]
+) -> None:
+    """One trial's context and what comes after it, (individual, time, 2), each in a width and an opacity."""
+    edge = context[:, -1:]
+    for path, (width, alpha) in zip((context, *(_joined(edge, path) for path in ahead)), looks, strict=True):
+        draw_lines(axes, path, colours, linewidths=width, alpha=alpha)
     axes.scatter(edge[:, 0, 0], edge[:, 0, 1], c=colours.tolist(), s=9, edgecolors="white", linewidths=0.4, zorder=3)
-    frame_plane(axes, np.concatenate([given, true], axis=1))
 
 
 def _joined(edge: Floats, path: Floats) -> Floats:
@@ -254,20 +251,10 @@ def draw_ahead(context: Floats, ahead: Floats, *, system: NDArray[np.int64] | No
         2
     """
     n_trials = min(len(context), MOST_PANELS)
-    n_columns = min(n_trials, 3)
-    figure = Figure(figsize=(0.3 + 2.3 * n_columns, 0.6 + 2.4 * -(-n_trials // n_columns)))
-    group = np.broadcast_to(np.arange(context.shape[1]), context.shape[:2]) if system is None else system
-    colours = group_colours(np.asarray(group))
-    panels = figure.subplots(-(-n_trials // n_columns), n_columns, squeeze=False).ravel()
+    colours = _colours(system, {"trial": len(context), "individual": context.shape[1]})
+    figure, panels = panel_grid(n_trials, min(n_trials, 3), panel=(2.3, 2.4), room=(0.3, 0.6))
     for trial, axes in enumerate(panels):
-        if trial >= n_trials:
-            axes.remove()
-            continue
-        edge = context[trial, :, -1:]
-        for path, width, alpha in ((context[trial], 0.8, 0.4), (np.concatenate([edge, ahead[trial]], axis=1), 1.4, 1)):
-            lines = LineCollection(list(path), colors=colours[trial].tolist(), linewidths=width, alpha=alpha)
-            axes.add_collection(lines)
-        axes.scatter(*edge[:, 0].T, c=colours[trial].tolist(), s=9, edgecolors="white", linewidths=0.4, zorder=3)
+        _draw_paths(axes, context[trial], [ahead[trial]], colours[trial], [(0.8, 0.4), (1.4, 1)])
         frame_plane(axes, np.concatenate([context[trial], ahead[trial]], axis=1))
         axes.set_title(f"trial {trial}")
     handles = [Line2D([], [], color=INK, linewidth=0.8, alpha=0.4), Line2D([], [], color=INK, linewidth=1.4)]

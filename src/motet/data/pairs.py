@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 
 def are_pairs(observed: Any) -> Any:
@@ -21,9 +19,8 @@ def are_pairs(observed: Any) -> Any:
         [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     """
     is_here = observed.any(-1)
-    is_other = ~torch.eye(is_here.shape[1], dtype=torch.bool, device=is_here.device)
-    both = is_here[:, :, None] & is_here[:, None]
-    return both & is_other if isinstance(both, Tensor) else both & is_other.numpy()
+    both, is_other = is_here[:, :, None] & is_here[:, None], ~np.eye(is_here.shape[1], dtype=bool)
+    return both & (is_other if isinstance(both, np.ndarray) else both.new_tensor(is_other))
 
 
 def only_pairs(scores: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -97,11 +97,7 @@ class Preprocess:
         return cls(settings, kept, silent, means[settings.centre], np.where(is_rounding, 1.0, std))
 
     def __call__(self, dataset: PopulationDataset) -> PopulationDataset:
-        """The dataset as a model reads it; individuals silent in training are gone.
-
-        Raises:
-            InputError: if an observed individual was never seen in training.
-        """
+        """The dataset as a model reads it; individuals silent in training are gone."""
         return dataset.map(self._prepare)
 
     def _prepare(self, recording: Recording) -> Recording:

@@ -68,9 +68,6 @@ class GravitySettings(SimulationSettings):
         engine: numpy, or numba (compiled; pip install 'motet[fast]'), the same but for rounding; auto takes numba
             where it is installed.
 
-    Raises:
-        InputError: if a setting is of the wrong type or out of range.
-
     Example:
         >>> GravitySettings(groups=("2x2", "2x3"), noise=0.01).groups
         ('2x2', '2x3')
@@ -127,9 +124,6 @@ def simulate_gravity(settings: GravitySettings | None = None) -> list[Recording]
     mass), its velocities perturbed as in the published ones: by 5 % for pairs, up to 10 % per component otherwise. It
     is seen from a random time within its first turn on. Systems in which two bodies come closer than 0.1, or one
     goes farther than 4 from the centre of mass, are drawn again: no pairs, 3 % of triples, a third of quadruples.
-
-    Args:
-        settings: by default `GravitySettings()`.
 
     Example:
         >>> simulate_gravity(GravitySettings(groups=("2x3",), n_trials=8, engine="numpy"))[0]

@@ -43,9 +43,6 @@ class KuramotoSettings(SimulationSettings):
         noise: standard deviation of what is added to phases, in radians, and to rates, in radians per second.
         with_frequency: the natural frequency ω is a feature, as in the paper.
         seed: same settings, same recordings; with another noise, the same oscillators.
-
-    Raises:
-        InputError: if a setting is of the wrong type or out of range.
     """
 
     n_oscillators: tuple[GroupSize, ...] = (5,)
@@ -62,9 +59,6 @@ def simulate_kuramoto(settings: KuramotoSettings | None = None) -> list[Recordin
 
     Values are cos φ, sin φ, dφ/dt and, as asked, ω. Targets: "interacts" and "coupling" per pair, "frequency" ω per
     individual. The paper also scales each oscillator's dφ/dt to -1 … 1; here it is in radians per second.
-
-    Args:
-        settings: by default `KuramotoSettings()`.
 
     Example:
         >>> simulate_kuramoto(KuramotoSettings(n_trials=8, n_bins=12))[0]

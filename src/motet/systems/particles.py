@@ -53,9 +53,6 @@ class ParticlesSettings(SimulationSettings):
         seed: same settings, same recordings; with another noise, the same particles.
         engine: numpy, or numba (compiled; pip install 'motet[fast]'), which gives the same bits; auto takes numba
             where it is installed.
-
-    Raises:
-        InputError: if a setting is of the wrong type or out of range.
     """
 
     n_particles: tuple[GroupSize, ...] = (5,)
@@ -88,9 +85,6 @@ def simulate_springs(settings: SpringsSettings | None = None) -> list[Recording]
 
     Values are x, y and their velocities. Targets: "interacts" k_ij and "coupling" 0.1 k_ij per pair, "energy" per bin.
 
-    Args:
-        settings: by default `SpringsSettings()`.
-
     Example:
         >>> simulate_springs(SpringsSettings(n_trials=8, n_bins=3, engine="numpy"))[0]
         Recording('springs/5': 8 trials × 5 individuals × 3 bins of 0.1 s × 4 features; targets: \
@@ -110,9 +104,6 @@ def simulate_charged(settings: ChargedSettings | None = None) -> list[Recording]
     Values are x, y and their velocities. Targets: "interacts" per pair, 1 where two attract (unlike charges) and 0
     where they repel; "coupling" q_i q_j per pair; "charge" -1 or 1 per individual; "energy" per bin, which close
     encounters do not conserve, for the force is clipped and the step is fixed.
-
-    Args:
-        settings: by default `ChargedSettings()`.
 
     Example:
         >>> simulate_charged(ChargedSettings(n_trials=8, n_bins=3, engine="numpy"))[0]

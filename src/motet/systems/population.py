@@ -104,9 +104,6 @@ class PopulationSettings(Settings):
         trials_are_ragged: a trial ends 0.1 s after the hand has stopped, not after `n_bins`.
         seed: same settings, same recordings.
 
-    Raises:
-        InputError: if a setting is of the wrong type or out of range.
-
     Example:
         >>> PopulationSettings(n_subjects=2, n_neurons=(20, 40)).n_neurons
         (20, 40)
@@ -141,9 +138,6 @@ def simulate_population(settings: PopulationSettings | None = None) -> list[Reco
     the bin in cm/s; "position" per bin, (trial, time, 2), at the end of the bin in cm; "type" per
     individual, a position in `TYPES`. A subject does not depend on how many others are simulated. Names do
     not tell seeds apart: do not put the recordings of two seeds into one dataset.
-
-    Args:
-        settings: by default `PopulationSettings()`.
 
     Example:
         >>> recordings = simulate_population(PopulationSettings(n_trials=16, n_neurons=20))

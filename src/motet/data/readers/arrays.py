@@ -6,11 +6,12 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.pairs import are_pairs
 from motet.data.readers.reading import load_arrays
 from motet.data.recording import Level, Recording
 from motet.errors import InputError, did_you_mean
@@ -18,8 +19,15 @@ from motet.given import is_known, labels, names, numbers, trial_names, unknown
 from motet.memory import GIB, check_room
 from motet.settings import Positive, Settings
 
-if TYPE_CHECKING:
-    pass
+MOST_WHOLE = 2.0**53  # of numbers of 64 bits with a point: beyond, whole ones are not told apart
+QUANTITIES = ("mass", "charge", "frequency")
+LEVELS: dict[str, Level] = {
+    **dict.fromkeys(("system", *QUANTITIES), "individual"),
+    **dict.fromkeys(("interacts", "coupling"), "pair"),
+}
+Leveled = tuple[Level, NDArray[Any]]  # a target, and what it is of
+TRAJECTORY_ARRAYS = frozenset({"positions", "values", "time", "observed", "individual_ids", "trial_ids", *LEVELS})
+AXES = ("trial", "individual", "time", "feature")
 
 MOST_JITTER = 0.1  # of a step: 60 frames a second, stamped in whole milliseconds, lie up to 0.06 off
 MOST_EMPTY = 1000  # cells of the grid per sample; beyond, a stamp or the step is wrong
@@ -226,17 +234,6 @@ def _refuse_twice(samples: Samples, places: NDArray[Any]) -> None:
         raise InputError(f"{samples.where(sample)} has two samples for one time; keep one of them.")
 
 
-MOST_WHOLE = 2.0**53  # of numbers of 64 bits with a point: beyond, whole ones are not told apart
-QUANTITIES = ("mass", "charge", "frequency")
-LEVELS: dict[str, Level] = {
-    **dict.fromkeys(("system", *QUANTITIES), "individual"),
-    **dict.fromkeys(("interacts", "coupling"), "pair"),
-}
-Leveled = tuple[Level, NDArray[Any]]  # a target, and what it is of
-TRAJECTORY_ARRAYS = frozenset({"positions", "values", "time", "observed", "individual_ids", "trial_ids", *LEVELS})
-AXES = ("trial", "individual", "time", "feature")
-
-
 def recording_of_arrays(
     arrays: Mapping[str, NDArray[Any]],
     clock: Clock,
@@ -259,7 +256,7 @@ def recording_of_arrays(
         >>> recording_of_arrays(arrays, Clock(), source="shoal", name="shoal").observed[0, 0].tolist()
         [True, True, False, True]
     """
-    values = _numbers(arrays["values"], "values", source)
+    values = numbers(arrays["values"], what=f"{source}: values")
     shape = values.shape[:3]
     if 0 in values.shape:
         raise InputError(f"{source}: values have shape {values.shape}; give at least one of each axis.")
@@ -270,10 +267,13 @@ def recording_of_arrays(
                 f"{source}: observed has shape {observed.shape} of {observed.dtype}; give {shape}, True where observed."
             )
         values = np.where(observed[..., None], values, np.nan)
-    ids = {key: _ids(arrays[key], f"{source}: {key}") for key in ("individual_ids", "trial_ids") if key in arrays}
+    ids: dict[str, tuple[str, ...]] = {}
     for key, size in (("individual_ids", shape[1]), ("trial_ids", shape[0])):
-        if len(ids.get(key, range(size))) != size:
-            raise InputError(f"{source}: {key} has {len(ids[key])} names; give {size}, one for each.")
+        if key in arrays:
+            array = arrays[key].ravel()
+            ids[key] = names(array.astype(str) if array.dtype.kind in "mM" else array, what=f"{source}: {key}")
+            if len(ids[key]) != size:
+                raise InputError(f"{source}: {key} has {len(ids[key])} names; give {size}, one for each.")
     targets = dict(targets or {})
     step, starts = (1.0 if clock.bin_seconds is None else clock.bin_seconds), None
     if "time" in arrays:
@@ -290,7 +290,11 @@ def recording_of_arrays(
                     )
                     targets[key] = "bin", placed
         else:
-            refuse_resampled(targets, source)
+            if per_bin := [key for key, (level, _) in targets.items() if level == "bin"]:
+                raise InputError(
+                    f"{source}: target {per_bin[0]!r} is per bin, and cannot be resampled; resample it before, or "
+                    "leave it out."
+                )
             values, step, starts = _resampled_arrays(values, seconds, clock, ids, source)
     elif clock.resample_seconds is not None:
         raise InputError(f"{source} has no time, so that nothing can be resampled; give the stamps, time (time,).")
@@ -305,15 +309,6 @@ def recording_of_arrays(
         trial_start_seconds=starts,
         **about,
     )
-
-
-def refuse_resampled(targets: Mapping[str, Leveled], source: str) -> None:
-    """Refuse targets per bin of what is resampled."""
-    for key, (level, _) in targets.items():
-        if level == "bin":
-            raise InputError(
-                f"{source}: target {key!r} is per bin, and cannot be resampled; resample it before, or leave it out."
-            )
 
 
 def recording_of_grid(
@@ -387,9 +382,8 @@ def checked_target(
 def same_system(system: NDArray[Any]) -> NDArray[np.int64]:
     """(trial, individual, individual): 1 in one system, 0 in two; -1 on the diagonal and where one is unknown."""
     number = system_numbers(system)
-    one, other = number[:, :, None], number[:, None, :]
-    known = (one >= 0) & (other >= 0) & ~np.eye(number.shape[1], dtype=bool)
-    return np.where(known, one == other, -1).astype(np.int64)
+    known = are_pairs((number >= 0)[..., None])
+    return np.where(known, number[:, :, None] == number[:, None], -1).astype(np.int64)
 
 
 def system_numbers(system: NDArray[Any]) -> NDArray[np.int64]:
@@ -422,10 +416,6 @@ def check_pairs(key: str, n_trials: int, n_individuals: int, *, n_given: float, 
         what=f"{source}: target {key!r} of all pairs of {n_individuals} individuals in {n_trials} trials",
         advice="name individuals alike in all trials, or leave out what it is made of: say features=[…], targets=[]",
     )
-
-
-def _ids(array: NDArray[Any], what: str) -> tuple[str, ...]:
-    return names(array.ravel().astype(str) if array.dtype.kind in "mM" else array.ravel(), what=what)
 
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -461,7 +451,7 @@ def _seconds(time: NDArray[Any], n_times: int, source: str) -> NDArray[np.float6
         )
     if time.dtype.kind == "M":
         time = time - time[0]
-    seconds = time / np.timedelta64(1, "s") if time.dtype.kind == "m" else _numbers(time, "time", source)
+    seconds = time / np.timedelta64(1, "s") if time.dtype.kind == "m" else numbers(time, what=f"{source}: time")
     if not np.isfinite(seconds).all():
         place = int((~np.isfinite(seconds)).argmax())
         raise InputError(f"{source}: time {place} is {time[place]}; give a finite number of seconds.")
@@ -510,10 +500,6 @@ def _resampled_arrays(
     )
     grid = on_grid(samples, clock)
     return grid.values, grid.bin_seconds, grid.starts
-
-
-def _numbers(array: NDArray[Any], what: str, source: str) -> NDArray[np.float64]:
-    return numbers(array, what=f"{source}: {what}")
 
 
 def _check_values(values: NDArray[np.float64], source: str) -> None:

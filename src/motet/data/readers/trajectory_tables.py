@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.pairs import are_pairs
 from motet.data.readers.arrays import LEVELS, QUANTITIES, Grid, Leveled, Samples, check_pairs
 from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, Table, claim, ending_of, enumerated, listed, read_table
 from motet.data.recording import Level
@@ -205,7 +206,7 @@ def read_pairs(
     # [i, j] of a recording is what j does to i.
     rows = (ends[1], ends[0]) if ends == DIRECTED_PAIR else ends
     trial, a, b, row = _listed(table, samples, present, rows, is_directed=is_directed or ends == DIRECTED_PAIR)
-    both = present[:, :, None] & present[:, None, :]
+    both = are_pairs(present[..., None])
     targets = {}
     for key in kinds:
         cells = table.finite(key)

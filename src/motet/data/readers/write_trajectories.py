@@ -160,7 +160,6 @@ def _pair_rows(
 ) -> Iterable[Iterable[str]]:
     """A row of text for every known pair, once; or for both of its orders, as source and target."""
     known = np.any([_is_known(target) for target in targets.values()], axis=0)
-    known &= ~np.eye(recording.n_individuals, dtype=bool)
     trial, i, j = np.nonzero(known if is_directed else np.triu(known))
     ids = np.array([no_formula(individual) for individual in recording.individual_ids], dtype=object)
     trials = np.array([no_formula(one) for one in recording.trial_ids.astype(str).tolist()], dtype=object)

@@ -350,7 +350,7 @@ def test_a_linear_decoder_is_far_above_chance_and_below_ceiling() -> None:
         ("n_bins", True, "n_bins is True; give a whole number"),
         ("n_directions", -1, "n_directions is -1"),
         ("seed", -1, "seed is -1; give a whole number, at least 0"),
-        ("n_neurons", 0, "n_neurons is 0; give a whole number, at least 1 or \\(a whole number"),
+        ("n_neurons", 0, "n_neurons is 0; give a whole number, at least 1, or \\(a whole number"),
         ("n_neurons", (30, 20), r"n_neurons is \(30, 20\)"),
         ("n_neurons", (1, 2, 3), r"n_neurons is \(1, 2, 3\)"),
         ("n_neurons", "many", "n_neurons is 'many'"),

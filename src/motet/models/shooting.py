@@ -19,7 +19,7 @@ from torch import Tensor
 
 from motet.models.rollout import Observed, Rollout, State, Strength, Values, rolled
 
-# A window grows backwards from the last bins; where velocities are measured, fewer tell the last state.
+# A window grows backwards from the last bins; where velocities are measured, fewer give the last state.
 FIRST_BINS, FIRST_BINS_WITH_VELOCITY, GROWTH = 6, 3, 1.5
 N_SUBSTEPS, N_FINE_SUBSTEPS = 2, 4  # of integration per bin: for all trials, for those that are hard to fit
 N_STEPS = 6  # of the optimiser, for each window
@@ -149,27 +149,27 @@ def _shot(problem: _Problem, start: Tensor) -> Tensor:
     n_stages = max(0, math.ceil(math.log(n_bins / first, GROWTH)))
     lengths = [*(round(first * GROWTH**stage) for stage in range(n_stages)), n_bins]
     noise = torch.full_like(start[:, 0], LITTLE)
-    # So few bins tell nothing of strengths, but of the last state, and of the noise.
+    # So few bins say nothing of strengths, but of the last state, and of the noise.
     alone = dataclasses.replace(problem, pairs=problem.pairs[:, :0])
     n_states = start.shape[1] - problem.pairs.shape[1]
     states, least = _fitted(alone, start[:, :n_states], n_bins=min(lengths), n_substeps=N_SUBSTEPS, noise=noise)
     found = torch.cat((states, start[:, n_states:]), dim=1)
+
+    def fit(trials: Tensor, start: Tensor, *, n_bins: int, n_substeps: int) -> Tensor:
+        """Fit trials, and keep the fits that are good; which these are."""
+        tried, left = _fitted(problem.select(trials), start, n_bins=n_bins, n_substeps=n_substeps, noise=least[trials])
+        is_good = left <= (MORE_LEFT * least[trials]).clamp(min=LITTLE)
+        found[trials[is_good]] = tried[is_good]
+        least[trials[is_good]] = torch.maximum(least[trials], left)[is_good]
+        return is_good
+
     # Most trials can be fitted at once; the others are approached step by step.
     waiting = torch.arange(len(start))
-    for is_first, length in ((True, n_bins), *((False, length) for length in lengths)):
-        tried, left = _fitted(
-            problem.select(waiting),
-            start if is_first else found[waiting],
-            n_bins=length,
-            n_substeps=N_SUBSTEPS if is_first else N_FINE_SUBSTEPS,
-            noise=least[waiting],
-        )
-        is_good = left <= (MORE_LEFT * least[waiting]).clamp(min=LITTLE)
-        found[waiting[is_good]] = tried[is_good]
-        least[waiting[is_good]] = torch.maximum(least[waiting], left)[is_good]
-        waiting = waiting[~is_good if is_first else is_good]
+    waiting = waiting[~fit(waiting, start, n_bins=n_bins, n_substeps=N_SUBSTEPS)]
+    for length in lengths:
         if len(waiting) == 0:
             break
+        waiting = waiting[fit(waiting, found[waiting], n_bins=length, n_substeps=N_FINE_SUBSTEPS)]
     return found
 
 

@@ -61,7 +61,7 @@ class Calibration(Settings, role="calibration"):
         rows = np.arange(len(known))
 
         # A weak pull to no change keeps separated pairs finite. The slope is pulled more, the less sizes differ: what
-        # two near ones tell must not run away at a third.
+        # holds at two near ones must not run away at a third.
         pull = np.repeat([1e-4, 1e-4 / max(float(size.var()), 1e-2)], [n_types, n_slopes])
 
         def unpacked(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:

@@ -67,7 +67,8 @@ def train(
             state.read(run)
         log = stack.enter_context(_tensorboard(settings, run, state.epoch))
         state.to(fabric.device)
-        wrapped, optimizer = _set_up(fabric, learner, state.optimizer, settings)
+        module = cast(nn.Module, torch.compile(learner, dynamic=True)) if settings.compile else learner
+        wrapped, optimizer = fabric.setup(module, state.optimizer)
         last_saved = time.monotonic()
         while not state.is_finished:
             started = time.monotonic()
@@ -177,12 +178,6 @@ def _fabric(settings: TrainingSettings) -> Fabric:
             f"precision={settings.precision!r} ({error}); choose what this machine has, such as accelerator='cpu'."
         ) from error
     return fabric
-
-
-def _set_up(fabric: Fabric, learner: Learner, optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
-    """Learner and optimiser as training uses them: compiled, in mixed precision, in several processes, as set."""
-    module = cast(nn.Module, torch.compile(learner, dynamic=True)) if settings.compile else learner
-    return fabric.setup(module, optimizer)
 
 
 @contextlib.contextmanager

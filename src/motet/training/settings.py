@@ -17,7 +17,7 @@ class TrainingSettings(Settings, role="training"):
         max_steps: how long to train, rounded to whole epochs, at least one; the learning rate falls to zero at the end.
         batch_trials: trials per step.
         epoch_steps: an epoch is a pass over the training trials, or this many steps if that is less. After each,
-            progress is told, validated and saved.
+            progress is shown, validated and saved.
         learning_rate: of AdamW, at its highest.
         table_learning_rate: of what belongs to single individuals, at its highest (see `TableAdam`).
         weight_decay: of AdamW, on matrices (not on biases, norms, scales or individuals' own weights).

@@ -133,7 +133,7 @@ FAULTS = (
     ),
     Fault(
         "interactions evaluate: trials of training are tested",
-        "src/motet/tasks/find.py",
+        "src/motet/tasks/systems.py",
         "        if found_in(PopulationDataset(recording), learned):\n",
         "        if not len(learned):\n",
         (
@@ -142,14 +142,14 @@ FAULTS = (
     ),
     Fault(
         "interactions evaluate: trials of training are tested in other windows",
-        "src/motet/tasks/find.py",
+        "src/motet/tasks/systems.py",
         "        if found_in(PopulationDataset(recording), learned):\n",
         "        if not len(learned):\n",
         ("tests/tasks/test_interactions.py::test_training_trials_are_found_again_however_they_are_cut_and_called",),
     ),
     Fault(
         "forecast evaluate: trials of training are tested",
-        "src/motet/tasks/find.py",
+        "src/motet/tasks/systems.py",
         "        if found_in(PopulationDataset(recording), learned):\n",
         "        if not len(learned):\n",
         ("tests/tasks/test_forecast.py::test_nothing_is_tested_on_what_was_learned",),
@@ -157,13 +157,13 @@ FAULTS = (
     Fault(
         "interactions evaluate: rules learn from fewer trials than asked",
         "src/motet/tasks/interactions.py",
-        "trials, s.rival_trials)",
-        "trials, 3)",
+        "most=settings.rival_trials)",
+        "most=3)",
         ("tests/tasks/test_interactions.py::test_rules_learn_from_no_more_trials_than_asked",),
     ),
     Fault(
         "interactions train: validation may be what is trained on",
-        "src/motet/tasks/find.py",
+        "src/motet/tasks/systems.py",
         '        refuse_leak(whole, validation, what="the validation part")\n',
         "",
         ("tests/tasks/test_interactions.py::test_files_may_validate_in_place_of_a_part",),

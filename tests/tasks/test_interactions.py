@@ -22,7 +22,7 @@ from motet.rivals.registry import RIVALS
 from motet.statistics import Score
 from motet.systems import simulate
 from motet.tasks import recover as recover_module
-from motet.tasks.find import check_features, find_recording
+from motet.tasks.find import find_recording
 from motet.tasks.graph_scores import Truth, score_graph, score_state
 from motet.tasks.interactions import (
     EvaluateInteractions,
@@ -35,6 +35,7 @@ from motet.tasks.interactions import (
     train_interactions,
 )
 from motet.tasks.recover import RecoverInteractionsSettings, recover
+from motet.tasks.systems import check_features
 from motet.training import loop
 from motet.training.objectives import InteractionSettings
 from motet.training.run import Run

@@ -10,7 +10,8 @@ import pytest
 
 from motet.cli import main
 from motet.errors import InputError
-from motet.tasks.find import Trials, find_recording
+from motet.tasks.find import find_recording
+from motet.tasks.systems import Trials
 from motet.training.run import Run
 
 READING = "{columns: {individual: neuron}, features: [count], targets: [choice]}"

@@ -31,6 +31,7 @@ from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, Task, 
 from motet.tasks.find import class_target, cut_trials, find_recordings, stem
 from motet.tasks.models import MODEL, ShuffledTargets, Trained
 from motet.tasks.outcome import Outcome
+from motet.tasks.systems import made
 from motet.training.objectives import ObjectiveSettings, Target, known_predictions, known_rows
 from motet.training.settings import TrainingSettings
 from motet.trial_sums import BOUNDS, TrialSums, sums_by_trial
@@ -181,17 +182,7 @@ class Decode(Task):
     def _model(self) -> Trained:
         s = self.settings
         kind = EITRegressor if self.is_quantity else EITClassifier
-        make = functools.partial(
-            kind,
-            s.target,
-            auxiliary=s.auxiliary,
-            model=s.model,
-            objective=s.objective,
-            training=s.training,
-            preprocess=s.preprocess,
-            seed=s.seed,
-        )
-        return Trained(make, _predictions, says=_silent)
+        return Trained(functools.partial(made, kind, s), _predictions, says=_silent)
 
     def truth(self, part: Part) -> PopulationDataset:
         assert part.test is not None

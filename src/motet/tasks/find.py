@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import difflib
 import hashlib
 import math
@@ -17,16 +16,12 @@ import numpy as np
 from motet import given
 from motet.data.catalogue import CATALOGUE, load
 from motet.data.dataset import PopulationDataset
-from motet.data.leaks import found_in, refuse_leak
-from motet.data.motion import ALLOWED_FEATURES, MotionSettings
 from motet.data.preprocess import varies
 from motet.data.readers import read_recording
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.estimators.base import Estimator
-from motet.estimators.systems import check_systems
 from motet.names import in_path
-from motet.training.run import Run
 
 Kind = TypeVar("Kind", bound=Estimator)
 
@@ -73,158 +68,6 @@ def find_recordings(names: Sequence[str], reading: Mapping[str, Any] | None = No
 def stem(name: str) -> str:
     """What a folder is called after a file, or a name in the catalogue."""
     return in_path(Path(name).stem if Path(name).suffix else name)
-
-
-@dataclasses.dataclass(frozen=True)
-class Trials:
-    """How files become trials: read with options by name, and cut into windows.
-
-    Attributes:
-        reading: options for reading.
-        window: bins per window, each of which becomes a trial; None for whole trials.
-        stride: bins between the starts of two windows.
-    """
-
-    reading: Mapping[str, Any] | None = None
-    window: int | None = None
-    stride: int = 1
-
-    @classmethod
-    def of_run(cls, run: Run, reading: Mapping[str, Any] | None = None) -> Trials:
-        """As a run read and cut its recordings; whole, if only an estimator made the run.
-
-        Args:
-            run: whose settings say how.
-            reading: options that stand in place of the run's.
-
-        Raises:
-            InputError: if its settings are damaged.
-        """
-        kept = run.read_settings() if run.has_settings else {}
-        found: dict[str, Any] = {name: kept.get(name, getattr(cls, name)) for name in ("reading", "window", "stride")}
-        kinds: dict[str, Any] = {"reading": dict | None, "window": int | None, "stride": int}
-        if not all(isinstance(found[name], kind) for name, kind in kinds.items()):
-            raise InputError(f"{run.folder}/settings.yaml is damaged ({found}); restore it or choose another run.")
-        return cls(**found if reading is None else found | {"reading": reading})
-
-    def read(self, names: Sequence[str]) -> list[Recording]:
-        """Recordings of systems, of files or of the catalogue; those of one name are numbered.
-
-        Raises:
-            InputError: if one cannot be read, two hold the same trials, or one has a single individual.
-        """
-        recordings: list[Recording] = []
-        digests: dict[str, str] = {}
-        for name in names:
-            found = find_recording(name, self.reading)
-            if (key := digest(found)) in digests:
-                raise InputError(f"{name} holds the same trials as {digests[key]}; give each once.")
-            digests[key] = name
-            found = cut_trials(found, None, bins=None, window=self.window, stride=self.stride)
-            n_alike = sum(other.name.partition(" (")[0] == found.name for other in recordings)
-            recordings.append(dataclasses.replace(found, name=f"{found.name} ({n_alike + 1})") if n_alike else found)
-        if recordings:
-            check_systems(PopulationDataset(recordings))
-        return recordings
-
-
-def load_estimator(run: Run, kind: type[Kind]) -> Kind:
-    """The estimator of a run.
-
-    Raises:
-        InputError: if it holds none, or one of another kind.
-    """
-    _, about = run.read_tensors("weights")
-    if (held := about.get("estimator")) != kind.__name__:
-        raise InputError(f"{run.folder} holds a {held}, and {kind.__name__} is needed; give a run that holds one.")
-    return kind.load(run)
-
-
-def hold_out(
-    recordings: Sequence[Recording], held_out: Sequence[Recording], fraction: float, seed: int
-) -> tuple[PopulationDataset, PopulationDataset]:
-    """Trials to train on and trials to validate with: those held out, or else a fraction of the recordings.
-
-    Raises:
-        InputError: if trials are in both, or there are too few.
-    """
-    whole = PopulationDataset(recordings)
-    if held_out:
-        validation = PopulationDataset(held_out)
-        refuse_leak(whole, validation, what="the validation part")
-        return whole, validation
-    try:
-        return whole.split(by="trial", test=fraction, seed=seed)
-    except InputError as error:
-        raise InputError(f"no trials can be held out to validate ({error}) Or give files for validation.") from error
-
-
-def check_unlearned(run: Run, recordings: Sequence[Recording]) -> None:
-    """Refuse test trials that the model of a run has learned from, or was chosen by."""
-    if not run.has_tensors("learned_from"):
-        return
-    learned = run.read_tensors("learned_from")[0]["bins"].numpy().view(np.uint64)
-    for recording in recordings:
-        if found_in(PopulationDataset(recording), learned):
-            raise InputError(
-                f"{recording.name!r} holds trials that the model of {run.folder} learned from, or was chosen by; give "
-                "other trials (motet simulate with another seed)."
-            )
-
-
-def rival_trials(run: Run, names: Sequence[str], trials: Trials, most: int | None = None) -> list[Recording]:
-    """What rivals of a run's model learn from: the recordings of these names, or else those that the run learned from.
-
-    Args:
-        run: that was trained.
-        names: of the recordings.
-        trials: how they are read.
-        most: how many first trials of each.
-
-    Raises:
-        InputError: if they cannot be read, or are not what they were.
-    """
-    kept = run.read_settings() if run.has_settings else {}
-    advice = "give rival_recordings, or rivals=false"
-    if not (chosen := names or kept.get("recordings", ())):
-        raise InputError(f"{run.folder} does not say which recordings it was trained on; {advice}.")
-    try:
-        found = trials.read(chosen)
-    except InputError as error:
-        raise InputError(f"rivals learn from the training trials, which cannot be read ({error}); {advice}.") from error
-    if not names and {digest(r) for r in found} - set(run.read_inputs().get("recordings", ())):
-        raise InputError(f"the recordings that {run.folder} was trained on have changed since; {advice}.")
-    return [recording.select(trials=slice(0, most)) for recording in found]
-
-
-def check_features(recording: Recording, motion: MotionSettings, *, is_of_model: bool = False) -> None:
-    """Refuse features that are not what `motion.features` says, as far as numbers tell.
-
-    Args:
-        recording: to be read.
-        motion: how.
-        is_of_model: whether that is settled, since a model was trained so.
-    """
-    fitting: dict[str, str] = {
-        name: words for name, (allowed, words) in ALLOWED_FEATURES.items() if recording.n_features in allowed
-    }
-    why = ""
-    places = recording.values[recording.observed][:, :2]
-    if places.shape[1] == 2 and len(places):
-        from_circle = np.abs(np.linalg.norm(places, axis=-1) - 1)
-        if from_circle.max() < ON_CIRCLE:
-            fitting = {"phase": ALLOWED_FEATURES["phase"][1]}
-            why = ", of which the first two lie on the unit circle, as cos φ and sin φ do"
-        elif np.median(from_circle) > OFF_CIRCLE:
-            fitting.pop("phase", None)
-    if motion.features in ("none", *fitting):
-        return
-    given = f"recording {recording.name!r} has {recording.n_features} features{why}"
-    if is_of_model:
-        needed = ALLOWED_FEATURES[motion.features][1]
-        raise InputError(f"{given}; the model reads {motion.features} ({needed}): give such a recording.")
-    options = [*(f"{name} ({words})" for name, words in fitting.items()), "none (no geometry is known)"]
-    raise InputError(f"{given}, which are not {motion.features!r}; give motion.features={' or '.join(options)}.")
 
 
 def digest(recording: Recording) -> str:
@@ -282,11 +125,6 @@ def class_target(recording: Recording, target: str) -> str | None:
     per_trial = [n for n in (target, *recording.targets) if recording.target_levels.get(n) == "trial"]
     classes = (n for n in per_trial if recording.targets[n].dtype.kind in "biU" and recording.targets[n].ndim == 1)
     return next((n for n in classes if given.is_known(recording.targets[n]).any()), None)
-
-
-def words(recording: Recording) -> str:
-    """How much there is in a recording."""
-    return f"{recording.n_trials:,} trials of {recording.n_individuals} individuals, {recording.n_bins} bins"
 
 
 def describe(recording: Recording) -> str:

@@ -7,89 +7,48 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.motion import MotionSettings
 from motet.data.readers.arrays import system_numbers
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.forecaster import EITForecaster
-from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING
 from motet.models.continuation import places_of
-from motet.models.eit import EITSettings
-from motet.models.pairs import PairSettings
-from motet.names import in_markdown, in_path
+from motet.names import in_path
 from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
 from motet.report.pair_scores import draw_roc_and_precision_recall
 from motet.report.scores import learning_curve
 from motet.rivals.method import Answer, Method, MotionQuestion
 from motet.rivals.registry import rivals_of
-from motet.settings import Count, Seed, Settings
-from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, Task, evaluate, part_name
-from motet.tasks.find import (
-    Trials,
-    check_features,
-    check_unlearned,
-    hold_out,
-    load_estimator,
-    rival_trials,
-    stem,
-    words,
-)
+from motet.settings import Count
+from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, evaluate
+from motet.tasks.find import stem
 from motet.tasks.forecast_scores import Errors, Truth, columns_of
-from motet.tasks.interactions import check_evaluation
-from motet.tasks.models import Loaded, Trained
 from motet.tasks.outcome import Outcome
+from motet.tasks.systems import EvaluateSettings, EvaluateTask, SystemTask, TrainSettings, TrainTask, Trials
 from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
-from motet.training.settings import TrainingSettings
 from motet.training.state import as_columns
 
 PATHS_OF = ("force fit", "constant acceleration", "true couplings")  # whose paths are drawn beside the model's
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainForecastSettings(Settings):
-    """What to learn motion from, and how.
+class TrainForecastSettings(TrainSettings):
+    """What to learn motion from, and how; trials have at least as many bins as context and horizon.
+
+    The target is read only if objective.interactions_weight is above 0.
 
     Attributes:
-        recordings: files (motet simulate; CSV, npz or nc of your own), or names in the catalogue; several are learned
-            together. Trials have at least objective.context_bins + objective.horizon_bins bins.
-        target: per pair, the edge type; read only if objective.interactions_weight is above 0.
-        output: the run's folder; by default "runs/forecast-<recording>".
-        validation: files to choose the best epoch by, in place of a part of the recordings, as large as
-            training.validation says.
-        reading: options for reading the files, by name, such as {columns: {individual: fish}, bin_seconds: 0.1}.
-        seed: of everything random.
-        model: see EITSettings.
-        pairs: see PairSettings.
-        motion: see MotionSettings; motion.features says what the features of a recording are.
         objective: see ForecastSettings.
-        training: see TrainingSettings.
     """
 
-    positionals: ClassVar = ("recordings",)
-
-    recordings: tuple[str, ...]
-    target: str = "interacts"
-    output: str | None = None
-    validation: tuple[str, ...] = ()
-    reading: dict[str, Any] | None = None
-    seed: Seed = 0
-    model: EITSettings = PAIR_MODEL
-    pairs: PairSettings = PairSettings()
-    motion: MotionSettings = MotionSettings()
     objective: ForecastSettings = ForecastSettings()
-    training: TrainingSettings = dataclasses.replace(PAIR_TRAINING, validation=0.1)
-
-    def check(self) -> None:
-        if not self.recordings:
-            raise InputError("recordings is empty; give a list of one file or name at least.")
 
     @property
     def folder(self) -> Path:
@@ -97,49 +56,29 @@ class TrainForecastSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateForecastSettings(Settings):
-    """What to evaluate, and beside what.
+class EvaluateForecastSettings(EvaluateSettings):
+    """What forecasts are measured on, and beside what; recordings are cut into windows that do not overlap.
 
     Attributes:
-        run: folder of a run that motet forecast train left.
-        recordings: files, or names in the catalogue, of any sizes; cut into windows of context and horizon that do not
-            overlap.
         truth: files of the same trials without noise (motet simulate with --noise 0), in the same order, that forecasts
             are measured against; by default the recordings themselves.
-        name: of the evaluation, a folder in the run's evaluations; by default that of the first recording.
         windows: at most this many windows of each recording, the first ones.
-        rivals: whether closed-form forecasts stand beside the model's: constant velocity and acceleration, known laws
-            with fitted couplings, and for simulations the true couplings.
-        rival_recordings: files that rivals choose their options on; by default those that the run was trained on.
-        rival_windows: how many first windows of each of these they look at.
+        rival_windows: how many first windows of each recording the rivals learn from.
         shoot: whether forecasts, of the model and of rivals, start from a trajectory that is fitted finely to the whole
             context; by default as the run was trained.
-        reading: options for reading the files, by name; by default those of the run.
     """
 
-    positionals: ClassVar = ("run", "recordings")
-
-    run: str
-    recordings: tuple[str, ...]
     truth: tuple[str, ...] = ()
-    name: str | None = None
     windows: Count = 1000
-    rivals: bool = True
-    rival_recordings: tuple[str, ...] = ()
     rival_windows: Count = 100
     shoot: bool | None = None
-    reading: dict[str, Any] | None = None
 
     def check(self) -> None:
-        check_evaluation(self)
+        super().check()
         if self.truth and len(self.truth) != len(self.recordings):
             raise InputError(
                 f"there are {len(self.recordings)} recordings and {len(self.truth)} of truth; give as many."
             )
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.run) / "evaluations" / (self.name or stem(self.recordings[0]))
 
 
 def train_forecast(settings: TrainForecastSettings) -> Outcome:
@@ -164,29 +103,27 @@ def evaluate_forecast(settings: EvaluateForecastSettings) -> Outcome:
     return evaluate(EvaluateForecast(settings))
 
 
-class Forecasting(Task):
-    """Parts are recordings, in windows: after a context, the horizon is asked for.
+class Forecasting(SystemTask[EITForecaster]):
+    """In windows of context and horizon, the horizon is asked for.
 
     Attributes:
-        run: that holds the model.
-        tests: windows of context and horizon.
-        truths: the same windows, as they are measured.
-        train: windows on which rivals choose their options.
+        truths: the windows of the tests, as they are measured.
     """
 
-    run: Run
-    tests: Sequence[Recording] = ()
+    kind = EITForecaster
     truths: Sequence[Recording] = ()
-    train: PopulationDataset | None = None
 
-    @functools.cached_property
-    def forecaster(self) -> EITForecaster:
-        return load_estimator(self.run, EITForecaster)
+    @staticmethod
+    def answers(forecaster: EITForecaster, test: PopulationDataset) -> Answer:
+        (context,) = test.recordings
+        found = forecaster.predict_motion(context)
+        assert found.couplings is not None
+        return {"places": found.places, "velocities": found.velocities, "couplings": found.couplings}
 
     @functools.cached_property
     def question(self) -> MotionQuestion:  # type: ignore[override]
-        o = self.forecaster.objective
-        return MotionQuestion(self.forecaster.geometry_, o.context_bins, o.horizon_bins, o.n_substeps[1], o.shoot)
+        o = self.estimator.objective
+        return MotionQuestion(self.estimator.geometry_, o.context_bins, o.horizon_bins, o.n_substeps[1], o.shoot)
 
     @functools.cached_property
     def columns(self) -> dict[str, Column]:  # type: ignore[override]
@@ -196,18 +133,12 @@ class Forecasting(Task):
     def main(self) -> str:  # type: ignore[override]
         return f"error {self.question.n_bins}"
 
-    def parts(self) -> Sequence[Part]:
-        return [Part(part_name(r), self.train, PopulationDataset(r), r.name) for r in self.tests]
-
-    def methods(self, part: Part) -> Sequence[Method]:
-        return [Loaded(lambda: self.forecaster, _answers, self.forecaster.method), *rivals_of(self.question)]
-
     def seen(self, test: PopulationDataset) -> PopulationDataset:
         return test.map(lambda windows: windows.select(bins=slice(0, self.question.n_context)))
 
     def truth(self, part: Part) -> Truth:
         windows = next(t for r, t in zip(self.tests, self.truths, strict=True) if r.name == part.section)
-        beyond = self.forecaster.diverged
+        beyond = self.estimator.diverged
         q = self.question
         return Truth.of(windows, n_context=q.n_context, geometry=q.geometry, diverged_beyond=beyond)
 
@@ -216,52 +147,28 @@ class Forecasting(Task):
         return Measured(errors.scores(np.asarray(truth.ahead.trial_ids)), more=errors.curves())
 
 
-class TrainForecast(Forecasting):
-    """The model is trained; nothing is tested."""
-
-    def __init__(self, settings: TrainForecastSettings) -> None:
-        s = settings
-        trials = Trials(s.reading)
-        recordings, held_out = trials.read(s.recordings), trials.read(s.validation)
-        for recording in (*recordings, *held_out):
-            check_features(recording, s.motion)
-        self.settings, self.training = s, s.training
-        self.run = Run(s.folder)
-        self.inputs = {"recordings": recordings, "validation": held_out}
-        self.learned = PopulationDataset(recordings)
-        self.validation = hold_out(recordings, held_out, 0.0, s.seed)[1] if held_out else None
-
-    def _made(self) -> EITForecaster:
-        s = self.settings
-        return EITForecaster(
-            s.target,
-            model=s.model,
-            pairs=s.pairs,
-            motion=s.motion,
-            objective=s.objective,
-            training=s.training,
-            seed=s.seed,
-        )
+class TrainForecast(TrainTask[EITForecaster], Forecasting):
+    """Nothing is tested."""
 
     def parts(self) -> Sequence[Part]:
-        return [Part(OWN, self.learned, None)]
+        return [Part(OWN, PopulationDataset(self.recordings), None)]
 
     def methods(self, part: Part) -> Sequence[Method]:
-        return [Trained(self._made, _answers, self._made().method, validation=self.validation)]
+        return [self.trained(PopulationDataset(self.held_out) if self.held_out else None)]
 
     @property
     def _best(self) -> Any:
         """The epoch that was kept."""
-        history = self.forecaster.history_
+        history = self.estimator.history_
         is_validated = math.isfinite(history[0].validation_loss)
         return min(history, key=lambda row: row.validation_loss) if is_validated else history[-1]
 
     def about(self) -> dict[str, Any]:
-        f, best = self.forecaster, self._best
+        f, best = self.estimator, self._best
         return {
             "n_parameters": f.n_parameters_,
             "fit_seconds": sum(row.seconds for row in f.history_),
-            "n_trials": len(self.learned),
+            "n_trials": len(PopulationDataset(self.recordings)),
             "epoch": best.epoch,
             "validation_loss": best.validation_loss,
             "validation_score": best.validation_score,
@@ -269,7 +176,7 @@ class TrainForecast(Forecasting):
         }
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        a, n_epochs = evaluation.results, len(self.forecaster.history_)
+        a, n_epochs = evaluation.results, len(self.estimator.history_)
         yield (
             f"{a['n_parameters']:,} parameters were trained on {a['n_trials']:,} trials for {a['fit_seconds']:.0f} s; "
             f"epoch {a['epoch']} of {n_epochs} is kept."
@@ -282,60 +189,48 @@ class TrainForecast(Forecasting):
         yield "Errors by horizon, beside rivals: motet forecast evaluate."
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-        history = as_columns(self.forecaster.history_)
+        history = as_columns(self.estimator.history_)
         yield "learning_curve", learning_curve(history, score_name="share forecast well", title="learning to forecast")
 
 
-class EvaluateForecast(Forecasting):
+class EvaluateForecast(EvaluateTask[EITForecaster], Forecasting):
     """A trained model beside rivals and the true couplings."""
 
     def __init__(self, settings: EvaluateForecastSettings) -> None:
-        s = self.settings = settings
-        self.run = self.weights = Run(s.run)
-        if s.shoot is not None:
-            self.forecaster.objective = dataclasses.replace(self.forecaster.objective, shoot=s.shoot)
-        trials = dataclasses.replace(Trials.of_run(self.run, s.reading), window=None, stride=1)
-        recordings = trials.read(s.recordings)
-        truths = trials.read(s.truth) or recordings
-        for recording, truth in zip(recordings, truths, strict=True):
-            check_features(recording, self.forecaster.motion)
+        trials = Trials.of_run(Run(settings.run), settings.reading)
+        super().__init__(settings, trials)
+        if settings.shoot is not None:
+            self.estimator.objective = dataclasses.replace(self.estimator.objective, shoot=settings.shoot)
+        truths = trials.read(settings.truth)
+        for recording, truth in zip(self.tests, truths, strict=False):
             if truth.values.shape != recording.values.shape or not np.array_equal(truth.observed, recording.observed):
                 raise InputError(
                     f"truth {truth.name!r} has shape {truth.values.shape} and recording {recording.name!r} "
                     f"{recording.values.shape}, or other bins are observed; give the same trials without noise."
                 )
-        check_unlearned(self.run, recordings)
-        learned_from = rival_trials(self.run, s.rival_recordings, trials) if s.rivals else []
-        cut = [self._windows(r, s.rival_windows) for r in learned_from]
-        self.train = PopulationDataset(cut) if cut else None
-        self.tests, self.truths = ([self._windows(r, s.windows) for r in given] for given in (recordings, truths))
-        self.inputs = {
-            "recordings": recordings,
-            "truth": truths if s.truth else [],
-            "rival_recordings": learned_from,
-        }
+        self.inputs = {**self.inputs, "truth": truths}
+        self.truths = [self._windows(recording, settings.windows) for recording in truths or self.tests]
+        self.tests = [self._windows(recording, settings.windows) for recording in self.tests]
+        if self.train is not None:
+            self.train = self.train.map(lambda recording: self._windows(recording, settings.rival_windows))
 
     def _windows(self, recording: Recording, most: int) -> Recording:
-        return self.forecaster.windows(recording).select(trials=slice(0, most))
+        return self.estimator.windows(recording).select(trials=slice(0, most))
 
     def methods(self, part: Part) -> Sequence[Method]:
-        return super().methods(part)[: None if self.settings.rivals else 1]
-
-    def heading(self, section: str, parts: Sequence[Part]) -> str:
-        assert parts[0].test is not None
-        return f"{in_markdown(section)} ({words(parts[0].test.recordings[0])})"
+        return [self.model, *(rivals_of(self.question) if self.settings.rivals else [])]
 
     def about(self) -> dict[str, Any]:
         q = self.question
         seconds = q.geometry.bin_seconds * np.arange(1, q.n_bins + 1)
-        return {"diverged_beyond": self.forecaster.diverged, "horizon_seconds": seconds}
+        return {"diverged_beyond": self.estimator.diverged, "horizon_seconds": seconds}
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
         q = self.question
         unit = "radians" if q.geometry.space == "phase" else "the unit of the recording"
         yield (
             f"Errors: distance in {unit}, mean over individuals; median [quartiles] over windows of {q.n_context} bins "
-            f"of context. A forecast has left the truth when it is more than {self.forecaster.diverged:.3g} off. "
+            f"of context. A forecast has left the truth when it is more than {self.estimator.diverged:.3g} off. "
             "Differences are of medians, over blocks of windows."
         )
         if q.shoots:
@@ -370,7 +265,7 @@ class EvaluateForecast(Forecasting):
             yield "energy", draw_energy_drift(seconds, drifts, title=name)
         if g.space != "phase" and g.n_dimensions == 2:
             given, known = (np.where(r.observed[..., None], places_of(r, g), np.nan) for r in (windows, true))
-            drawn = [method for method in (self.forecaster.method, *PATHS_OF) if method in answers]
+            drawn = [method for method in (self.estimator.method, *PATHS_OF) if method in answers]
             yield (
                 "paths",
                 draw_forecast_trajectories(
@@ -398,10 +293,3 @@ def systems(recording: Recording) -> NDArray[np.int64] | None:
     if recording.target_levels.get("system") != "individual":
         return None
     return system_numbers(recording.targets["system"])
-
-
-def _answers(forecaster: EITForecaster, test: PopulationDataset) -> Answer:
-    (context,) = test.recordings
-    found = forecaster.predict_motion(context)
-    assert found.couplings is not None
-    return {"places": found.places, "velocities": found.velocities, "couplings": found.couplings}

@@ -20,9 +20,10 @@ from motet.progress import progress_bar
 from motet.report.forecasts import draw_ahead, draw_series_ahead
 from motet.report.style import save_figure
 from motet.settings import Count, Settings
-from motet.tasks.find import Trials, check_features, load_estimator, stem
+from motet.tasks.find import stem
 from motet.tasks.forecast import systems
 from motet.tasks.outcome import Written, write_columns
+from motet.tasks.systems import Trials, check_features, load_estimator
 from motet.training.run import Run
 
 COORDINATES = ("x", "y", "z")

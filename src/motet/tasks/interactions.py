@@ -7,40 +7,27 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.motion import MotionSettings
 from motet.data.pairs import are_pairs, n_observed
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.interactions import EITInteractions
-from motet.estimators.systems import PAIR_MODEL, PAIR_TRAINING
-from motet.models.eit import EITSettings
-from motet.models.pairs import PairSettings
-from motet.names import in_markdown, in_path
+from motet.names import in_path
 from motet.report.graphs import draw_graphs
 from motet.report.individuals import draw_embeddings, draw_states
 from motet.report.pair_scores import draw_calibration, draw_roc_and_precision_recall, draw_size_curve
 from motet.report.scores import learning_curve
 from motet.rivals.method import Answer, Fitted, Kind, Method, PairQuestion, Say
 from motet.rivals.registry import rivals_of
-from motet.settings import Count, Seed, Settings
-from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, Task, evaluate, part_name
-from motet.tasks.find import (
-    Trials,
-    check_features,
-    check_unlearned,
-    hold_out,
-    load_estimator,
-    rival_trials,
-    stem,
-    words,
-)
+from motet.settings import Count
+from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, evaluate
+from motet.tasks.find import stem
 from motet.tasks.graph_scores import (
     COLUMNS,
     Truth,
@@ -50,12 +37,19 @@ from motet.tasks.graph_scores import (
     score_state,
     state_columns,
 )
-from motet.tasks.models import Loaded, Trained
 from motet.tasks.outcome import Outcome
+from motet.tasks.systems import (
+    EvaluateSettings,
+    EvaluateTask,
+    SystemTask,
+    TrainSettings,
+    TrainTask,
+    Trials,
+    only,
+)
 from motet.training.calibration import Calibration
 from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
-from motet.training.settings import TrainingSettings
 from motet.training.state import as_columns
 
 Floats = NDArray[np.floating[Any]]
@@ -65,48 +59,23 @@ FEWEST_SIZES = 3  # of which there is a curve
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainInteractionsSettings(Settings):
-    """What to learn interactions from, and how.
+class TrainInteractionsSettings(TrainSettings):
+    """What to learn interactions from, and how; each recording has the target.
 
     Attributes:
-        recordings: files (motet simulate; CSV, npz or nc of your own), or names in the catalogue; several are learned
-            together, best of several sizes. Each has the target.
-        target: per pair, the edge type: 0 for none.
         states: targets per individual to learn beside it, such as [mass].
-        output: the run's folder; by default "runs/interactions-<recording>".
-        validation: files to choose the best epoch by and to calibrate probabilities on, best of several sizes; in place
-            of a part of the recordings, as large as training.validation says.
-        reading: options for reading the files, by name, such as {columns: {individual: fish}, bin_seconds: 0.1}.
         window: cut trials into windows of this many bins, each one a trial.
         stride: bins between the starts of two windows.
-        seed: of everything random.
-        model: see EITSettings.
-        pairs: see PairSettings.
-        motion: see MotionSettings; motion.features says what the features of a recording are.
         objective: see InteractionSettings.
-        training: see TrainingSettings.
     """
 
-    positionals: ClassVar = ("recordings",)
-
-    recordings: tuple[str, ...]
-    target: str = "interacts"
     states: tuple[str, ...] = ()
-    output: str | None = None
-    validation: tuple[str, ...] = ()
-    reading: dict[str, Any] | None = None
     window: Count | None = None
     stride: Count = 1
-    seed: Seed = 0
-    model: EITSettings = PAIR_MODEL
-    pairs: PairSettings = PairSettings()
-    motion: MotionSettings = MotionSettings()
     objective: InteractionSettings = InteractionSettings()
-    training: TrainingSettings = dataclasses.replace(PAIR_TRAINING, validation=0.1)
 
     def check(self) -> None:
-        if not self.recordings:
-            raise InputError("recordings is empty; give a list of one file or name at least.")
+        super().check()
         if not self.validation and not self.training.validation:
             raise InputError(
                 "probabilities are calibrated on trials that are not trained on, and there are none; give "
@@ -119,51 +88,17 @@ class TrainInteractionsSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateInteractionsSettings(Settings):
-    """What to evaluate, and beside what.
+class EvaluateInteractionsSettings(EvaluateSettings):
+    """What recovered interactions are scored on, and beside what; recordings have the target that the run learned.
 
     Attributes:
-        run: folder of a run that motet interactions train left; trials are cut as it cut them (window and stride).
-        recordings: files, or names in the catalogue, of any sizes; with the target that the run learned. From three
-            sizes on, scores are drawn against size.
-        name: of the evaluation, a folder in the run's evaluations; by default that of the first recording.
-        rivals: whether closed-form rules that read such features stand beside the model. One that cannot read a
-            recording is left out, and the table says why.
-        rival_recordings: files that the rules learn their thresholds and priors from; by default those that the run was
-            trained on.
-        rival_trials: how many first trials of each of these they learn from.
+        rival_trials: how many first trials of each recording the rivals learn from.
         control: whether a row shows the model's scores where individuals of a trial are shuffled: what each score is
             worth by chance.
-        reading: options for reading the files, by name; by default those of the run.
     """
 
-    positionals: ClassVar = ("run", "recordings")
-
-    run: str
-    recordings: tuple[str, ...]
-    name: str | None = None
-    rivals: bool = True
-    rival_recordings: tuple[str, ...] = ()
     rival_trials: Count = 500
     control: bool = True
-    reading: dict[str, Any] | None = None
-
-    def check(self) -> None:
-        check_evaluation(self)
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.run) / "evaluations" / (self.name or stem(self.recordings[0]))
-
-
-def check_evaluation(settings: Any) -> None:
-    """Refuse what settings of an evaluation of a run must not be to each other."""
-    if not settings.recordings:
-        raise InputError("recordings is empty; give a list of one file or name at least.")
-    if settings.rival_recordings and not settings.rivals:
-        raise InputError("rival_recordings is given, but rivals is false; leave one of them out.")
-    if settings.name is not None and (not settings.name or Path(settings.name).name != settings.name):
-        raise InputError(f"name is {settings.name!r}; give the name of a folder, such as 'large'.")
 
 
 def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
@@ -191,45 +126,34 @@ def evaluate_interactions(settings: EvaluateInteractionsSettings) -> Outcome:
 # ------------------------------------------------------------------ tasks
 
 
-class Recovery(Task):
-    """Parts are recordings, of which graphs, groups and states are asked for.
+class Recovery(SystemTask[EITInteractions]):
+    """Graphs, groups and states are asked for."""
 
-    Attributes:
-        run: that holds the model.
-        tests: recordings whose truth is known.
-        train: what rivals learn from.
-    """
+    kind = EITInteractions
 
-    run: Run
-    tests: Sequence[Recording]
-    train: PopulationDataset | None = None
-
-    @functools.cached_property
-    def recovery(self) -> EITInteractions:
-        return load_estimator(self.run, EITInteractions)
+    @staticmethod
+    def answers(recovery: EITInteractions, test: PopulationDataset) -> Answer:
+        (recording,) = test.recordings
+        states = recovery.predict_states(recording) if recovery.states else {}
+        return {
+            "log_probability": recovery.predict_log_proba(recording),
+            **{f"state {name}": values.astype(np.float64) for name, values in states.items()},
+        }
 
     @functools.cached_property
     def question(self) -> PairQuestion:  # type: ignore[override]
-        r = self.recovery
+        r = self.estimator
         return PairQuestion(r.target, tuple(r.types_.tolist()), r.objective.is_directed, r.motion.features)
 
     @functools.cached_property
     def columns(self) -> Mapping[str, Column]:  # type: ignore[override]
-        return COLUMNS | state_columns(self.recovery.states)
-
-    @property
-    def model(self) -> Loaded:
-        return Loaded(lambda: self.recovery, _answers, self.recovery.method)
-
-    def parts(self) -> Sequence[Part]:
-        return [Part(part_name(r), self.train, PopulationDataset(r), r.name) for r in self.tests]
+        return COLUMNS | state_columns(self.estimator.states)
 
     def methods(self, part: Part) -> Sequence[Method]:
-        return [self.model, TrainingMean(self.recovery)] if self.recovery.states else [self.model]
+        return [self.model, TrainingMean(self.estimator)] if self.estimator.states else [self.model]
 
     def truth(self, part: Part) -> Truth:
-        assert part.test is not None
-        return Truth.of(part.test.recordings[0], self.question, states=self.recovery.states)
+        return Truth.of(only(part), self.question, states=self.estimator.states)
 
     def measure(self, answer: Answer, truth: Truth) -> Measured:
         scores = score_graph(answer["log_probability"], truth) if "log_probability" in answer else {}
@@ -242,64 +166,58 @@ class Recovery(Task):
         return ranked[: 1 + MOST_SHOWN]
 
     def heading(self, section: str, parts: Sequence[Part]) -> str:
-        assert parts[0].test is not None
-        (recording,), truth = parts[0].test.recordings, self.truth(parts[0])
+        truth = self.truth(parts[0])
         edges = float((truth.types[truth.counted] > 0).mean())
-        return f"{in_markdown(section)} ({words(recording)}; {edges:.3f} of the pairs interact)"
+        return f"{super().heading(section, parts)[:-1]}; {edges:.3f} of the pairs interact)"
 
     def calibration(self, evaluation: Evaluation) -> Figure:
         """Probabilities of the model before and after calibration, by recording."""
-        plain = copy.copy(self.recovery)
-        plain.calibration_ = Calibration.none(len(self.recovery.types_))
+        plain = copy.copy(self.estimator)
+        plain.calibration_ = Calibration.none(len(self.estimator.types_))
         before, after = {}, {}
         for part in evaluation.tested:
             truth, name = self.truth(part), part.section
             known = np.where(truth.counted, truth.is_edge, -1)
-            found = evaluation.answer(part, self.recovery.method)["log_probability"]
+            found = evaluation.answer(part, self.estimator.method)["log_probability"]
             after[name] = edge_probability(found), known
-            before[name] = edge_probability(plain.predict_log_proba(_only(part))), known
+            before[name] = edge_probability(plain.predict_log_proba(only(part))), known
         return draw_calibration(after, before=before, legend_title="recording", title="probabilities of an edge")
 
 
-class TrainInteractions(Recovery):
-    """The model is trained; what it recovers in the validation part is scored."""
+class TrainInteractions(TrainTask[EITInteractions], Recovery):
+    """What the model recovers in the validation part is scored."""
 
     def __init__(self, settings: TrainInteractionsSettings) -> None:
-        s = settings
-        trials = Trials(s.reading, s.window, s.stride)
-        recordings, held_out = trials.read(s.recordings), trials.read(s.validation)
-        for recording in (*recordings, *held_out):
-            check_features(recording, s.motion)
-            _check_orders(recording, s)
-        self.settings, self.training = s, s.training
-        self.run = Run(s.folder)
-        self.inputs = {"recordings": recordings, "validation": held_out}
-        self.learned, self.validation = hold_out(recordings, held_out, s.training.validation, s.seed)
-        self.tests = [r for r in self.validation.recordings if _is_known(r, s.target)]
+        super().__init__(settings)
+        for recording in (*self.recordings, *self.held_out):
+            _check_orders(recording, settings)
+        self.learned = PopulationDataset(self.recordings)
+        if self.held_out:
+            self.validation = PopulationDataset(self.held_out)
+        else:
+            try:
+                self.learned, self.validation = self.learned.split(
+                    by="trial", test=settings.training.validation, seed=settings.seed
+                )
+            except InputError as error:
+                raise InputError(
+                    f"no trials can be held out to validate ({error}) Or give files for validation."
+                ) from error
+        self.tests = [r for r in self.validation.recordings if _is_known(r, settings.target)]
 
-    def _made(self) -> EITInteractions:
-        s = self.settings
-        return EITInteractions(
-            s.target,
-            states=tuple(s.states),
-            model=s.model,
-            pairs=s.pairs,
-            motion=s.motion,
-            objective=s.objective,
-            training=dataclasses.replace(s.training, validation=0.0),  # its part is given
-            seed=s.seed,
-        )
+    def made(self) -> EITInteractions:
+        return super().made().set_params(training__validation=0.0)  # its part is given
 
     def parts(self) -> Sequence[Part]:
         return [Part(OWN, self.learned, None), *super().parts()]
 
     def methods(self, part: Part) -> Sequence[Method]:
         if part.name == OWN:
-            return [Trained(self._made, _answers, self._made().method, validation=self.validation)]
+            return [self.trained(self.validation)]
         return super().methods(part)
 
     def about(self) -> dict[str, Any]:
-        r, bins = self.recovery, np.concatenate([one.trial_lengths for one in self.learned.recordings])
+        r, bins = self.estimator, np.concatenate([one.trial_lengths for one in self.learned.recordings])
         truths = [Truth.of(one, self.question) for one in self.learned.recordings if _is_known(one, r.target)]
         sizes = np.unique(np.concatenate([n_observed(one.observed) for one in self.learned.recordings]))
         return {
@@ -320,28 +238,21 @@ class TrainInteractions(Recovery):
         )
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-        score = "AUROC of pairs" if len(self.recovery.types_) == 2 else "accuracy of edge types"
-        history = as_columns(self.recovery.history_)
-        yield "learning_curve", learning_curve(history, score_name=score, title=f"learning {self.recovery.target}")
+        score = "AUROC of pairs" if len(self.estimator.types_) == 2 else "accuracy of edge types"
+        history = as_columns(self.estimator.history_)
+        yield "learning_curve", learning_curve(history, score_name=score, title=f"learning {self.estimator.target}")
         if self.tests:
             yield "calibration", self.calibration(evaluation)
 
 
-class EvaluateInteractions(Recovery):
+class EvaluateInteractions(EvaluateTask[EITInteractions], Recovery):
     """A trained model beside rivals and chance, on recordings of any size."""
 
     def __init__(self, settings: EvaluateInteractionsSettings) -> None:
-        s = self.settings = settings
-        self.run = self.weights = Run(s.run)
-        trials = Trials.of_run(self.run, s.reading)
-        self.tests = trials.read(s.recordings)
-        for recording in self.tests:
-            check_features(recording, self.recovery.motion, is_of_model=True)
-            Truth.of(recording, self.question)
-        check_unlearned(self.run, self.tests)
-        learned_from = rival_trials(self.run, s.rival_recordings, trials, s.rival_trials) if s.rivals else []
-        self.train = PopulationDataset(learned_from) if learned_from else None
-        self.inputs = {"recordings": self.tests, "rival_recordings": learned_from}
+        trials = Trials.of_run(Run(settings.run), settings.reading)
+        super().__init__(settings, trials, most=settings.rival_trials)
+        for part in self.parts():
+            self.truth(part)
 
     def methods(self, part: Part) -> Sequence[Method]:
         control = [ShuffledIndividuals(self.model)] if self.settings.control else []
@@ -349,23 +260,19 @@ class EvaluateInteractions(Recovery):
 
     def about(self) -> dict[str, Any]:
         trained_on = self.run.read_results().get("trained_on", {}) if self.run.has_results else {}
-        return {"trained_on": trained_on, "rivals_learn_from": {r.name: r.n_trials for r in self._learned_from}}
-
-    @property
-    def _learned_from(self) -> Sequence[Recording]:
-        return self.train.recordings if self.train is not None else []
+        return {"trained_on": trained_on, "rivals_learn_from": {r.name: r.n_trials for r in self.learned_from}}
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
         yield "Intervals, differences: over blocks of test trials, of one training. Groups: of unknown number and size."
-        if self._learned_from:
-            learned = "; ".join(f"{r.n_trials:,} of {r.name}" for r in self._learned_from)
+        if self.learned_from:
+            learned = "; ".join(f"{r.n_trials:,} of {r.name}" for r in self.learned_from)
             yield f"What makes probabilities of the scores of rules was learned from training trials: {learned}."
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-        recovery = self.recovery
+        recovery = self.estimator
         yield "calibration", self.calibration(evaluation)
         for part in evaluation.tested:
-            recording, truth, name = _only(part), self.truth(part), part.section
+            recording, truth, name = only(part), self.truth(part), part.section
             end = f"_{in_path(name)}" if len(self.tests) > 1 else ""
             shown = self.kept(list(evaluation.results["sections"][name]["methods"]))
             answers = {method: evaluation.answer(part, method) for method in shown}
@@ -462,15 +369,6 @@ class TrainingMean(Method):
 # ------------------------------------------------------------------ answers and pictures
 
 
-def _answers(recovery: EITInteractions, test: PopulationDataset) -> Answer:
-    (recording,) = test.recordings
-    states = recovery.predict_states(recording) if recovery.states else {}
-    return {
-        "log_probability": recovery.predict_log_proba(recording),
-        **{f"state {name}": values.astype(np.float64) for name, values in states.items()},
-    }
-
-
 def positions(recording: Recording, recovery: EITInteractions) -> Floats | None:
     """(trial, individual, time, 2), if individuals move in a plane."""
     n_coordinates = {"position": recording.n_features, "position-velocity": recording.n_features / 2}
@@ -539,8 +437,3 @@ def _check_orders(recording: Recording, settings: TrainInteractionsSettings) -> 
 def _is_known(recording: Recording, target: str) -> bool:
     is_graph = recording.target_levels.get(target) == "pair"
     return is_graph and bool((are_pairs(recording.observed) & (recording.targets[target] >= 0)).any())
-
-
-def _only(part: Part) -> Recording:
-    assert part.test is not None
-    return part.test.recordings[0]

@@ -14,8 +14,9 @@ from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.given import is_known
 from motet.settings import Settings
-from motet.tasks.find import Trials, cut_trials, find_recording
+from motet.tasks.find import cut_trials, find_recording
 from motet.tasks.outcome import csv_of, write_columns
+from motet.tasks.systems import Trials
 from motet.training.run import Run
 
 

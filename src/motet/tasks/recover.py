@@ -18,10 +18,11 @@ from motet.progress import progress_bar
 from motet.report.graphs import draw_graphs
 from motet.report.style import save_figure
 from motet.settings import Count, Settings
-from motet.tasks.find import Trials, check_features, load_estimator, stem
+from motet.tasks.find import stem
 from motet.tasks.graph_scores import edge_probability
 from motet.tasks.interactions import positions
 from motet.tasks.outcome import Columns, Written, write_columns
+from motet.tasks.systems import Trials, check_features, load_estimator
 from motet.training.run import Run
 
 

@@ -164,7 +164,7 @@ FAULTS = (
     Fault(
         "interactions train: validation may be what is trained on",
         "src/motet/tasks/systems.py",
-        '        refuse_leak(whole, validation, what="the validation part")\n',
+        '            refuse_leak(learned, validation, what="the validation part")\n',
         "",
         ("tests/tasks/test_interactions.py::test_files_may_validate_in_place_of_a_part",),
     ),

@@ -201,13 +201,3 @@ def _words(hint: Any) -> str:
         types.NoneType: "None",
     }
     return words.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def check_choices(settings: Any) -> None:
-    """As `check_fields`; goes when every settings class is a `Settings`."""
-    check_fields(settings, role=type(settings).__name__)
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what no generator takes; goes with it."""
-    check_value("seed", seed, Seed)

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal
-
 import numpy as np
 import pytest
 
@@ -10,7 +7,6 @@ from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings, varies
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings import check_choices
 
 
 def a_dataset(seed=0, n_trials=30, name="a", rate=3.0):
@@ -136,61 +132,6 @@ def test_values_far_from_zero_are_read_as_those_near_zero(offset):
     one = Recording.from_trials(values[25:26, :, :1] + offset)  # a test trial of one bin
     fitted = Preprocess.fit(far.select(range(20)), settings)
     np.testing.assert_allclose(fitted(PopulationDataset(one)).recordings[0].values, read[0][25:26, :, :1], atol=1e-5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """Settings of every kind that is checked."""
-
-    mode: Literal["fast", "slow"] = "fast"
-    maybe: Literal["x", "y"] | None = None
-    width: int = 4
-    rate: float = 0.5
-    is_on: bool = False
-    span: tuple[float, float] = (0.0, 1.0)
-    sizes: int | tuple[int, ...] = 3
-    limit: int | None = None
-    name: str = "n"
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"mode": np.str_("slow"), "maybe": "y", "width": np.int64(3), "rate": 2, "is_on": True},
-        {"rate": np.float32(0.5), "span": [0, 1], "sizes": (1, 2, 3), "limit": 4},
-        {"rate": float("inf"), "sizes": ()},
-    ],
-)
-def test_settings_of_their_kind_pass(settings):
-    check_choices(Chosen(**settings))
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"mode": "fst"}, "Chosen.mode 'fst'; did you mean 'fast'\\? Allowed: fast, slow"),
-        ({"mode": 3}, "Chosen.mode is 3; give fast or slow"),
-        ({"mode": None}, "Chosen.mode is None"),
-        ({"maybe": "z"}, "Allowed: x, y"),
-        ({"width": 2.5}, "Chosen.width is 2.5; give a whole number"),
-        ({"width": True}, "Chosen.width is True"),
-        ({"width": "4"}, "Chosen.width is '4'"),
-        ({"width": None}, "Chosen.width is None"),
-        ({"rate": float("nan")}, "Chosen.rate is nan; give a number"),
-        ({"rate": "fast"}, "Chosen.rate"),
-        ({"rate": False}, "Chosen.rate is False"),
-        ({"is_on": "no"}, "give True or False"),
-        ({"span": (0.0, 1.0, 2.0)}, "Chosen.span.*give \\(a number; a number\\)"),
-        ({"span": 0.5}, "Chosen.span is 0.5"),
-        ({"span": (0.0, float("nan"))}, "Chosen.span"),
-        ({"sizes": (1, 2.5)}, "give a whole number or \\(a whole number; …\\)"),
-        ({"limit": 1.5}, "give a whole number or None"),
-    ],
-)
-def test_a_setting_of_another_kind_is_one_clear_error(settings, words):
-    with pytest.raises(InputError, match=words):
-        check_choices(Chosen(**settings))
 
 
 @pytest.mark.parametrize(

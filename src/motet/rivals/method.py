@@ -50,9 +50,8 @@ class TargetQuestion:
         """The target of a recording; an `InputError` if it is not of the kind and level that were asked for."""
         goal, level = recording.target(self.target), recording.target_levels[self.target]
         kind = "quantity" if goal.dtype.kind == "f" else "class"
-        if (kind, level) != (self.kind, self.level) or (
-            kind == "class" and goal.ndim != (1 if level == "trial" else 2)
-        ):
+        has_shape = kind == "quantity" or goal.ndim == (1 if level == "trial" else 2)
+        if not has_shape or (kind, level) != (self.kind, self.level):
             raise InputError(
                 f"target {self.target!r} of recording {recording.name!r} has shape {goal.shape} of {goal.dtype} per "
                 f"{level}; one {self.kind} per {self.level} was asked for."
@@ -88,8 +87,7 @@ class PairQuestion:
             raise InputError(f"{name} has shape {goal.shape} of {goal.dtype}; give one whole number per pair.")
         known = are_pairs(recording.observed) & (goal >= 0)
         if len(strange := np.setdiff1d(goal[known], self.types)):
-            known_types = ", ".join(map(str, self.types))
-            raise InputError(f"{name} has edge type {strange[0]}; the types that are known are {known_types}.")
+            raise InputError(f"{name} has edge type {strange[0]}; the model knows {', '.join(map(str, self.types))}.")
         return np.where(known, np.searchsorted(self.types, goal), -1)
 
 

@@ -76,19 +76,15 @@ class Truth:
             InputError: if the recording lacks the target, no pair of it is known, or it has other edge types.
         """
         q = question
-        name = f"target {q.target!r} of recording {recording.name!r}"
-        given = recording.target(q.target)
-        if recording.target_levels[q.target] != "pair" or given.dtype.kind not in "biu" or given.ndim != 3:
-            raise InputError(f"{name} has shape {given.shape} of {given.dtype}; give one whole number per pair.")
-        pairs = are_pairs(recording.observed)
-        known = pairs & (given >= 0)
+        types = q.read(recording)
+        known = types >= 0
         if not known.any():
-            raise InputError(f"{name} is not known of any pair; recover it with motet interactions recover.")
-        if len(strange := np.setdiff1d(given[known], q.types)):
-            raise InputError(f"{name} has edge type {strange[0]}; the model knows {', '.join(map(str, q.types))}.")
-        types = np.where(known, np.searchsorted(q.types, given), -1)
+            raise InputError(
+                f"target {q.target!r} of recording {recording.name!r} is not known of any pair; recover it with motet "
+                "interactions recover."
+            )
         is_symmetric = np.array_equal(types, types.swapaxes(1, 2))
-        is_grouped = len(q.types) == 2 and is_symmetric and np.array_equal(known, pairs)
+        is_grouped = len(q.types) == 2 and is_symmetric and np.array_equal(known, are_pairs(recording.observed))
         trial_ids = np.asarray(recording.trial_ids)
         parts = np.array_split(np.unique(trial_ids), min(N_BLOCKS, len(np.unique(trial_ids))))
         told = {n: recording.targets[n].astype(np.float64) for n in states if n in recording.targets}

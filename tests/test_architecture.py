@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,47 @@ def test_a_module_imports_its_own_floor_or_a_lower_one(path):
     module = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     if module != "__init__":
         assert imports_upwards(path.read_text(), module) == []
+
+
+def imports_of(source: str, modules: Collection[str]) -> set[str]:
+    """The modules of motet that a module imports, at its top, inside functions or for types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inside & modules) or {node.module}
+    return found & set(modules)
+
+
+def circle(imports: Mapping[str, Collection[str]]) -> list[str]:
+    """Modules that import each other in a circle; empty if there is none."""
+    left = {module: set(imported) for module, imported in imports.items()}
+    while free := [module for module, imported in left.items() if not imported & left.keys()]:
+        for module in free:
+            del left[module]
+    return sorted(left)
+
+
+def test_no_modules_import_each_other_in_a_circle_inside_a_folder_either():
+    names = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = ("motet", *path.relative_to(SOURCE).with_suffix("").parts)
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
+    names.pop("motet")  # which imports lazily
+    assert circle({name: imports_of(source, names.keys()) for name, source in names.items()}) == []
+
+
+def test_the_test_of_circles_sees_one():
+    sources = {
+        "motet.a": "def f():\n    from motet import b",
+        "motet.b": "from motet.c import x",
+        "motet.c": "import motet.a",
+    }
+    imports = {name: imports_of(source, sources.keys()) for name, source in sources.items()}
+    assert circle(imports) == ["motet.a", "motet.b", "motet.c"]
+    assert circle({**imports, "motet.c": set()}) == []
 
 
 def test_figures_are_drawn_from_recordings_and_arrays_alone():

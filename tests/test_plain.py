@@ -120,10 +120,11 @@ class Journey:
     legs: tuple[Leg, ...]
     first: Leg | None = None
     notes: dict[str, float] | None = None
+    days: int | tuple[str, ...] = 1
 
 
 def test_dataclasses_inside_of_dataclasses_are_made_again():
-    journey = Journey((Leg("a", 2.0, (1, 2)), Leg("b")), Leg("c"), {"x": 1.0})
+    journey = Journey((Leg("a", 2.0, (1, 2)), Leg("b")), Leg("c"), {"x": 1.0}, ("monday",))
     assert from_plain(Journey, as_plain(journey)) == journey
     assert from_plain(Journey, read_yaml(to_yaml(as_plain(journey)), what="it")) == journey
 

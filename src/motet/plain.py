@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -141,8 +142,13 @@ def from_plain(kind: Any, plain: Any, *, what: str = "") -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _from_fields(kind, plain, what or kind.__name__)
     if origin in (Union, types.UnionType):
-        parts = [part for part in args if part is not types.NoneType]
-        return None if plain is None and len(parts) < len(args) else from_plain(parts[0], plain, what=what)
+        if plain is None and types.NoneType in args:
+            return None
+        *others, last = (part for part in args if part is not types.NoneType)
+        for part in others:
+            with contextlib.suppress(InputError):
+                return from_plain(part, plain, what=what)
+        return from_plain(last, plain, what=what)
     if origin in (list, tuple, collections.abc.Sequence) and isinstance(plain, list):
         kinds = args if origin is tuple and args[1:] != (...,) else args[:1] * len(plain)
         if len(kinds) == len(plain):

@@ -226,23 +226,19 @@ class _Decoder(TransformerMixin, Estimator):
             for target in self.targets_
         }
 
-    def _scored(
-        self, X: Any, y: Any, sample_weight: Any, individual_ids: Any
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    def _scored(self, X: Any, y: Any, sample_weight: Any, individual_ids: Any) -> dict[str, Any]:
         """Truth, prediction and weight of all trials (or bins) with a known target and anything observed."""
-        dataset = self._to_read(X, y, individual_ids)
-        target = self.targets_[0]
+        dataset, target = self._to_read(X, y, individual_ids), self._learned_target(None)
         dataset.target_values(target.name)
         predicted = self._predict(dataset)[target.name]
-        if target.classes:
-            predicted = target.most_probable(predicted)
+        predicted = target.most_probable(predicted) if target.classes else predicted
         truth, prediction = known_predictions(dataset, target.name, predicted)
-        if sample_weight is None:
-            return truth, prediction, None
-        weight = _trial_weights(dataset, sample_weight)
-        known = [known_rows(recording, target.name) for recording in dataset.recordings]
-        n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
-        return truth, prediction, np.repeat(weight, n_known)
+        weight = None
+        if sample_weight is not None:
+            known = [known_rows(recording, target.name) for recording in dataset.recordings]
+            n_known = np.concatenate([rows.reshape(len(rows), -1).sum(axis=1) for rows in known])
+            weight = np.repeat(_trial_weights(dataset, sample_weight), n_known)
+        return {"prediction": prediction, "target": truth, "weight": weight}
 
     def encode(
         self, X: Population | ArrayLike, *, individual_ids: Sequence[str] | None = None
@@ -377,6 +373,7 @@ class EITClassifier(ClassifierMixin, _Decoder):
 
     Attributes:
         classes_: sorted.
+        n_features_in_: features per individual and time bin.
         learner_: the trained model and objective.
         history_: one `Epoch` per epoch.
 
@@ -426,20 +423,14 @@ class EITClassifier(ClassifierMixin, _Decoder):
         return np.asarray(log_p[..., 1] - log_p[..., 0]) if len(self.classes_) == 2 else log_p
 
     def score(
-        self,
-        X: Population | ArrayLike,
-        y: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        individual_ids: Sequence[str] | None = None,
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, individual_ids: Sequence[str] | None = None
     ) -> float:
-        """Accuracy, over trials (or bins) with a known target and anything observed.
+        """Accuracy, over trials (or bins) with a known target and anything observed; arguments as in `fit`.
 
         Raises:
             InputError: if there are none; and as `predict`.
         """
-        truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
-        return accuracy(prediction=prediction, target=truth, weight=weight)
+        return accuracy(**self._scored(X, y, sample_weight, individual_ids))
 
 
 class EITRegressor(RegressorMixin, _Decoder):
@@ -461,19 +452,13 @@ class EITRegressor(RegressorMixin, _Decoder):
     _kind: TargetKind = "quantity"
 
     def score(
-        self,
-        X: Population | ArrayLike,
-        y: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        individual_ids: Sequence[str] | None = None,
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, individual_ids: Sequence[str] | None = None
     ) -> float:
         """R², with the variances of all dimensions added up, over trials (or bins) known and observed.
 
-        NaN, since it is not defined, where the target does not vary among them.
+        NaN, since it is not defined, where the target does not vary among them. Arguments as in `fit`.
 
         Raises:
             InputError: if there are none; and as `predict`.
         """
-        truth, prediction, weight = self._scored(X, y, sample_weight, individual_ids)
-        return r2(prediction=prediction, target=truth, weight=weight)
+        return r2(**self._scored(X, y, sample_weight, individual_ids))

@@ -22,7 +22,7 @@ from motet.training.loop import _backward
 from motet.training.objectives import ObjectiveSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import history_of
+from motet.training.state import read_history
 
 SHORT = TrainingSettings(max_steps=18, batch_trials=16, checkpoint_seconds=0.0, validation=0.25)
 SMALL = EITSettings(width=8, n_heads=2, dropout=0.1)
@@ -92,7 +92,7 @@ def test_killed_training_ends_with_the_same_bits(small_recording, tmp_path):
         check=False,
     )
     assert result.returncode == -signal.SIGKILL
-    assert len(history_of(Run(tmp_path / "run"), "checkpoint")) == 2
+    assert len(read_history(Run(tmp_path / "run").read_tensors("checkpoint")[1])) == 2
     resumed, whole = fit(small_recording, run=tmp_path / "run"), fit(small_recording)
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(resumed)[name]), name
@@ -312,7 +312,7 @@ def test_two_processes_learn_the_same_as_one(small_recording, tmp_path):
         command += ["--folds", "0", "--training.max_steps", "8", "--training.devices", str(devices)]
         command += ["--objective.noise", "0", "--objective.hidden_individuals", "[0, 0]", "--model.dropout", "0"]
         subprocess.run(command, check=True, timeout=300)
-        losses.append(history_of(Run(folder), "weights")[-1].train_loss)
+        losses.append(read_history(Run(folder).read_tensors("weights")[1])[-1].train_loss)
     assert abs(losses[0] - losses[1]) < 0.05
 
 

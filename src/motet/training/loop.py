@@ -25,7 +25,7 @@ from motet.errors import InputError
 from motet.models.randomness import draws_from
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint, write_history
+from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint
 
 
 def train(
@@ -90,7 +90,7 @@ def train(
                 on_epoch(row)
         state.to(torch.device("cpu"))
         if run is not None and fabric.is_global_zero:
-            write_history(run, state.history)
+            run.write_history(state.history)
     state.load_best()
     learner.eval()
     return state.history

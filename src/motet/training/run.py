@@ -217,9 +217,9 @@ class Run:
         """Whether results and their table are there, which are written last."""
         return self.has_results and (self.folder / "table.md").exists()
 
-    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+    def write_history(self, history: Sequence[Any]) -> None:
         """Keep loss and score of each epoch for people to read; motet reads them from beside weights."""
-        text = io.StringIO()
+        rows, text = as_plain(history), io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -186,7 +186,7 @@ class TrainingState:
     def write(self, run: Run) -> None:
         about = {"fingerprint": self.fingerprint, "best_epoch": self.best_epoch, "history": self.history}
         run.write_tensors("checkpoint", self._tensors(), about)
-        write_history(run, self.history)
+        run.write_history(self.history)
 
     def read(self, run: Run) -> None:
         """Go on from the checkpoint of a run.
@@ -217,38 +217,6 @@ class TrainingState:
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
         self.best_epoch, self.history = best_epoch, history
-
-
-def write_history(run: Run, history: Sequence[Epoch]) -> None:
-    """Keep a history in a run, for people to read."""
-    run.write_history([dataclasses.asdict(row) for row in history])
-
-
-def end_training(run: Run, kept: str) -> None:
-    """Leave no checkpoint of training that is finished, and the history that stands beside the tensors that are kept.
-
-    Args:
-        run: of the training.
-        kept: name of the tensors, such as "weights".
-    """
-    run.delete_tensors("checkpoint")
-    write_history(run, history_of(run, kept))
-
-
-def history_of(run: Run, name: str) -> list[Epoch]:
-    """The history that stands beside the weights, the checkpoint or the predictions of a run.
-
-    Raises:
-        InputError: if there is none.
-    """
-    try:
-        return read_history(run.read_tensors(name)[1])
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{run.folder}/{name}.safetensors holds no history ({error}); delete it and run again."
-        ) from error
 
 
 def as_columns(history: Sequence[Epoch]) -> dict[str, list[float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from motet import given
+from motet import given, plain
 from motet.data.catalogue import CATALOGUE, load
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import varies
@@ -72,23 +71,10 @@ def stem(name: str) -> str:
 
 def digest(recording: Recording) -> str:
     """A text that changes with anything in a recording that could change a result."""
-    found = hashlib.blake2b(digest_size=16)
-    about = [recording.individual_ids, recording.bin_seconds, recording.subject]
-    about += [recording.target_levels, recording.metadata]
-    found.update(repr(about).encode())
-    named: dict[str, Any] = {
-        "values": recording.values,
-        "observed": recording.observed,
-        "trial_ids": recording.trial_ids,
-    }
-    named |= {"trial_start_seconds": recording.trial_start_seconds}
-    named |= {f"target {name}": target for name, target in recording.targets.items()}
-    for name, values in named.items():
-        array = np.asarray(values)
-        array = array.astype(str) if array.dtype.hasobject else array
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+    about = [getattr(recording, name) for name in ("individual_ids", "bin_seconds", "subject", "target_levels")]
+    arrays = {f"target {name}": target for name, target in recording.targets.items()}
+    arrays |= {name: getattr(recording, name) for name in ("values", "observed", "trial_ids", "trial_start_seconds")}
+    return plain.digest(plain.as_plain([*about, recording.metadata]), arrays)
 
 
 def cut_trials(

@@ -32,7 +32,7 @@ from motet.files import write_text
 from motet.rivals.force_fit import fit_forces
 from motet.rivals.method import Fitted, PairQuestion
 from motet.rivals.registry import rivals_of
-from motet.systems import LAWS
+from motet.systems import FORCES
 
 # Epochs of the released EIT, about two minutes of one core each; an epoch is one order of every training trial.
 REFERENCE_EPOCHS = {"A": 230, "B": 15}
@@ -87,7 +87,7 @@ def score_masses(label: str, name: str, runs: Path) -> dict[str, float]:
     test = TASKS[name].tests[label].load(runs / "data", TEST_SEED)
 
     def told(recording: Recording) -> NDArray[np.float64]:
-        coupling = np.nan_to_num(fit_forces(recording, LAWS["gravity"]), nan=-1.0)
+        coupling = np.nan_to_num(fit_forces(recording, FORCES["gravity"]), nan=-1.0)
         partner = (coupling + coupling.swapaxes(1, 2)).argmax(axis=1)
         return np.clip(np.take_along_axis(coupling, partner[:, None], axis=1)[:, 0], 0, 3)
 

@@ -25,7 +25,8 @@ from motet.statistics import Score
 from motet.systems import SYSTEMS, System, simulate
 from motet.systems.laws import Law
 from motet.tasks import VERBS
-from motet.tasks.evaluate import Column, Measured, Part, Task, evaluate
+from motet.tasks.comparison import Column, Measured
+from motet.tasks.evaluate import Part, Task, evaluate
 from motet.tasks.find import find_recordings
 from motet.tasks.outcome import Outcome
 from motet.tasks.verbs import Verb

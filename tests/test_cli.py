@@ -88,7 +88,7 @@ def test_windows_are_decoded_and_windows_of_a_trial_stay_together(small, tmp_pat
     words = ("decode", small, "--target", "direction", "--output", folder, "--bins", 4, "--window", 2)
     assert run(*words, "--control", "false", "--final", "false", *QUICK) == 0
     part = json.loads((folder / "folds" / "00" / "eit" / "results.json").read_text())
-    assert part["more"]["n_test"] == 24 * 3
+    assert part["measured"]["more"]["n_test"] == 24 * 3
 
 
 def test_a_second_run_of_the_same_command_computes_nothing_and_other_settings_are_refused(small, tmp_path, capsys):

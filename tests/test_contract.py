@@ -33,7 +33,7 @@ from motet.models.pairs import PairSettings
 from motet.models.reference import EITReference
 from motet.rivals.method import MotionQuestion, PairQuestion, Rival, TargetQuestion
 from motet.rivals.motion import MOTION_RIVALS, MotionRival
-from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.pairs import PairRival
 from motet.rivals.registry import RIVALS, rivals_of
 from motet.systems import simulate
@@ -237,7 +237,7 @@ MEMBERS = (
         for target, kind, level in TARGETS
         for of in rivals_of(TargetQuestion(target, kind, level))
     ),
-    *map(pair_rival, PAIR_RIVALS),
+    *map(pair_rival, PAIR_RULES.values()),
     *map(motion_rival, MOTION_RIVALS),
 )
 
@@ -325,7 +325,7 @@ def test_every_estimator_and_rival_is_here():
 
 
 def test_a_rival_or_estimator_that_is_not_here_is_noticed(monkeypatch):
-    monkeypatch.setitem(RIVALS, "toy", dataclasses.replace(PAIR_RIVALS[0], name="toy"))
+    monkeypatch.setitem(RIVALS, "toy", dataclasses.replace(PAIR_RULES["together"], name="toy"))
     assert missing() == ["toy"]
     monkeypatch.undo()
     monkeypatch.setitem(globals(), "MEMBERS", MEMBERS[1:])

@@ -11,12 +11,10 @@ from sklearn.model_selection import RepeatedKFold, ShuffleSplit
 
 from motet.errors import InputError
 from motet.statistics import (
-    Row,
     compare,
-    compare_table,
+    compare_all,
     estimate_mean,
     holm,
-    markdown_table,
 )
 from motet.trial_sums import TrialSums, sums_by_trial
 
@@ -78,7 +76,6 @@ def test_fewer_than_five_folds_tell_no_interval(n_folds, rng):
 def test_no_spread_is_no_certainty(difference):
     found = compare(scores=np.full(6, 0.5 + difference), against=np.full(6, 0.5), test_fraction=0.2)
     assert (found.mean, found.interval, found.p) == (difference, None, None)
-    assert "nan" not in markdown_table([Row("a", 0.5, None, difference, None, None)], against="b")
 
 
 @pytest.mark.parametrize(("bounds", "scores"), [((0, 1), [0.9, 1, 1, 1, 1]), ((0, 1), [0, 0.3, 0, 0, 0])])
@@ -227,28 +224,14 @@ def test_holm_keeps_the_error_of_a_whole_table_at_its_level(rng):
     assert np.mean([holm(rng.random(6)).min() < 0.05 for _ in range(4000)]) == pytest.approx(0.05, abs=0.012)
 
 
-def test_a_table_compares_every_other_row_with_the_reference_on_the_same_folds(rng):
+def test_every_other_method_is_compared_with_the_reference_on_the_same_folds(rng):
     lda, eit, chance = rng.normal([[0.9], [0.93], [0.1]], 0.02, (3, 10))
-    rows = compare_table({"chance": chance, "lda": lda, "eit": eit}, against="lda", test_fraction=0.2)
-    assert [row.method for row in rows] == ["chance", "lda", "eit"]
-    expected = compare(scores=eit, against=lda, test_fraction=0.2)
-    assert rows[2].difference == expected.mean
-    assert rows[2].difference_interval == expected.interval
-    assert rows[2].interval == estimate_mean(eit, test_fraction=0.2).interval
-    assert (rows[1].difference, rows[1].difference_interval, rows[1].p_holm) == (None, None, None)
-    alone = [compare(scores=scores, against=lda, test_fraction=0.2).p for scores in (chance, eit)]
-    assert [rows[0].p_holm, rows[2].p_holm] == pytest.approx(holm(alone))
-
-
-def test_a_markdown_table_has_a_line_per_row_and_four_cells_per_line():
-    rows = [Row("lda", 0.8, (0.7, 0.9)), Row("a|b", 0.7, (0.6, 0.8), -0.1, (-0.2, 0.0), 1e-5)]
-    lines = markdown_table(rows, against="lda", digits=2).splitlines()
-    assert lines == [
-        "| method | mean [95 %] | − lda [95 %] | p (Holm) |",
-        "|---|---|---|---|",
-        "| lda | 0.80 [0.70, 0.90] | | |",
-        r"| a\|b | 0.70 [0.60, 0.80] | -0.10 [-0.20, 0.00] | <0.001 |",
-    ]
+    found = compare_all({"chance": chance, "lda": lda, "eit": eit}, against="lda", test_fraction=0.2)
+    assert list(found) == ["chance", "eit"]
+    alone = {name: compare(scores=s, against=lda, test_fraction=0.2) for name, s in (("chance", chance), ("eit", eit))}
+    for name, one in alone.items():
+        assert (found[name].mean, found[name].interval) == (one.mean, one.interval)
+    assert [one.p for one in found.values()] == pytest.approx(holm([one.p for one in alone.values()]))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +245,7 @@ def test_a_markdown_table_has_a_line_per_row_and_four_cells_per_line():
         (lambda: compare(scores=[1.0, 2.0], against=[1.0, 2.0, 3.0], test_fraction=None), "2 folds"),
         (lambda: holm([0.1, np.nan]), "from 0 to 1"),
         (
-            lambda: compare_table({"lda": [0.1, 0.2]}, against="ldaa", test_fraction=None),
+            lambda: compare_all({"lda": [0.1, 0.2]}, against="ldaa", test_fraction=None),
             "did you mean 'lda'",
         ),
     ],

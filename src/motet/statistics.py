@@ -59,27 +59,6 @@ class Score:
     samples: tuple[float, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One method of a table.
-
-    Attributes:
-        method: its name.
-        mean: score over folds.
-        interval: 95 % interval of the mean; None where nothing tells it.
-        difference: mean paired difference, this method minus the reference; None for the reference itself.
-        difference_interval: 95 % interval of the difference.
-        p_holm: that the difference is zero, two-sided, corrected for the number of rows.
-    """
-
-    method: str
-    mean: float
-    interval: Interval | None
-    difference: float | None = None
-    difference_interval: Interval | None = None
-    p_holm: float | None = None
-
-
 def estimate_mean(
     scores: ArrayLike,
     *,
@@ -243,37 +222,31 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def compare_table(
+def compare_all(
     scores: Mapping[str, ArrayLike],
     *,
     against: str,
     test_fraction: float | None,
-    bounds: Interval = UNBOUNDED,
     trials: Mapping[str, TrialSums] = MappingProxyType({}),
-) -> list[Row]:
-    """A row per method, in the order given, compared with the method `against` on the same folds.
+) -> dict[str, Estimate]:
+    """Every other method compared with one on the same folds; p is corrected for how many there are.
 
     Args:
         scores: (fold,) by method.
         against: the reference, usually the best rival.
         test_fraction: as in `estimate_mean`.
-        bounds: as in `estimate_mean`.
         trials: of the methods of which they are known.
 
     Raises:
         InputError: as `compare`, and if `against` is not one of the methods.
 
     >>> folds = {"lda": [0.80, 0.81, 0.79, 0.82, 0.8], "eit": [0.85, 0.87, 0.84, 0.86, 0.86]}
-    >>> reference, eit = compare_table(folds, against="lda", test_fraction=0.2)
-    >>> round(eit.difference, 3), round(eit.p_holm, 3)
+    >>> found = compare_all(folds, against="lda", test_fraction=0.2)["eit"]
+    >>> round(found.mean, 3), round(found.p, 3)
     (0.052, 0.001)
     """
     if against not in scores:
         raise did_you_mean(against, scores, what="method")
-    means = {
-        method: estimate_mean(folds, test_fraction=test_fraction, bounds=bounds, trials=trials.get(method))
-        for method, folds in scores.items()
-    }
     differences = {
         method: compare(
             scores=folds,
@@ -285,49 +258,8 @@ def compare_table(
         if method != against
     }
     tested = {method: found.p for method, found in differences.items() if found.p is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    rows = []
-    for method, mean in means.items():
-        row = Row(method, mean.mean, mean.interval)
-        if method != against:
-            found, p = differences[method], corrected.get(method)
-            row = dataclasses.replace(
-                row, difference=found.mean, difference_interval=found.interval, p_holm=None if p is None else float(p)
-            )
-        rows.append(row)
-    return rows
-
-
-def markdown_table(
-    rows: Sequence[Row], *, against: str, digits: int = 3, more: Mapping[str, Sequence[str]] = MappingProxyType({})
-) -> str:
-    """The rows as a Markdown table.
-
-    Args:
-        rows: see `compare_table`.
-        against: what differences are from.
-        digits: after the point.
-        more: further columns, a text for each row.
-
-    >>> rows = compare_table({"a": [1.0, 2.0], "b": [2.0, 3.5]}, against="a", test_fraction=None)
-    >>> print(markdown_table(rows, against="a"))
-    | method | mean [95 %] | − a [95 %] | p (Holm) |
-    |---|---|---|---|
-    | a | 1.500 | | |
-    | b | 2.750 | +1.250 | |
-    """
-
-    def cells(row: Row) -> tuple[str, ...]:
-        name = row.method.replace("|", "\\|")
-        mean = f"{row.mean:.{digits}f}" + interval_text(row.interval, f".{digits}f")
-        if row.difference is None:
-            return name, mean, "", ""
-        difference = f"{row.difference:+.{digits}f}" + interval_text(row.difference_interval, f".{digits}f")
-        return name, mean, difference, p_text(row.p_holm)
-
-    head = ("method", "mean [95 %]", f"− {against} [95 %]", "p (Holm)", *more)
-    table = [head, *((*cells(row), *extra) for row, *extra in zip(rows, *more.values(), strict=True))]
-    return markdown(table)
+    corrected = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
+    return {method: dataclasses.replace(found, p=corrected.get(method)) for method, found in differences.items()}
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

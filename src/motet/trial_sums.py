@@ -26,7 +26,7 @@ class TrialSums:
 
     metric: str
     trials: Sequence[Sequence[str]]
-    sums: Sequence[Array]
+    sums: Sequence[Sequence[Sequence[float]]]
 
     @property
     def is_share(self) -> bool:
@@ -44,7 +44,10 @@ class TrialSums:
         weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), N_RESAMPLED).astype(np.float64)
         folds = np.split(place, np.cumsum([len(fold) for fold in self.trials])[:-1])
         with np.errstate(divide="ignore", invalid="ignore"):
-            of_fold = [SCORES[self.metric](weight[:, f] @ sums) for f, sums in zip(folds, self.sums, strict=True)]
+            of_fold = [
+                SCORES[self.metric](weight[:, fold] @ np.asarray(sums, dtype=np.float64))
+                for fold, sums in zip(folds, self.sums, strict=True)
+            ]
         return np.mean(of_fold, axis=0)
 
 

@@ -16,7 +16,7 @@ from motet.models.coupling import CouplingFit
 from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout, line_end, rolled, tamed
 from motet.rivals.motion import known_rollout
-from motet.systems import LAWS, simulate
+from motet.systems import FORCES, simulate
 from motet.systems.laws import Law
 
 PLANE = Geometry(MotionSettings(), 2, 6)
@@ -94,7 +94,7 @@ def test_true_couplings_continue_a_simulation(system, features, options, limit):
 
 
 def test_two_bodies_come_back_after_a_turn():
-    rollout = known_rollout(PLANE, LAWS["gravity"]).double()
+    rollout = known_rollout(PLANE, FORCES["gravity"]).double()
     speed = 2 * math.pi / 12  # radius 1, twelve bins per turn: each is pulled by c / 4 = speed²
     strength = 4 * speed**2 * (1 - torch.eye(2, dtype=torch.float64))[None, ..., None]
     state = torch.tensor([[[1.0, 0, 0, speed], [-1, 0, 0, -speed]]], dtype=torch.float64)

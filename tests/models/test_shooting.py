@@ -16,7 +16,7 @@ from motet.models.geometry import Geometry
 from motet.models.rollout import Rollout, rolled
 from motet.models.shooting import _fitted, _Problem, shoot
 from motet.rivals.motion import known_rollout
-from motet.systems import LAWS, simulate
+from motet.systems import FORCES, simulate
 from motet.systems.gravity import gravity_orbits
 
 KINDS = {
@@ -49,7 +49,7 @@ def flyby():
 def test_an_encounter_between_bins_is_resolved(flyby):
     recording, geometry, last_velocity = flyby
     batch, strength = known(recording, geometry, np.ones((1, 3)))
-    rollout = known_rollout(geometry, LAWS["gravity"])
+    rollout = known_rollout(geometry, FORCES["gravity"])
     unit = geometry.length / geometry.bin_seconds
     at_once = rollout.start(batch.values, batch.observed, strength)[..., 2:].numpy() * unit
     state, same = shoot(rollout, batch.values, batch.observed, strength, fits_strength=False)
@@ -63,7 +63,7 @@ def test_strengths_are_corrected_by_factors():
     recording = simulate("gravity", groups=("1x2",), n_trials=10, n_bins=20, seed=1, engine="numpy")[0]
     geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     batch, true = known(recording, geometry, recording.targets["mass"].astype(np.float64))
-    rollout = known_rollout(geometry, LAWS["gravity"])
+    rollout = known_rollout(geometry, FORCES["gravity"])
     _, found = shoot(rollout, batch.values, batch.observed, 1.15 * true)
     off_diagonal = ~torch.eye(2, dtype=torch.bool)
     ratio = (found / true)[:, off_diagonal]
@@ -101,7 +101,7 @@ def test_a_trial_does_not_depend_on_others_or_on_who_is_absent(flyby):
     both = Recording(np.where(observed[..., None], values, 0), observed, tuple("abcdefghi"), {}, bin_seconds=0.2)
     batch, strength = known(both, geometry, np.ones((2, 9)))
     strength[:, 3:] = strength[:, :, 3:] = 0
-    rollout = known_rollout(geometry, LAWS["gravity"])
+    rollout = known_rollout(geometry, FORCES["gravity"])
     together = shoot(rollout, batch.values, batch.observed, strength)[0]
     assert together.isfinite().all()
     for trial in range(2):
@@ -117,7 +117,7 @@ def test_what_is_left_is_the_noise_whoever_is_absent():
     seen = torch.from_numpy(np.concatenate([free + noise * rng.normal(size=free.shape), 0 * free], axis=-1))
     weight = torch.tensor([1.0, 1, 0, 0], dtype=torch.float64).expand(40, n, n_bins, 4).clone()
     weight[20:, 2:] = 0
-    rollout = known_rollout(KINDS["plane"], LAWS["springs"]).double()
+    rollout = known_rollout(KINDS["plane"], FORCES["springs"]).double()
     problem = _Problem(rollout, seen, weight, torch.zeros(40, n, n, 1, dtype=torch.float64), torch.zeros(40, 0).long())
     _, left = _fitted(
         problem, torch.zeros(40, n * 4).double(), n_bins=n_bins, n_substeps=1, noise=torch.full((40,), noise)
@@ -134,7 +134,7 @@ def test_what_cannot_be_explained_early_does_not_spoil_the_end():
     recording = Recording.from_trials(kicked)
     geometry = Geometry.fit(PopulationDataset(recording), MotionSettings())
     batch, strength = known(recording, geometry, np.zeros((1, 2)))
-    rollout = known_rollout(geometry, LAWS["springs"])
+    rollout = known_rollout(geometry, FORCES["springs"])
 
     def missed(state):
         path = rolled(lambda s: rollout.change(s, strength), state.float(), n_bins=5, n_substeps=1)
@@ -155,7 +155,7 @@ def test_absent_individuals_change_nothing(n_absent):
     strength = torch.where(strangers, 0.01, 1) * (
         strength + 0.1 * torch.rand(strength.shape, generator=torch.Generator().manual_seed(0))
     )
-    rollout = known_rollout(geometry, LAWS["gravity"])
+    rollout = known_rollout(geometry, FORCES["gravity"])
     state, fitted = shoot(rollout, batch.values, batch.observed, strength)
     more = (0, 0, 0, 0, 0, n_absent)
     pad = torch.nn.functional.pad
@@ -175,5 +175,5 @@ def test_an_individual_that_was_not_seen_lately_does_not_run_away():
     )
     batch, strength = known(hidden, geometry, recording.target("mass"))
     strength = strength * torch.from_numpy(recording.target("interacts") == 1)[..., None]
-    state, _ = shoot(known_rollout(geometry, LAWS["gravity"]), batch.values, batch.observed, strength)
+    state, _ = shoot(known_rollout(geometry, FORCES["gravity"]), batch.values, batch.observed, strength)
     assert state[:, 0, :2].abs().max() < 30  # lengths

@@ -19,7 +19,7 @@ from motet.rivals.force_fit import (
     noise_variance,
     nonnegative_least_squares,
 )
-from motet.systems import LAWS
+from motet.systems import FORCES
 
 BIN_SECONDS, N_BINS = 0.1, 30
 OFF_DIAGONAL = ~np.eye(4, dtype=bool)
@@ -54,8 +54,8 @@ def coupled(rng, *, is_attractive, n=4):
 
 
 def simulated(law, rng, n_trials=4, **fields):
-    couplings = np.stack([coupled(rng, is_attractive=LAWS[law].is_attractive) for _ in range(n_trials)])
-    motions = np.stack([moved(LAWS[law].pull, c, rng) for c in couplings])
+    couplings = np.stack([coupled(rng, is_attractive=FORCES[law].is_attractive) for _ in range(n_trials)])
+    motions = np.stack([moved(FORCES[law].pull, c, rng) for c in couplings])
     return couplings, motions
 
 
@@ -66,7 +66,7 @@ def law(request):
 
 
 def exact(law):
-    return dataclasses.replace(LAWS[law], half_width=0, typical_coupling=1.0)
+    return dataclasses.replace(FORCES[law], half_width=0, typical_coupling=1.0)
 
 
 @pytest.mark.parametrize("features", ["position", "position-velocity"])
@@ -83,7 +83,7 @@ def test_accelerations_give_the_couplings_too_where_bins_are_fine(law, rng):
     couplings, motions = simulated(law, rng)
     recording = Recording.from_trials(motions[:, 0], bin_seconds=BIN_SECONDS)
     motion = Motion.of(recording, MotionSettings(half_width=3, degree=4))
-    fitted = fit_accelerations(motion, LAWS[law], ridge=1e-9)
+    fitted = fit_accelerations(motion, FORCES[law], ridge=1e-9)
     assert np.median(np.abs(fitted - couplings)[:, OFF_DIAGONAL]) < 0.02
 
 
@@ -104,10 +104,10 @@ def test_oscillators_need_neither_rates_nor_own_frequencies(n_features, rng):
     couplings = coupled(rng, is_attractive=True)
     values = phases_of(rng, couplings, rng.uniform(1, 5, 4))[None, ..., :n_features]
     recording = Recording.from_trials(values, bin_seconds=BIN_SECONDS)
-    fitted = fit_forces(recording, LAWS["kuramoto"], features="phase")[0]
+    fitted = fit_forces(recording, FORCES["kuramoto"], features="phase")[0]
     np.testing.assert_allclose(fitted[OFF_DIAGONAL], couplings[OFF_DIAGONAL], atol=0.05)
     motion = Motion.of(recording, MotionSettings(features="phase", half_width=2, degree=4))
-    by_rates = fit_accelerations(motion, LAWS["kuramoto"], ridge=1e-9)[0]
+    by_rates = fit_accelerations(motion, FORCES["kuramoto"], ridge=1e-9)[0]
     np.testing.assert_allclose(by_rates[OFF_DIAGONAL], couplings[OFF_DIAGONAL], atol=0.15)
 
 
@@ -119,7 +119,7 @@ def test_integrals_beat_accelerations_under_noise(rng):
     def error(fitted):
         return np.abs(fitted - couplings)[:, OFF_DIAGONAL].mean()
 
-    assert error(fit_forces(noisy, LAWS["gravity"])) < 0.6 * error(fit_accelerations(motion, LAWS["gravity"]))
+    assert error(fit_forces(noisy, FORCES["gravity"])) < 0.6 * error(fit_accelerations(motion, FORCES["gravity"]))
 
 
 def test_a_kick_in_one_bin_is_found_and_loses_weight(rng, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_kick_in_one_bin_is_found_and_loses_weight(rng, monkeypatch):
 
     def errors(n_reweightings):
         monkeypatch.setattr("motet.rivals.force_fit.N_REWEIGHTINGS", n_reweightings)
-        fitted = fit_forces(recording, LAWS["gravity"])
+        fitted = fit_forces(recording, FORCES["gravity"])
         return np.abs(fitted - couplings)[:, OFF_DIAGONAL].mean()
 
     assert errors(3) < 0.5 * errors(0)
@@ -151,8 +151,8 @@ def test_absent_individuals_pull_nobody_and_trials_do_not_know_each_other(rng):
     _, motions = simulated("gravity", rng)
     values = np.full((4, 6, N_BINS, 2), np.nan)
     values[:, [0, 2, 3, 5]] = motions[:, 0]
-    padded = fit_forces(Recording.from_trials(values, bin_seconds=BIN_SECONDS), LAWS["gravity"])
-    alone = [fit_forces(Recording.from_trials(m[:1], bin_seconds=BIN_SECONDS), LAWS["gravity"])[0] for m in motions]
+    padded = fit_forces(Recording.from_trials(values, bin_seconds=BIN_SECONDS), FORCES["gravity"])
+    alone = [fit_forces(Recording.from_trials(m[:1], bin_seconds=BIN_SECONDS), FORCES["gravity"])[0] for m in motions]
     kept = np.ix_([0, 2, 3, 5], [0, 2, 3, 5])
     np.testing.assert_allclose(np.stack([one[kept] for one in padded]), np.stack(alone), rtol=1e-9, atol=1e-12)
     assert np.isnan(padded[:, [1, 4]]).all()
@@ -162,9 +162,9 @@ def test_absent_individuals_pull_nobody_and_trials_do_not_know_each_other(rng):
 def test_blocks_make_no_difference(rng, monkeypatch):
     _, motions = simulated("gravity", rng)
     recording = Recording.from_trials(motions[:, 0], bin_seconds=BIN_SECONDS)
-    expected = fit_forces(recording, LAWS["gravity"])
+    expected = fit_forces(recording, FORCES["gravity"])
     monkeypatch.setattr("motet.rivals.force_fit.BLOCK_SIZE", 1)
-    np.testing.assert_allclose(fit_forces(recording, LAWS["gravity"]), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(fit_forces(recording, FORCES["gravity"]), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "n_rows"), [(1, 3), (5, 20), (12, 8), (30, 40)])
@@ -202,6 +202,6 @@ def test_charges_are_found_behind_products_of_which_many_are_wrong(rng):
 def test_what_cannot_be_fitted_is_an_input_error(rng):
     recording = Recording.from_trials(rng.normal(size=(2, 3, 20, 2)))
     with pytest.raises(InputError, match="must be 'phase'"):
-        fit_forces(recording, LAWS["kuramoto"])
+        fit_forces(recording, FORCES["kuramoto"])
     with pytest.raises(InputError, match="five bins"):
-        fit_forces(recording.select(bins=slice(0, 4)), LAWS["gravity"])
+        fit_forces(recording.select(bins=slice(0, 4)), FORCES["gravity"])

@@ -17,15 +17,17 @@ from motet.metrics import auroc, known_pairs
 from motet.rivals import pairs
 from motet.rivals.force_fit import fit_forces
 from motet.rivals.method import PairQuestion
-from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.pairs import VALUES, WINDOWS, FittedPairs, LogOdds, PairRival
-from motet.systems import LAWS, simulate
+from motet.systems import FORCES, simulate
 
 BIN_SECONDS = 0.2
 PAIR_OF = np.array([0, 0, 1, 1, 2, 2])
 TRUTH = np.where(np.eye(6, dtype=bool), -1, PAIR_OF[:, None] == PAIR_OF)
-RIVALS = {rival.name: rival for rival in PAIR_RIVALS}
-SCORES = pytest.mark.parametrize("rule", [r for r in PAIR_RIVALS if r.name != "base rate"], ids=lambda r: r.name)
+RIVALS = {rival.name: rival for rival in PAIR_RULES.values()}
+SCORES = pytest.mark.parametrize(
+    "rule", [r for r in PAIR_RULES.values() if r.name != "base rate"], ids=lambda r: r.name
+)
 ABOUT_THE_ORIGIN = {"antipodal-frame", "antipodal-window", "total-position"}
 
 
@@ -320,7 +322,7 @@ def found(rule, recording, truth, features, *, is_directed=True):
 
 def test_a_directed_rule_is_as_strong_as_the_fit_that_it_rests_on(rng):
     recording, truth = directed_oscillators(rng)
-    fit = fit_forces(recording, LAWS["kuramoto"], features="phase")
+    fit = fit_forces(recording, FORCES["kuramoto"], features="phase")
     of_fit = auroc(prediction=fit, target=truth, observed=known_pairs(truth, are_directed=True))
     rule = RIVALS["force-fit-kuramoto"]
     assert found(rule, recording, truth, "phase") > of_fit - 0.01

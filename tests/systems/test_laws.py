@@ -11,7 +11,7 @@ from motet.data.readers import read_recording, write_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.settings import Count, Settings
-from motet.systems import LAWS, SYSTEMS, System, simulate
+from motet.systems import FORCES, SYSTEMS, System, simulate
 from motet.systems.laws import Law
 
 OPTIONS = {"springs": {"engine": "numpy"}, "charged": {"engine": "numpy"}, "gravity": {"engine": "numpy"}}
@@ -21,19 +21,19 @@ def moved(name: str, **options: int) -> Recording:
     return simulate(name, **OPTIONS.get(name, {}), n_trials=8, n_bins=12, **options)[0]
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", FORCES)
 def test_a_simulated_recording_carries_its_law_through_cuts_and_files(name, tmp_path):
     recording = moved(name)
-    assert Law.of(recording) == LAWS[name]
+    assert Law.of(recording) == FORCES[name]
     cut = dataclasses.replace(recording.select(trials=[1, 2]).windows(4), name="mine")
-    assert Law.of(cut) == LAWS[name]
-    assert Law.of(read_recording(write_recording(cut, tmp_path / "cut.npz"))) == LAWS[name]
+    assert Law.of(cut) == FORCES[name]
+    assert Law.of(read_recording(write_recording(cut, tmp_path / "cut.npz"))) == FORCES[name]
 
 
 @pytest.mark.parametrize("name", ["gravity", "springs", "charged"])
 def test_the_true_couplings_and_the_law_give_the_change_of_velocity(name):
     recording = moved(name, bin_seconds=0.01) if name == "gravity" else moved(name)
-    law = LAWS[name]
+    law = FORCES[name]
     couplings = np.nan_to_num(law.couplings(recording))
     x = recording.values[..., :2].astype(np.float64)
     pulls = law.pull(x[:, None] - x[:, :, None], softening=0.0)
@@ -46,17 +46,17 @@ def test_the_true_couplings_and_the_law_give_the_change_of_velocity(name):
     assert np.median(np.abs(measured - accelerations)) < 0.05 * np.median(np.abs(accelerations))
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", FORCES)
 def test_pulls_stay_finite_at_no_distance(name):
-    assert LAWS[name].pull(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
-    assert np.isfinite(LAWS[name].pull(np.zeros((2, 2)), softening=0.0)).all()
+    assert FORCES[name].pull(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+    assert np.isfinite(FORCES[name].pull(np.zeros((2, 2)), softening=0.0)).all()
 
 
 def test_true_couplings_that_a_recording_does_not_hold_are_refused():
     recording = moved("gravity")
     without = dataclasses.replace(recording, targets={"coupling": recording.targets["coupling"]}, target_levels={})
     with pytest.raises(InputError, match="not known: it has no target 'mass'"):
-        LAWS["gravity"].couplings(without)
+        FORCES["gravity"].couplings(without)
 
 
 @pytest.mark.parametrize(

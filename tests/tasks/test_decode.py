@@ -209,7 +209,7 @@ def test_trials_whose_class_is_unknown_are_neither_learned_from_nor_scored(setti
     side = [None if trial in (3, 8, 9) else "lr"[trial % 2] for trial in range(24)]
     decoded = decode(dataclasses.replace(settings, recordings=(file(counts, side=side),)))
     parts = [decoded.run.part(f"folds/0{fold}/{MODEL}").read_results() for fold in range(settings.folds)]
-    assert sum(part["more"]["n_test"] for part in parts) == 21
+    assert sum(part["measured"]["more"]["n_test"] for part in parts) == 21
     assert "lda" in table_of(decoded)["methods"]
     about = decoded.run.part(f"folds/00/{MODEL}").read_tensors("answer")[1]
     assert set(about["prediction"]) <= {"l", "r"}

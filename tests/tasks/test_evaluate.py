@@ -15,7 +15,8 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.rivals.method import Method, TargetQuestion
 from motet.statistics import Score
-from motet.tasks.evaluate import Column, Evaluation, Measured, Part, Task, evaluate
+from motet.tasks.comparison import Column, Measured
+from motet.tasks.evaluate import Evaluation, Part, Task, evaluate
 from motet.training.run import Run
 
 

@@ -20,7 +20,7 @@ from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.rivals.motion import MOTION_RIVALS
 from motet.statistics import quartiles
-from motet.systems import LAWS, simulate
+from motet.systems import FORCES, simulate
 from motet.systems.gravity import gravity_energy
 from motet.tasks.forecast import (
     EvaluateForecast,
@@ -279,8 +279,8 @@ def test_energy_within_systems_is_that_of_the_simulator_at_rest(orbits):
     v -= (share * v).sum(axis=1, keepdims=True)
     one = np.zeros((2, 3), dtype=np.int64)
     expected = gravity_energy(x.swapaxes(1, 2), v.swapaxes(1, 2), mass)
-    assert np.allclose(LAWS["gravity"].internal_energy(x, v + 7.0, mass=mass, system=one), expected)
-    apart = LAWS["gravity"].internal_energy(x, v, mass=mass, system=np.arange(3)[None].repeat(2, axis=0))
+    assert np.allclose(FORCES["gravity"].internal_energy(x, v + 7.0, mass=mass, system=one), expected)
+    apart = FORCES["gravity"].internal_energy(x, v, mass=mass, system=np.arange(3)[None].repeat(2, axis=0))
     assert np.allclose(apart, 0)
 
 

@@ -17,7 +17,7 @@ from motet.estimators.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.pairs import PairSettings
 from motet.rivals.method import PairQuestion
-from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.registry import RIVALS
 from motet.statistics import Score
 from motet.systems import simulate
@@ -262,7 +262,7 @@ RULES = ("third-law", "force-fit-gravity", "correlation")
 @pytest.fixture(scope="module", autouse=True)
 def few_rules():
     with pytest.MonkeyPatch.context() as patch:
-        for rival in PAIR_RIVALS:
+        for rival in PAIR_RULES.values():
             if rival.name not in (*RULES, BASE_RATE):
                 patch.delitem(RIVALS, rival.name)
         yield

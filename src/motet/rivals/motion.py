@@ -24,7 +24,7 @@ from motet.models.rollout import Rollout
 from motet.rivals.force_fit import fit_forces
 from motet.rivals.method import Answer, Kind, MotionQuestion, Question, Rival, by_length, over_trials
 from motet.rivals.tuning import Options, tune
-from motet.systems import LAWS
+from motet.systems import FORCES
 from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
@@ -227,8 +227,8 @@ def has_measured_velocity(recording: Recording, geometry: Geometry) -> bool:
 
 def follow_fit(context: Recording, question: MotionQuestion, law: str) -> Forecasted:
     """Couplings of a known law, fitted to every pair by `fit_forces`, are followed."""
-    couplings = fit_forces(context, LAWS[law], features=question.geometry.motion.features)
-    return follow(context, question, LAWS[law], couplings)
+    couplings = fit_forces(context, FORCES[law], features=question.geometry.motion.features)
+    return follow(context, question, FORCES[law], couplings)
 
 
 def follow_truth(context: Recording, question: MotionQuestion) -> Forecasted:
@@ -266,7 +266,7 @@ def follow(
 def known_rollout(geometry: Geometry, law: Law) -> Rollout:
     """Motion under one known law, of unit strength at a distance of one length (on the circle, the sine).
 
-    >>> rollout = known_rollout(Geometry(MotionSettings(), 2, 6), LAWS["gravity"])
+    >>> rollout = known_rollout(Geometry(MotionSettings(), 2, 6), FORCES["gravity"])
     >>> round(rollout.fit.force(torch.tensor([2.0, 0.0]))[0, 0].item(), 4)
     0.25
     """
@@ -284,6 +284,6 @@ MOTION_RIVALS = (
     MotionRival("constant velocity", _line, {"n_last": (2, 3, 4, 6, 10, 1)}),
     MotionRival("constant acceleration", _parabola, {"n_last": (3, 4, 6, 10, 16, 2)}),
     MotionRival("linear autoregression", autoregressed, {"n_lags": (2, 4, 8, 16)}, learn_autoregression),
-    MotionRival("force fit", follow_fit, {"law": tuple(LAWS)}),
+    MotionRival("force fit", follow_fit, {"law": tuple(FORCES)}),
     MotionRival("true couplings", follow_truth, kind="oracle"),
 )

@@ -1,4 +1,4 @@
-"""Closed-form scores of pairs of individuals, each from a trial alone; `PAIR_RIVALS` holds them.
+"""Closed-form scores of pairs of individuals, each from a trial alone; `PAIR_RULES` holds them.
 
 Some are symmetric by nature; others are directed. Only what a score says of itself is known to it: a law of force, a
 size of groups.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from motet.errors import InputError
 from motet.rivals.force_fit import expected_charges, fit_accelerations, fit_forces
 from motet.rivals.pairs import IN_SPACE, PairRival, mean_of_both
 from motet.rivals.straight_centres import departures, straight_centres
-from motet.systems import LAWS
+from motet.systems import FORCES
 from motet.systems.laws import Law
 
 Array = NDArray[np.float64]
@@ -178,7 +178,7 @@ def _acceleration_fit(
 
 
 def _charges(recording: Recording, settings: MotionSettings, *, ridge: float) -> Array:
-    charges = expected_charges(fit_forces(recording, LAWS["charged"], features=settings.features, ridge=ridge))
+    charges = expected_charges(fit_forces(recording, FORCES["charged"], features=settings.features, ridge=ridge))
     return -charges[:, :, None] * charges[:, None]
 
 
@@ -250,7 +250,7 @@ _partial = functools.partial
 _UNIT = {"unit": (1.0, 1.0)}
 _OF_THE_PAST = {"window": (2, 2), "lags": 2, "ridge": 1e-3}
 _ATTRACTIVE = {True: {"is_nonnegative": True}, False: {}}
-PAIR_RIVALS = (
+_RULES = (
     PairRival("base rate", _nothing, ANYTHING),
     PairRival("antipodal-frame", _partial(_antipodal, n_frames=1)),
     PairRival("antipodal-window", _antipodal),
@@ -275,7 +275,7 @@ PAIR_RIVALS = (
             ("acceleration-fit", _acceleration_fit, {"window": (2, 2), "ridge": 1e-3}),
             ("force-fit", _force_fit, {"ridge": 1.0}),
         )
-        for name, law in LAWS.items()
+        for name, law in FORCES.items()
     ),
     PairRival("force-fit-charges", _charges, options={"ridge": 1.0, **_UNIT}),
     PairRival("correlation", _correlation, ANYTHING, options={"window": (2, 2)}),
@@ -283,3 +283,5 @@ PAIR_RIVALS = (
     PairRival("granger", _granger, ANYTHING, mean_of_both, _OF_THE_PAST),
     PairRival("granger-given-all", _granger_given_all, ANYTHING, mean_of_both, _OF_THE_PAST),
 )
+PAIR_RULES: Mapping[str, PairRival] = {rule.name: rule for rule in _RULES}
+"""The rules by name."""

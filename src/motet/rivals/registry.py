@@ -5,10 +5,12 @@ from __future__ import annotations
 from motet.rivals.decoders import DECODERS
 from motet.rivals.method import Question, Rival
 from motet.rivals.motion import MOTION_RIVALS
-from motet.rivals.pair_scores import PAIR_RIVALS
+from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.templates import TEMPLATES
 
-RIVALS: dict[str, Rival] = {rival.name: rival for rival in (*DECODERS, *TEMPLATES, *PAIR_RIVALS, *MOTION_RIVALS)}
+RIVALS: dict[str, Rival] = {
+    rival.name: rival for rival in (*DECODERS, *TEMPLATES, *PAIR_RULES.values(), *MOTION_RIVALS)
+}
 """The name of a row of a table → the rival."""
 
 

@@ -46,7 +46,7 @@ SYSTEMS: dict[str, System] = {
     "kuramoto": System("oscillators that pull each other", KuramotoSettings, simulate_kuramoto, kuramoto.LAW),
     "population": System("neurons of subjects who reach to targets", PopulationSettings, simulate_population),
 }
-LAWS: dict[str, Law] = {name: system.law for name, system in SYSTEMS.items() if system.law is not None}
+FORCES: dict[str, Law] = {name: system.law for name, system in SYSTEMS.items() if system.law is not None}
 
 
 def simulate(name: str, **options: Any) -> list[Recording]:

@@ -27,7 +27,8 @@ from motet.rivals.method import Answer, Method, TargetQuestion
 from motet.rivals.registry import rivals_of
 from motet.settings import Count, NonNegative, Seed, Settings
 from motet.statistics import FEWEST_FOLDS, Score
-from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, Task, evaluate
+from motet.tasks.comparison import Column, Measured
+from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate
 from motet.tasks.find import class_target, cut_trials, find_recordings, stem
 from motet.tasks.models import MODEL, ShuffledTargets, Trained
 from motet.tasks.outcome import Outcome
@@ -198,7 +199,9 @@ class Decode(Task):
             )
         trial = np.concatenate([_trial_names(r)[np.nonzero(known_rows(r, target))[0]] for r in truth.recordings])
         trials, sums = sums_by_trial(self.metric, trial=trial, truth=known, prediction=predicted)
-        return Measured({self.metric: Score(score)}, TrialSums(self.metric, [trials], [sums]), {"n_test": len(known)})
+        return Measured(
+            {self.metric: Score(score)}, TrialSums(self.metric, [trials], [sums.tolist()]), {"n_test": len(known)}
+        )
 
     def kept(self, ranked: Sequence[str]) -> Sequence[str]:
         return [MODEL]
@@ -220,7 +223,7 @@ class Decode(Task):
             yield f"Too few folds to tell how they scatter: intervals are {over}, those of differences by a bootstrap."
         if s.control:
             yield f"Chance is what '{CONTROL}' scores."
-        about = [evaluation.found(part, MODEL)["about"] for part in self.parts() if part.name != OWN]
+        about = [evaluation.about(part, MODEL) for part in self.parts() if part.name != OWN]
         least, most = min(one["n_silent"] for one in about), max(one["n_silent"] for one in about)
         if most:
             counted = f"{most}" if least == most else f"{least} to {most}"

@@ -18,7 +18,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -31,17 +30,16 @@ from motet.data.dataset import PopulationDataset
 from motet.data.leaks import refuse_leak
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.names import in_markdown, in_path
-from motet.plain import from_plain
+from motet.names import in_path
+from motet.plain import as_plain, from_plain
 from motet.progress import Advance, progress_bar, within_step
 from motet.report.style import save_figure
-from motet.rivals.method import Answer, Fitted, Method, Question
-from motet.statistics import Interval, Score, compare_table, estimate_mean, interval_text, markdown, p_text
+from motet.rivals.method import Answer, Fitted, Kind, Method, Question, Say
+from motet.tasks.comparison import Column, Comparison, Found, LeftOut, Measured
 from motet.tasks.models import FittedModel
 from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.trial_sums import TrialSums
 
 OWN = ""  # the part that is the run's own model
 
@@ -62,27 +60,6 @@ class Part:
     train: PopulationDataset | None
     test: PopulationDataset | None
     section: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """One score, as a table shows it.
-
-    Attributes:
-        heading: of the column.
-        form: of a number, as Python formats it.
-        has_interval: whether its interval stands beside it.
-        interval_name: what that is.
-        is_error: whether less is better.
-        bounds: the least and the most that it can be.
-    """
-
-    heading: str
-    form: str = ".3f"
-    has_interval: bool = False
-    interval_name: str = "95 %"
-    is_error: bool = False
-    bounds: Interval = (-math.inf, math.inf)
 
 
 class Task(abc.ABC):
@@ -154,21 +131,6 @@ class Task(abc.ABC):
         yield from ()
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
-    """How good an answer is.
-
-    Attributes:
-        scores: by the name of their column, as far as they are defined.
-        sums: what each trial adds to the score, for intervals where folds are few.
-        more: plain values for figures and results.json.
-    """
-
-    scores: Mapping[str, Score]
-    sums: TrialSums | None = None
-    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
 def evaluate(task: Task) -> Outcome:
     """Let all methods answer on all parts; leaves a run with results, table and figures.
 
@@ -205,6 +167,7 @@ class Evaluation:
         self.run = run
         self.parts = parts
         self.results: dict[str, Any] = {}
+        self._left_out: set[tuple[str, str]] = set()
         self._fitted: dict[str, tuple[PopulationDataset | None, Fitted, float]] = {}
 
     # ------------------------------------------------------------------ jobs
@@ -213,10 +176,6 @@ class Evaluation:
     def tested(self) -> list[Part]:
         """The parts that are tested on."""
         return [part for part in self.parts if part.name != OWN]
-
-    @property
-    def _main(self) -> str:
-        return self.task.main or next(iter(self.task.columns))
 
     def folder(self, part: Part, method: str) -> Run:
         """Where a job leaves what it found."""
@@ -244,41 +203,42 @@ class Evaluation:
 
     def complete(self) -> None:
         """Do what is not done yet, compare, tabulate and draw."""
-        left_out: dict[tuple[str, str], str] = {}
         with progress_bar(self.task.title, len(self.parts) + 1) as advance:
             for part in self.parts:
                 with within_step(advance) as advance_part:
                     methods = self.task.methods(part)
                     for method in methods:
-                        advance_method = functools.partial(_advance_share, advance_part, 1 / len(methods))
-                        self._advance(part, method, left_out, advance_method)
-            self.results = {**self.task.about(), "sections": self._sections(left_out)}
+                        self._complete(part, method, functools.partial(_advance_share, advance_part, 1 / len(methods)))
+            compared = list(self._compared())
+            sections = {comparison.section: comparison.results() for comparison in compared}
+            self.results = {**self.task.about(), "sections": sections}
             self._keep_answers()
             for name, figure in self.task.figures(self):
                 save_figure(figure, self.run.figures, name)
             advance(1, "figures")
         self.run.write_results(self.results)
-        self.run.write_table("\n".join(self._table()))
+        self.run.write_table(
+            "\n\n".join([*(one.table() for one in compared), "\n".join(self.task.notes(self))]).strip()
+        )
 
-    def _advance(self, part: Part, method: Method, left_out: dict[tuple[str, str], str], advance: Advance) -> None:
-        """Do a job, unless it is done, or the method was left out of the section."""
-        key = part.section, method.name
+    def _complete(self, part: Part, method: Method, advance: Advance) -> None:
+        """Do a job, unless it is done, or the method was left out of an earlier part of the section."""
         with within_step(advance) as advance_job:
-            if key in left_out:
+            key = part.section, method.name
+            if key in self._left_out:
                 return
             if not self.is_done(part, method.name):
                 news = f"{'model of all trials' if part.name == OWN else part.name}, {method.name}"
                 advance(0, news)
-                self._do(part, method, advance_job, news)
-            if part.name != OWN and (why := self.found(part, method.name).get("left_out")) is not None:
-                left_out[key] = why
+                self._do(part, method, lambda share, words: advance_job(share, f"{news}: {words}"))
+            if part.name != OWN and isinstance(self.found(part, method.name), LeftOut):
+                self._left_out.add(key)
 
-    def _do(self, part: Part, method: Method, advance: Advance, news: str) -> None:
+    def _do(self, part: Part, method: Method, say: Say) -> None:
         """Fit, predict, measure; leaves results and the answer, or why the method is left out."""
         folder = self.folder(part, method.name)
-        say = lambda share, words: advance(share, f"{news}: {words}")  # noqa: E731
         try:
-            fitted, seconds = self.fit(part, method, say)
+            fitted, fit_seconds = self.fit(part, method, say)
             if part.name == OWN:
                 cast(FittedModel, fitted).save(folder)
                 folder.delete_tensors("checkpoint")
@@ -290,21 +250,14 @@ class Evaluation:
         except (InputError, MemoryError) as error:
             if method.kind in ("model", "control"):
                 raise
-            folder.write_results({"left_out": str(error) or "it needs more memory than there is."})
+            why = LeftOut(str(error) or "it needs more memory than there is.")
+            folder.write_results(as_plain(why))
             return
         measured = self.task.measure(answer, self._truth(part))
         self._write_answer(folder, answer)
-        folder.write_results(
-            {
-                "scores": measured.scores,
-                "sums": measured.sums,
-                "more": measured.more,
-                "n_parameters": fitted.n_parameters,
-                "fit_seconds": fitted.about.get("fit_seconds", seconds),
-                "predict_seconds": predict_seconds,
-                "about": fitted.about,
-            }
-        )
+        seconds = fitted.about.get("fit_seconds", fit_seconds)
+        found = Found(measured, int(fitted.n_parameters), seconds, predict_seconds, fitted.about)
+        folder.write_results(as_plain(found))
         folder.delete_tensors("checkpoint")
 
     def fit(self, part: Part, method: Method, say: Any = None) -> tuple[Fitted, float]:
@@ -329,26 +282,23 @@ class Evaluation:
 
     # ------------------------------------------------------------------ what was found
 
-    def found(self, part: Part, method: str) -> dict[str, Any]:
-        """What a job left: scores and costs, or why it was left out."""
+    def found(self, part: Part, method: str) -> Found | LeftOut:
+        """What a job left: scores and costs, or why there are none."""
         folder = self.folder(part, method)
         results = folder.read_results()
-        if isinstance(results.get("left_out"), str):
-            return results
         try:
-            scores = {name: from_plain(Score, score) for name, score in results["scores"].items()}
-            sums = _sums(results["sums"])
-            costs = [results[name] + 0.0 for name in ("n_parameters", "fit_seconds", "predict_seconds")]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{folder.folder}/results.json is damaged (it holds no scores); delete it and run again."
-            ) from error
-        del costs
-        return {**results, "scores": scores, "sums": sums}
+            return from_plain(LeftOut if results.keys() == {"why"} else Found, results, what="it")
+        except InputError as error:
+            raise InputError(f"{folder.folder}/results.json is damaged ({error}); delete it and run again.") from error
+
+    def about(self, part: Part, method: str) -> Mapping[str, Any]:
+        """What a method said of itself."""
+        found = self.found(part, method)
+        return found.about if isinstance(found, Found) else {}
 
     def history(self, part: Part, method: str) -> dict[str, list[float]]:
         """How the training of a model went, by column."""
-        rows = self.found(part, method)["about"]["history"]
+        rows = self.about(part, method)["history"]
         return {column: [row[column] for row in rows] for column in rows[0]}
 
     def answer(self, part: Part, method: str) -> Answer:
@@ -377,150 +327,31 @@ class Evaluation:
                 if method.name not in kept:
                     folder.delete_tensors("answer")
                 elif not folder.has_tensors("answer"):
-                    self._do(part, method, lambda *_: None, "")
+                    self._do(part, method, lambda *_: None)
 
-    def sections(self) -> dict[str, list[Part]]:
-        """Parts that are tested on, by section."""
-        found: dict[str, list[Part]] = {}
+    def _compared(self) -> Iterator[Comparison]:
+        """The methods of every section beside each other."""
+        sections: dict[str, list[Part]] = {}
         for part in self.tested:
-            found.setdefault(part.section, []).append(part)
-        return found
-
-    def _sections(self, left_out: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-        """What results.json holds of every section."""
-        sections = {}
-        for section, parts in self.sections().items():
-            kinds = {method.name: method.kind for part in parts for method in self.task.methods(part)}
-            of_section = {name: why for (where, name), why in left_out.items() if where == section}
-            found = {
-                name: [self.found(part, name) for part in parts if name in {m.name for m in self.task.methods(part)}]
-                for name in kinds
-                if name not in of_section
-            }
-            sections[section] = {**self._compared(found, kinds), "left_out": of_section}
-        return sections
-
-    def _compared(self, found: Mapping[str, list[dict[str, Any]]], kinds: Mapping[str, str]) -> dict[str, Any]:
-        """The methods of a section: models, then rivals from the best, oracles, controls; and how they differ."""
-        task, main = self.task, self._main
-        sums = {name: _pooled([part["sums"] for part in parts]) for name, parts in found.items()}
-        scores = {name: self._scores([part["scores"] for part in parts], sums[name]) for name, parts in found.items()}
-        sign = 1 if task.columns[main].is_error else -1
-
-        def rank(name: str) -> tuple[int, bool, float]:
-            value = scores[name][main].value if main in scores[name] else math.nan
-            return ("model", "rival", "oracle", "control").index(kinds[name]), math.isnan(value), sign * value
-
-        names = sorted(found, key=rank)
-        rivals = [name for name in names if kinds[name] == "rival" and main in scores[name]]
-        best = rivals[0] if rivals else None
-        samples = {
-            name: scores[name][main].samples
-            for name in names
-            if kinds[name] in ("model", "rival") and main in scores[name] and _is_known(scores[name][main].samples)
-        }
-        rows = {}
-        if best in samples:
-            known = {name: some for name in samples if (some := sums[name]) is not None}
-            table = compare_table(samples, against=best, test_fraction=task.test_fraction, trials=known)
-            rows = {row.method: row for row in table if row.method != best}
-        methods: dict[str, Any] = {}
-        for name in names:
-            parts = found[name]
-            methods[name] = {
-                "kind": kinds[name],
-                "scores": scores[name],
-                "n_parameters": int(parts[0]["n_parameters"]),
-                "fit_seconds": float(np.mean([part["fit_seconds"] for part in parts])),
-                "predict_seconds": float(np.mean([part["predict_seconds"] for part in parts])),
-                **{key: parts[0]["about"][key] for key in ("chosen",) if parts[0]["about"].get(key)},
-                **({"more": parts[0]["more"]} if parts[0]["more"] else {}),
-            }
-            if (row := rows.get(name)) is not None:
-                methods[name] |= {
-                    "difference": row.difference,
-                    "difference_interval": row.difference_interval,
-                    "p_holm": row.p_holm,
-                }
-        return {"best_rival": best, "methods": methods}
-
-    def _scores(self, parts: Sequence[Mapping[str, Score]], sums: TrialSums | None) -> dict[str, Score]:
-        """The scores of a method in a section: as they were measured, or over folds."""
-        if self.task.test_fraction is None:
-            (only,) = parts
-            return dict(only)
-        scores = {}
-        for name in parts[0]:
-            values = [part[name].value for part in parts]
-            how: dict[str, Any] = {"test_fraction": self.task.test_fraction, "bounds": self.task.columns[name].bounds}
-            estimate = estimate_mean(values, trials=sums, **how)
-            scores[name] = Score(estimate.mean, estimate.interval, tuple(values))
-        return scores
-
-    # ------------------------------------------------------------------ the table
-
-    def _table(self) -> Iterator[str]:
-        notes = list(self.task.notes(self))
-        parts = self.sections()
-        is_first = True
-        for section, found in self.results["sections"].items():
-            if heading := self.task.heading(section, parts[section]):
-                yield from ([] if is_first else [""])
-                yield from (f"## {heading}", "")
-            yield markdown(self._rows(found))
-            below = [f"{name} is left out: {in_markdown(' '.join(why.split()), most=1000)}"
-                     for name, why in found["left_out"].items()]  # fmt: skip
-            chosen = [
-                f"{name}: {', '.join(f'{key} {value}' for key, value in method['chosen'].items())}"
-                for name, method in found["methods"].items()
-                if method.get("chosen")
-            ]
-            below = [*([f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []), *below]
-            yield from ["", *below] if below else []
-            is_first = False
-        yield from ["", *notes] if notes else []
-
-    def _rows(self, found: Mapping[str, Any]) -> list[list[str]]:
-        """The cells of a section, its head first."""
-        methods, best = found["methods"], found["best_rival"]
-        columns = {
-            name: column
-            for name, column in self.task.columns.items()
-            if any(name in method["scores"] for method in methods.values())
-        }
-        is_compared = any("difference" in method for method in methods.values())
-        head = ["method"]
-        for key, column in columns.items():
-            head.append(column.heading + (f" [{column.interval_name}]" if column.has_interval else ""))
-            head += [f"− {best} [95 %]", "p (Holm)"] if key == self._main and is_compared else []
-        rows = [[*head, "parameters", "fit (s)", "predict (s)"]]
-        for name, method in methods.items():
-            row = [in_markdown(name)]
-            for key, column in columns.items():
-                row.append(cell(method["scores"].get(key), column))
-                if key == self._main and is_compared:
-                    row += _difference_cells(method, column)
-            costs = [f"{method['fit_seconds']:.1f}", f"{method['predict_seconds']:.1f}"]
-            rows.append([*row, f"{method['n_parameters']:,}", *costs])
-        return rows
-
-
-def cell(score: Score | None, column: Column) -> str:
-    """A score as a table shows it."""
-    if score is None or math.isnan(score.value):
-        return ""
-    interval = score.interval if column.has_interval else None
-    return f"{score.value:{column.form}}" + interval_text(interval, form=column.form)
-
-
-def _difference_cells(method: Mapping[str, Any], column: Column) -> list[str]:
-    if method.get("difference") is None:
-        return ["", ""]
-    form = column.form
-    return [
-        f"{method['difference']:+{form}}" + interval_text(method["difference_interval"], form=form),
-        p_text(method["p_holm"]),
-    ]
+            sections.setdefault(part.section, []).append(part)
+        for section, parts in sections.items():
+            kinds: dict[str, Kind] = {}
+            found: dict[str, list[Found | LeftOut]] = {}
+            for part in parts:
+                for method in self.task.methods(part):
+                    kinds[method.name] = method.kind
+                    if not any(isinstance(one, LeftOut) for one in found.setdefault(method.name, [])):
+                        found[method.name].append(self.found(part, method.name))
+            heading = self.task.heading(section, parts)
+            yield Comparison.of(
+                found,
+                kinds,
+                heading=heading,
+                section=section,
+                columns=self.task.columns,
+                main=self.task.main or next(iter(self.task.columns)),
+                test_fraction=self.task.test_fraction,
+            )
 
 
 def without_targets(recording: Recording) -> Recording:
@@ -533,22 +364,5 @@ def part_name(recording: Recording) -> str:
     return f"parts/{in_path(recording.name)}"
 
 
-def _sums(plain: Mapping[str, Any] | None) -> TrialSums | None:
-    if plain is None:
-        return None
-    return TrialSums(plain["metric"], plain["trials"], [np.asarray(one, dtype=np.float64) for one in plain["sums"]])
-
-
 def _advance_share(advance: Advance, share: float, done: float, news: str) -> None:
     advance(share * done, news)
-
-
-def _pooled(sums: Sequence[TrialSums | None]) -> TrialSums | None:
-    known = [one for one in sums if one is not None]
-    if len(known) < len(sums) or not known:
-        return None
-    return TrialSums(known[0].metric, [t for one in known for t in one.trials], [s for one in known for s in one.sums])
-
-
-def _is_known(samples: Sequence[float]) -> bool:
-    return len(samples) > 0 and bool(np.isfinite(samples).all())

@@ -17,7 +17,7 @@ from motet.models.geometry import Geometry
 from motet.rivals.method import Answer
 from motet.statistics import Score, quartiles
 from motet.systems.laws import Law
-from motet.tasks.evaluate import Column
+from motet.tasks.comparison import Column
 
 Array = NDArray[np.float64]
 

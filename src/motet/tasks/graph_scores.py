@@ -18,7 +18,7 @@ from motet.errors import InputError
 from motet.models.partition import assign_groups, assign_groups_of_sizes
 from motet.rivals.method import PairQuestion
 from motet.statistics import Score, blockwise
-from motet.tasks.evaluate import Column
+from motet.tasks.comparison import Column
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

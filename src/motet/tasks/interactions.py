@@ -26,7 +26,8 @@ from motet.report.scores import learning_curve
 from motet.rivals.method import Answer, Fitted, Kind, Method, PairQuestion, Say
 from motet.rivals.registry import rivals_of
 from motet.settings import Count
-from motet.tasks.evaluate import OWN, Column, Evaluation, Measured, Part, evaluate
+from motet.tasks.comparison import Column, Measured
+from motet.tasks.evaluate import OWN, Evaluation, Part, evaluate
 from motet.tasks.find import stem
 from motet.tasks.graph_scores import (
     COLUMNS,

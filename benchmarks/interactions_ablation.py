@@ -25,7 +25,7 @@ from motet.estimators.interactions import EITInteractions
 from motet.estimators.systems import PAIR_MODEL
 from motet.files import write_text
 from motet.models.pairs import PairSettings
-from motet.training.state import Learner
+from motet.training.learner import Learner
 
 NO_TRANSFORMER = {"individual_depth": 0, "interaction_depth": 0}
 # Changes of the EIT's settings, and of how pairs are read.

@@ -16,11 +16,12 @@ from motet.estimators.decoders import EITClassifier
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import Block
 from motet.models.randomness import draws_from
+from motet.training.learner import Learner
 from motet.training.loop import train
 from motet.training.objectives import ObjectiveSettings, Target, hidden, make_objective
 from motet.training.optimizer import TableAdam
 from motet.training.settings import TrainingSettings
-from motet.training.state import Learner, fingerprint
+from motet.training.state import fingerprint
 
 SETTINGS = TrainingSettings(max_steps=20, batch_trials=8, averaging=0.9)
 

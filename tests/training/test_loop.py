@@ -18,11 +18,11 @@ from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier
 from motet.models.eit import EITSettings
+from motet.training.history import read_history
 from motet.training.loop import _backward
 from motet.training.objectives import ObjectiveSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import read_history
 
 SHORT = TrainingSettings(max_steps=18, batch_trials=16, checkpoint_seconds=0.0, validation=0.25)
 SMALL = EITSettings(width=8, n_heads=2, dropout=0.1)
@@ -335,7 +335,7 @@ def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole(small_recording
 
     whole = step()
     per_trial = learner.model.n_bytes(*batch.observed.shape[1:])
-    monkeypatch.setattr("motet.training.state.BATCH_BYTES", per_trial * -(-20 // n_parts))
+    monkeypatch.setattr("motet.training.learner.BATCH_BYTES", per_trial * -(-20 // n_parts))
     assert len(learner.parts(batch)) == n_parts
     assert sum(map(len, learner.parts(batch))) == 20
     for one, other in zip(whole, step(), strict=True):

@@ -24,10 +24,11 @@ from motet.models.randomness import WeightsFrom
 from motet.plain import from_plain
 from motet.progress import progress_bar
 from motet.settings import Count, Seed, check_arguments
+from motet.training.history import Epoch, read_history
+from motet.training.learner import Learner
 from motet.training.loop import train
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner, read_history
 
 # What numbers, names and lists raise that are not what they should be.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)

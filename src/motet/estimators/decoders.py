@@ -26,6 +26,8 @@ from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
 from motet.plain import from_plain
 from motet.settings import Count, Positive, Seed
+from motet.training.history import Epoch
+from motet.training.learner import Learner
 from motet.training.objectives import (
     TRIAL_WEIGHT,
     ObjectiveSettings,
@@ -37,7 +39,6 @@ from motet.training.objectives import (
 )
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner
 
 _ARRAY_TARGET = "y"
 

@@ -26,6 +26,7 @@ from motet.models.pairs import PairEIT, PairSettings
 from motet.models.rollout import Rollout
 from motet.plain import from_plain
 from motet.settings import Count, Seed, check_arguments
+from motet.training.learner import Learner
 from motet.training.objectives import (
     DIVERGED,
     FEWEST_BINS,
@@ -39,7 +40,6 @@ from motet.training.objectives import (
     pair_target,
 )
 from motet.training.settings import TrainingSettings
-from motet.training.state import Learner
 
 Array = NDArray[np.float64]
 

@@ -26,6 +26,7 @@ from motet.models.partition import assign_groups
 from motet.plain import from_plain
 from motet.settings import Count, Seed
 from motet.training.calibration import Calibration
+from motet.training.learner import Learner
 from motet.training.objectives import (
     InteractionSettings,
     Joint,
@@ -37,7 +38,6 @@ from motet.training.objectives import (
 )
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Learner
 
 
 class EITInteractions(SystemEstimator):

@@ -21,9 +21,9 @@ from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.plain import from_plain
 from motet.settings import Count, Seed
+from motet.training.history import Epoch
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch
 
 PAIR_MODEL = EITSettings(identity="none", token_bins=1)
 PAIR_TRAINING = TrainingSettings(max_steps=1000, batch_trials=64, averaging=0.99, weight_decay=0.05)

@@ -32,9 +32,9 @@ from motet.tasks.find import stem
 from motet.tasks.forecast_scores import Errors, Truth, columns_of
 from motet.tasks.outcome import Outcome
 from motet.tasks.systems import EvaluateSettings, EvaluateTask, SystemTask, TrainSettings, TrainTask, Trials
+from motet.training.history import as_columns
 from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
-from motet.training.state import as_columns
 
 PATHS_OF = ("force fit", "constant acceleration", "true couplings")  # whose paths are drawn beside the model's
 

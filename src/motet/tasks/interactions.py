@@ -49,9 +49,9 @@ from motet.tasks.systems import (
     only,
 )
 from motet.training.calibration import Calibration
+from motet.training.history import as_columns
 from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
-from motet.training.state import as_columns
 
 Floats = NDArray[np.floating[Any]]
 MOST_SHOWN = 3  # rules in a figure

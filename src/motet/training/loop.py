@@ -23,9 +23,11 @@ from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
 from motet.models.randomness import draws_from
+from motet.training.history import Epoch
+from motet.training.learner import Learner, Sealed
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
-from motet.training.state import Epoch, Learner, Sealed, TrainingState, fingerprint
+from motet.training.state import TrainingState, fingerprint
 
 
 def train(

@@ -3,100 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.dataset import PopulationDataset
 from motet.errors import InputError
-from motet.memory import check_room
-from motet.models.eit import EIT, Encoding
-from motet.models.pairs import PairEIT
 from motet.plain import as_plain, digest, from_plain
-from motet.training.objectives import Objective
+from motet.training.history import Epoch, read_history
+from motet.training.learner import Learner
 from motet.training.optimizer import TableAdam
 from motet.training.run import NEVER_MATTERS, Run
 from motet.training.settings import TrainingSettings
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to; a row of the history. Validation figures are NaN without a validation part."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_score: float
-    learning_rate: float
-    seconds: float
-
-    def __str__(self) -> str:
-        validation = ""
-        if math.isfinite(self.validation_loss):
-            validation = f", validation {self.validation_loss:.3f}, score {self.validation_score:.3f}"
-        return f"epoch {self.epoch}: loss {self.train_loss:.3f}{validation}"
-
-
-class Sealed:
-    """A batch that Fabric hands on as it is; a dataclass it would take apart, and cast the targets inside."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-
-class Learner(nn.Module):
-    """A model and its objective: from a batch to a loss."""
-
-    def __init__(self, model: EIT | PairEIT, objective: Objective) -> None:
-        super().__init__()
-        self.model = model
-        self.objective = objective
-
-    def read(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[Encoding, Batch]]:
-        """The encodings of all trials in order, some at a time, and what they are of; without dropout and gradients.
-
-        Raises:
-            InputError: if a trial does not fit in memory.
-        """
-        self.eval()
-        self.check_room(dataset)
-        device = next(self.parameters()).device
-        for batch in dataset.batches(self.model.n_bytes, most_trials=most_trials):
-            batch = batch.to(device)
-            with torch.no_grad():
-                encoding = self.model(batch)
-            yield encoding, batch
-
-    def predict(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[dict[str, Tensor], Batch]]:
-        """As `read`, what the objective predicts."""
-        for encoding, batch in self.read(dataset, most_trials):
-            with torch.no_grad():
-                prediction = self.objective.predict(encoding, batch)
-            yield prediction, batch
-
-    def parts(self, batch: Batch) -> list[Batch]:
-        """A training batch in parts that are not too large for memory."""
-        return batch.split(max(1, BATCH_BYTES // self.model.n_bytes(*batch.observed.shape[1:])))
-
-    def check_room(self, dataset: PopulationDataset) -> None:
-        """Refuse trials of which one alone does not fit in memory; in training with what is kept for gradients."""
-        for recording in dataset.recordings:
-            n_bins = int(recording.trial_lengths.max())
-            check_room(
-                self.model.n_bytes(recording.n_individuals, n_bins),
-                what=f"reading {recording.n_individuals} individuals over {n_bins} bins of recording "
-                f"{recording.name!r} at once",
-                advice="give shorter trials (Recording.windows), wider bins or fewer individuals",
-            )
-
-    def forward(self, sealed: Sealed) -> Tensor:
-        return self.objective.loss(self.model(sealed.batch), sealed.batch)
 
 
 class TrainingState:
@@ -217,23 +138,6 @@ class TrainingState:
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
         self.best_epoch, self.history = best_epoch, history
-
-
-def as_columns(history: Sequence[Epoch]) -> dict[str, list[float]]:
-    """One list per column of a history."""
-    return {field.name: [getattr(row, field.name) for row in history] for field in dataclasses.fields(Epoch)}
-
-
-def read_history(about: Mapping[str, Any]) -> list[Epoch]:
-    """The history in the description of weights, a checkpoint or predictions.
-
-    Raises:
-        KeyError, TypeError, ValueError: if there is none.
-    """
-    history: list[Epoch] = from_plain(list[Epoch], about["history"], what="the history")
-    if [row.epoch for row in history] != list(range(1, len(history) + 1)) or not history:
-        raise ValueError("the history has no epoch, or lacks some")
-    return history
 
 
 def fingerprint(

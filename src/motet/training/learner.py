@@ -1,0 +1,71 @@
+"""A `Learner`: a model and its objective, which are trained and read together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from motet.data.batch import BATCH_BYTES, Batch
+from motet.data.dataset import PopulationDataset
+from motet.memory import check_room
+from motet.models.eit import EIT, Encoding
+from motet.models.pairs import PairEIT
+from motet.training.objectives import Objective
+
+
+class Sealed:
+    """A batch that Fabric hands on as it is; a dataclass it would take apart, and cast the targets inside."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
+class Learner(nn.Module):
+    """A model and its objective: from a batch to a loss."""
+
+    def __init__(self, model: EIT | PairEIT, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def read(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[Encoding, Batch]]:
+        """The encodings of all trials in order, some at a time, and what they are of; without dropout and gradients.
+
+        Raises:
+            InputError: if a trial does not fit in memory.
+        """
+        self.eval()
+        self.check_room(dataset)
+        device = next(self.parameters()).device
+        for batch in dataset.batches(self.model.n_bytes, most_trials=most_trials):
+            batch = batch.to(device)
+            with torch.no_grad():
+                encoding = self.model(batch)
+            yield encoding, batch
+
+    def predict(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[dict[str, Tensor], Batch]]:
+        """As `read`, what the objective predicts."""
+        for encoding, batch in self.read(dataset, most_trials):
+            with torch.no_grad():
+                prediction = self.objective.predict(encoding, batch)
+            yield prediction, batch
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        """A training batch in parts that are not too large for memory."""
+        return batch.split(max(1, BATCH_BYTES // self.model.n_bytes(*batch.observed.shape[1:])))
+
+    def check_room(self, dataset: PopulationDataset) -> None:
+        """Refuse trials of which one alone does not fit in memory; in training with what is kept for gradients."""
+        for recording in dataset.recordings:
+            n_bins = int(recording.trial_lengths.max())
+            check_room(
+                self.model.n_bytes(recording.n_individuals, n_bins),
+                what=f"reading {recording.n_individuals} individuals over {n_bins} bins of recording "
+                f"{recording.name!r} at once",
+                advice="give shorter trials (Recording.windows), wider bins or fewer individuals",
+            )
+
+    def forward(self, sealed: Sealed) -> Tensor:
+        return self.objective.loss(self.model(sealed.batch), sealed.batch)

@@ -9,7 +9,6 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from motet.errors import InputError
 from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -93,23 +92,6 @@ def test_energy_drift_has_no_sign() -> None:
     assert axes.get_ylabel() == "relative energy error\nmedian and quartiles"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "errors", "divergence", "message"),
-    [
-        ([], {"EIT": np.zeros((1, 0))}, None, "at least one time"),
-        ([1.0, 1.0], {"EIT": np.zeros((1, 2))}, None, "increasing"),
-        ([1.0], {}, None, "at least one method"),
-        ([1.0], {"EIT": [0.1]}, None, "give \\(trial, 1 horizons\\)"),
-        ([1.0, 2.0], {"EIT": [[0.1]]}, None, "give \\(trial, 2 horizons\\)"),
-        ([1.0], {"EIT": [[-0.1]]}, None, "0 or more"),
-        ([1.0], {"EIT": [[0.1]]}, {"EIF": [1.0]}, "did you mean 'EIT'"),
-    ],
-)
-def test_errors_that_do_not_go_together_are_refused(seconds: Any, errors: Any, divergence: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        draw_error_against_horizon(seconds, errors, divergence_seconds=divergence)
-
-
 # Forecast trajectories
 
 
@@ -181,17 +163,3 @@ def test_trajectories_of_any_number_have_a_colour_each(n: int) -> None:
     context, truth = walks(1, n)
     axes = draw_forecast_trajectories(context, truth, {"EIT": truth}).axes[0]
     assert len(np.unique(cast(Any, axes.collections[2]).get_colors(), axis=0)) == n
-
-
-@pytest.mark.parametrize(
-    ("context", "truth", "prediction", "message"),
-    [
-        ((1, 2, 3), (1, 2, 4, 2), (1, 2, 4, 2), "give numbers \\(trial, individual, time, 2\\)"),
-        ((1, 2, 3, 3), (1, 2, 4, 3), (1, 2, 4, 3), "give numbers \\(trial, individual, time, 2\\)"),
-        ((1, 3, 3, 2), (1, 2, 4, 2), (1, 2, 4, 2), "truth has .* \\(1 trials, 3 individuals, horizon, 2\\)"),
-        ((1, 2, 3, 2), (1, 2, 4, 2), (1, 2, 5, 2), "prediction 'EIT' has .* 4 horizons"),
-    ],
-)
-def test_trajectories_refuse_shapes_that_disagree(context: Any, truth: Any, prediction: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        draw_forecast_trajectories(np.ones(context), np.ones(truth), {"EIT": np.ones(prediction)})

@@ -9,7 +9,6 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from motet.errors import InputError
 from motet.report.graphs import draw_graphs
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -113,18 +112,19 @@ def test_titles_give_the_accuracy_of_all_trials_and_that_of_no_edge() -> None:
     probability, truth, _ = random_systems(30, 6, 3)
     known = truth >= 0
     right = ((probability >= 0.5) == (truth > 0))[known].reshape(30, 30).mean()
-    figure = draw_graphs(probability, truth=truth, n_trials=2, title="gravity")
+    figure = draw_graphs(probability, truth=truth, title="gravity")
     expected = f"mean accuracy of 30 trials {right:.3f}, of no edge at all 0.600; shown from best to worst"
     assert figure.get_suptitle().replace("\n", " ") == f"gravity {expected}"
 
 
-def test_trials_run_from_the_best_to_the_worst() -> None:
+def test_trials_run_from_the_best_to_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.report.graphs.MOST_PANELS", 3)
     truth = np.zeros((5, 3, 3), dtype=int)
     probability = np.zeros((5, 3, 3))
     probability[[1, 3, 4], 0, 1] = probability[[1, 3, 4], 1, 0] = 1
     probability[[1, 3], 0, 2] = probability[[1, 3], 2, 0] = 1
     probability[3, 1, 2] = probability[3, 2, 1] = 1
-    titles = [axes.get_title("left") for axes in draw_graphs(probability, truth=truth, n_trials=3).axes]
+    titles = [axes.get_title("left") for axes in draw_graphs(probability, truth=truth).axes]
     assert [title.split(":")[0] for title in titles] == ["trial 0", "trial 4", "trial 3"]
     assert titles[2] == "trial 3: accuracy 0.000\nno true edge, 3 false"
 
@@ -143,25 +143,6 @@ def test_graphs_of_any_size_lie_inside_their_panel(n: int) -> None:
         (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
         places = np.asarray(cast(Any, axes.collections[1]).get_offsets())
         assert ((places > [left, low]) & (places < [right, high])).all()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"probability": np.zeros((2, 2))}, "\\(trial, individual, individual\\)"),
-        ({"probability": np.zeros((0, 2, 2))}, "\\(trial, individual, individual\\)"),
-        ({"probability": np.full((1, 2, 2), 1.5)}, "0 to 1"),
-        ({"probability": np.zeros((1, 2, 2)), "truth": np.zeros((1, 2, 2))}, "truth has .* integers"),
-        ({"probability": np.zeros((1, 2, 2)), "truth": np.zeros((1, 3, 3), int)}, "truth has shape"),
-        ({"probability": np.zeros((1, 2, 2)), "system": [[0.0, 1.0]]}, "system has"),
-        ({"probability": np.zeros((1, 2, 2)), "observed": [[1, 1]]}, "booleans"),
-        ({"probability": np.zeros((1, 2, 2)), "positions": np.zeros((1, 2, 5, 3))}, "positions has"),
-        ({"probability": np.zeros((1, 2, 2)), "n_trials": 0}, "at least one"),
-    ],
-)
-def test_graphs_refuse_what_does_not_go_together(given: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        draw_graphs(**given)
 
 
 @pytest.mark.parametrize("deficiency", ["protanopia", "deuteranopia"])

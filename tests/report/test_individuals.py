@@ -9,7 +9,6 @@ import pytest
 from matplotlib.axes import Axes
 from sklearn.metrics import r2_score
 
-from motet.errors import InputError
 from motet.report.individuals import draw_embeddings, draw_states
 from motet.report.style import MOST_POINTS
 
@@ -48,7 +47,7 @@ def test_the_title_counts_neighbours_of_the_same_system_in_the_whole_space() -> 
     before, after, system = embeddings(20, 6, 3)
     nearest = [np.argsort(np.linalg.norm(x[:, None] - x, axis=2), axis=1)[:, 1] for x in before]
     share = np.mean([s[n] == s for s, n in zip(system, nearest, strict=True)])
-    title = draw_embeddings(before, after, system, n_trials=1).get_suptitle().replace("\n", " ")
+    title = draw_embeddings(before, after, system).get_suptitle().replace("\n", " ")
     assert title == f"nearest neighbour in the same system: {share:.3f} before, 1.000 after (chance 0.400)"
 
 
@@ -75,11 +74,6 @@ def test_a_trial_without_anybody_and_a_pair_are_drawn() -> None:
     figure = draw_embeddings(before, after, system, observed=observed)
     assert figure.axes[0].texts[0].get_text() == "0 individuals"
     assert figure.axes[1].get_xlabel() == "PC 1 (100%)"
-
-
-def test_embeddings_of_another_shape_are_refused() -> None:
-    with pytest.raises(InputError, match="after has shape .* give numbers \\(1 trials, 3 individuals, 4 widths\\)"):
-        draw_embeddings(np.zeros((1, 3, 4)), np.zeros((1, 2, 4)), np.zeros((1, 3), int))
 
 
 # States
@@ -130,16 +124,3 @@ def test_of_many_states_some_are_drawn_and_all_are_scored() -> None:
 )
 def test_scores_that_do_not_exist_are_said(predicted: list[float], truth: list[float], said: str) -> None:
     assert draw_states({"EIT": predicted}, truth, "mass").axes[0].get_title("left") == f"EIT\n{said}"
-
-
-@pytest.mark.parametrize(
-    ("predictions", "truth", "message"),
-    [
-        ({}, [1.0], "0 methods"),
-        ({"EIT": [1.0]}, [np.nan], "0 true values of mass"),
-        ({"EIT": [1.0, 2.0]}, [1.0], "give the same"),
-    ],
-)
-def test_states_that_cannot_be_compared_are_refused(predictions: Any, truth: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        draw_states(predictions, truth, "mass")

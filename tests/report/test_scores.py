@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from motet.errors import InputError
 from motet.report.scores import learning_curve, score_comparison
 
 HISTORY: dict[str, Any] = {
@@ -88,20 +87,6 @@ def test_numbers_have_a_minus_and_no_negative_zero() -> None:
     assert [text.get_text() for text in axes.texts[:2]] == ["−0.250", "0.000"]
 
 
-@pytest.mark.parametrize(
-    ("scores", "names", "message"),
-    [
-        ({}, {}, "there are no finite scores"),
-        ({"EIT": [1.0], "LDA": [np.nan]}, {}, "'LDA' has no finite scores"),
-        ({"EIT": [1.0]}, {"rivals": ["EIF"]}, "did you mean 'EIT'"),
-        ({"EIT": [1.0]}, {"chance": ["shuffled"]}, "unknown method 'shuffled'"),
-    ],
-)
-def test_scores_that_cannot_be_compared_are_refused(scores: Any, names: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        score_comparison(scores, "accuracy", **names)
-
-
 # Learning curve
 
 
@@ -132,22 +117,3 @@ def test_columns_never_measured_are_not_drawn_and_leave_no_best_epoch() -> None:
     figure = learning_curve({"epoch": [1, 2], "train_loss": [2, 1], **never})
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training"]
-
-
-@pytest.mark.parametrize(
-    ("history", "message"),
-    [
-        ([], "no curve"),
-        ({}, "no curve"),
-        ({"epoch": [1, 2]}, "no curve"),
-        ({"train_loss": [1, 2]}, "no curve"),
-        ({"epoch": [1, 2], "train_loss": [np.nan] * 2}, "no curve"),
-        ({"epoch": [1, 2], "train_loss": [1]}, "all \\(epoch,\\)"),
-        ({"epoch": [[1]], "train_loss": [[1]]}, "all \\(epoch,\\)"),
-        ([HISTORY, {"epoch": [1], "train_loss": [1]}], "every fold the same"),
-        ({"epoch": [1, 1], "train_loss": [1, 2]}, "each once"),
-    ],
-)
-def test_a_history_that_cannot_be_drawn_is_refused(history: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        learning_curve(history)

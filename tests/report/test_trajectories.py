@@ -10,7 +10,6 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from motet.data.recording import Recording
-from motet.errors import InputError
 from motet.report.style import save_figure
 from motet.report.trajectories import draw_simulation
 from motet.systems import simulate
@@ -38,7 +37,7 @@ def test_every_body_leaves_the_path_that_it_took() -> None:
 
 
 def test_bodies_of_a_system_have_one_colour_and_are_joined() -> None:
-    *paths, joined = lines(draw_simulation(first("gravity", groups=("2x3",)), n_trials=1).axes[0])
+    *paths, joined = lines(draw_simulation(first("gravity", groups=("2x3",))).axes[0])
     colours = [tuple(np.asarray(path.get_colors())[0, :3]) for path in paths]
     assert len(set(colours)) == 2
     assert len(set(colours[:3])) == len(set(colours[3:])) == 1
@@ -47,7 +46,7 @@ def test_bodies_of_a_system_have_one_colour_and_are_joined() -> None:
 
 def test_charges_are_told_by_colour() -> None:
     recording = first("charged")
-    figure = draw_simulation(recording, n_trials=1)
+    figure = draw_simulation(recording)
     colours = [tuple(np.asarray(path.get_colors())[0, :3]) for path in lines(figure.axes[0])]
     charges = recording.target("charge")[0]
     assert len({(colour, charge) for colour, charge in zip(colours, charges, strict=True)}) == len(set(charges))
@@ -86,7 +85,7 @@ def test_what_was_not_observed_is_not_drawn() -> None:
     gap = Recording(
         values, observed, recording.individual_ids, recording.targets, target_levels=recording.target_levels
     )
-    axes = draw_simulation(gap, n_trials=1).axes[0]
+    axes = draw_simulation(gap).axes[0]
     first_path, absent = lines(axes)[:2]
     np.testing.assert_allclose([s[0] for s in first_path.get_segments()], recording.values[0, 0, 6:-1])
     assert not absent.get_segments()
@@ -103,15 +102,3 @@ def test_the_same_recording_gives_the_same_bytes(tmp_path: Path) -> None:
     recording = first("springs")
     once, again = (save_figure(draw_simulation(recording), tmp_path, name) for name in ("once", "again"))
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
-
-
-def test_what_cannot_be_drawn_is_refused() -> None:
-    recording = first("gravity")
-    with pytest.raises(InputError, match="n_trials is 0"):
-        draw_simulation(recording, n_trials=0)
-    with pytest.raises(InputError, match="'interacts'. Allowed: none"):
-        draw_simulation(Recording.from_trials(np.ones((3, 2, 5, 2))))
-    with pytest.raises(InputError, match="2 or more are needed"):
-        draw_simulation(Recording.from_trials(np.ones((3, 2, 5))))
-    with pytest.raises(InputError, match="is per individual"):
-        draw_simulation(Recording.from_trials(np.ones((3, 2, 5, 2)), targets={"interacts": np.ones((3, 2), int)}))

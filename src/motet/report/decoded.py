@@ -19,7 +19,6 @@ from motet.report.style import (
     PALE,
     TWO_COLUMNS_INCHES,
     Floats,
-    checked,
     class_colours,
     class_legend,
     draw_lines,
@@ -45,16 +44,13 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
         classes: what both are drawn from, in the order of the axes.
         title: what is shown, above the accuracy.
 
-    Raises:
-        InputError: if shapes disagree, nothing is given, or a label is not among `classes`.
-
     Example:
         >>> figure = confusion_matrix([0, 0, 1], [0, 1, 1], classes=[0, 1])
         >>> figure.get_suptitle()
         'accuracy 0.667 (largest class 0.667), n = 3'
     """
     true, predicted = np.asarray(target), np.asarray(prediction)
-    counts = _count_pairs(true, predicted, list(classes))
+    counts = np.array([[np.sum((true == of) & (predicted == taken)) for taken in classes] for of in classes])
     n_items = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, n_items, out=np.full(counts.shape, np.nan), where=n_items > 0)
     names = [shown(label) for label in classes]
@@ -77,33 +73,14 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
     axes.set(xlabel="predicted class", ylabel="true class")
     bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1], shrink=0.7, label="share of the true class")
     bar.outline.set_visible(False)
-    accuracy, most = np.trace(counts) / true.size, n_items.max() / true.size
-    return titled(figure, title, f"accuracy {accuracy:.3f} (largest class {most:.3f}), n = {true.size}")
-
-
-def _count_pairs(true: NDArray[Any], predicted: NDArray[Any], classes: list[Any]) -> NDArray[np.int64]:
-    """(true class, predicted class) how often each was taken for each."""
-    if true.ndim != 1 or true.shape != predicted.shape or true.size == 0:
-        raise InputError(f"target has shape {true.shape} and prediction {predicted.shape}; give one class per item.")
-    rank = {label: position for position, label in enumerate(np.asarray(classes).tolist())}
-    strange = (set(true.tolist()) | set(predicted.tolist())) - set(rank)
-    if strange or len(rank) != len(classes):
-        why = f"{min(map(str, strange))!r} was given" if strange else "one of them is listed twice"
-        raise InputError(f"classes are {classes}, but {why}; list every class once.")
-    counts = np.zeros((len(rank), len(rank)), dtype=np.int64)
-    np.add.at(counts, tuple([rank[label] for label in labels.tolist()] for labels in (true, predicted)), 1)
-    return counts
+    n = counts.sum()
+    summary = f"accuracy {np.trace(counts) / n:.3f} (largest class {n_items.max() / n:.3f}), n = {n}"
+    return titled(figure, title, summary)
 
 
 @in_our_style
 def decoded_trajectories(
-    decoded_velocity: ArrayLike,
-    true_velocity: ArrayLike,
-    direction: ArrayLike,
-    bin_seconds: float,
-    *,
-    length_unit: str = "cm",
-    title: str = "",
+    decoded_velocity: ArrayLike, true_velocity: ArrayLike, direction: ArrayLike, bin_seconds: float, *, title: str = ""
 ) -> Figure:
     """Draw true and decoded hand paths side by side, and the velocities of a few trials over time.
 
@@ -112,15 +89,14 @@ def decoded_trajectories(
     trials, by root-mean-square error.
 
     Args:
-        decoded_velocity: (trial, time, 2) in length units per second; NaN where unknown.
+        decoded_velocity: (trial, time, 2) in cm per second; NaN where unknown.
         true_velocity: likewise.
         direction: (trial,) class that colours a path.
         bin_seconds: width of a time bin, in seconds.
-        length_unit: of the paths.
         title: what is shown, above the R² over all bins (variance-weighted over x and y).
 
     Raises:
-        InputError: if shapes disagree or no bin has both velocities.
+        InputError: if no bin has both velocities.
 
     Example:
         >>> velocity = np.random.default_rng(0).normal(size=(6, 10, 2))
@@ -128,14 +104,8 @@ def decoded_trajectories(
         >>> figure.get_suptitle()
         'velocity R² 1.000, 6 trials'
     """
-    sizes: dict[str, int] = {}
-    named = {"decoded_velocity": decoded_velocity, "true_velocity": true_velocity}
-    both = np.stack([checked(name, array, "trial time 2", sizes) for name, array in named.items()])
-    if not 0 < bin_seconds < np.inf:
-        raise InputError(f"bin_seconds is {bin_seconds}; give a positive number.")
+    both = np.stack([np.asarray(decoded_velocity), np.asarray(true_velocity)]).astype(np.float64)
     labels = given.labels(direction, what="direction")
-    if labels.shape != (sizes["trial"],):
-        raise InputError(f"direction has shape {labels.shape}; give ({sizes['trial']} trials).")
     known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3)) & given.is_known(labels)[:, None]
     if not known.any():
         raise InputError("no bin has both a decoded and a true velocity of known direction; check what was decoded.")
@@ -146,16 +116,14 @@ def decoded_trajectories(
     squared_error = np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials]
     error = np.sqrt(squared_error / known[trials].sum(axis=1))
     spread = np.linspace(0, len(trials) - 1, N_EXAMPLES + 2)[1:-1].round().astype(int)
-    examples = {
-        int(trials[i]): f"error {error[i]:.1f} {length_unit}/s" for i in np.argsort(error, kind="stable")[spread]
-    }
+    examples = {int(trials[i]): f"error {error[i]:.1f} cm/s" for i in np.argsort(error, kind="stable")[spread]}
 
     figure = Figure(figsize=(TWO_COLUMNS_INCHES, 5.6))
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1])[:, 0]
-    _draw_paths(upper, _hand_paths(both, known, bin_seconds), colours, length_unit)
+    _draw_paths(upper, _hand_paths(both, known, bin_seconds), colours)
     class_legend(upper, classes, title="direction")
     seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
-    _draw_velocities(lower, seconds, both, examples, colours, f"{length_unit}/s")
+    _draw_velocities(lower, seconds, both, examples, colours)
     return titled(figure, title, f"velocity R² {r_squared(both[1][known], both[0][known]):.3f}, {len(trials)} trials")
 
 
@@ -167,7 +135,7 @@ def _hand_paths(both: Floats, known: NDArray[np.bool_], bin_seconds: float) -> F
     return np.concatenate([np.zeros_like(path[..., :1, :]), path], axis=-2)
 
 
-def _draw_paths(figure: SubFigure, both: Floats, colours: NDArray[Any], length_unit: str) -> None:
+def _draw_paths(figure: SubFigure, both: Floats, colours: NDArray[Any]) -> None:
     """True and decoded paths on common limits, from (decoded and true, trial, 1 + time, 2); dots are ends."""
     low, high = np.nanmin(both, axis=(0, 1, 2)), np.nanmax(both, axis=(0, 1, 2))
     reach = float(np.max(high - low)) * 0.54 or 1.0
@@ -179,19 +147,14 @@ def _draw_paths(figure: SubFigure, both: Floats, colours: NDArray[Any], length_u
         axes.scatter(*last.T, c=colours.tolist(), s=7, linewidths=0, zorder=3)
         axes.plot(0, 0, "+", color=INK, markersize=6, markeredgewidth=0.8, zorder=4)
         axes.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
-        axes.set(aspect="equal", title=f"{name} paths", xlabel=f"x ({length_unit})")
+        axes.set(aspect="equal", title=f"{name} paths", xlabel="x (cm)")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-    panels[0].set_ylabel(f"y ({length_unit})")
+    panels[0].set_ylabel("y (cm)")
 
 
 def _draw_velocities(
-    figure: SubFigure,
-    seconds: Floats,
-    both: Floats,
-    examples: Mapping[int, str],
-    colours: NDArray[Any],
-    unit: str,
+    figure: SubFigure, seconds: Floats, both: Floats, examples: Mapping[int, str], colours: NDArray[Any]
 ) -> None:
     """Draw x above y, one column per example, from (decoded and true, trial, time, 2)."""
     panels = figure.subplots(2, len(examples), sharex=True, sharey=True, squeeze=False)
@@ -203,6 +166,6 @@ def _draw_velocities(
             axes.plot(seconds, both[1, trial, :, row], color=GREY, linewidth=2.2)
             axes.plot(seconds, both[0, trial, :, row], color=colours[trial])
     for axes, component in zip(panels[:, 0], "xy", strict=True):
-        axes.set_ylabel(f"{component} velocity\n({unit})")
+        axes.set_ylabel(f"{component} velocity\n(cm/s)")
     handles = [Line2D([], [], color=GREY, linewidth=2.2), Line2D([], [], color=INK)]
     figure.legend(handles, ["true", "decoded"], loc="outside right upper")

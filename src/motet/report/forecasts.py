@@ -11,12 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from motet.errors import InputError, did_you_mean
 from motet.report.style import (
     INK,
     ONE_COLUMN_INCHES,
     Floats,
-    checked,
     draw_lines,
     frame_plane,
     group_colours,
@@ -54,25 +52,20 @@ def draw_error_against_horizon(
             measured. A dot marks the median.
         title: what is shown.
 
-    Raises:
-        InputError: if shapes disagree, horizons do not increase, an error is negative, or
-            `divergence_seconds` has a method of its own.
-
     Example:
         >>> figure = draw_error_against_horizon([0.1, 0.2], {"EIT": [[0.1, 0.2], [0.1, 0.4], [0.3, 0.3]]})
         >>> figure.axes[0].lines[0].get_ydata()
         array([0.1, 0.3])
     """
-    seconds, curves = _curves(horizon_seconds, errors)
-    figure, axes = _quartile_panel(seconds, curves, error_name)
+    seconds = np.asarray(horizon_seconds, dtype=np.float64)
+    figure, axes = _quartile_panel(seconds, errors, error_name)
+    colours = {name: style["color"] for name, style in zip(errors, line_styles(len(errors)), strict=True)}
     for name, values in (divergence_seconds or {}).items():
-        if name not in curves:
-            raise did_you_mean(name, curves, what="method")
         times = np.asarray(values, dtype=np.float64)
         median = np.median(times[~np.isnan(times)]) if not np.isnan(times).all() else np.inf
         if np.isfinite(median):
-            at = np.interp(median, seconds, _finite_quartiles(curves[name])[1])
-            axes.plot(median, at, "o", color=line_styles(len(curves))[list(curves).index(name)]["color"], markersize=5)
+            at = np.interp(median, seconds, _finite_quartiles(errors[name])[1])
+            axes.plot(median, at, "o", color=colours[name], markersize=5)
     if divergence_seconds:
         axes.plot([], [], "o", color=INK, markersize=5, label="median divergence")
     figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
@@ -88,41 +81,23 @@ def draw_energy_drift(horizon_seconds: ArrayLike, drifts: Mapping[str, ArrayLike
         drifts: method → (trial, horizon) relative energy error, of either sign; NaN where not measured.
         title: what is shown.
 
-    Raises:
-        InputError: if shapes disagree or horizons do not increase.
-
     Example:
         >>> draw_energy_drift([0.1, 0.2], {"EIT": [[-0.01, 0.02]]}).axes[0].lines[0].get_ydata()
         array([0.01, 0.02])
     """
-    seconds, curves = _curves(horizon_seconds, {name: np.abs(np.asarray(drift)) for name, drift in drifts.items()})
-    figure, _ = _quartile_panel(seconds, curves, "relative energy error")
+    figure, _ = _quartile_panel(
+        np.asarray(horizon_seconds), {k: np.abs(v) for k, v in drifts.items()}, "relative energy error"
+    )
     figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
     return titled(figure, title)
 
 
-def _curves(horizon_seconds: ArrayLike, errors: Mapping[str, ArrayLike]) -> tuple[Floats, dict[str, Floats]]:
-    """(horizon,) seconds and (trial, horizon) of each method, or an `InputError` if they do not go together."""
-    seconds = np.asarray(horizon_seconds, dtype=np.float64)
-    curves: dict[str, Floats] = {name: np.asarray(values, dtype=np.float64) for name, values in errors.items()}
-    if seconds.ndim != 1 or not len(seconds) or not (np.diff(seconds) > 0).all():
-        raise InputError(f"horizon_seconds is {seconds}; give at least one time, increasing.")
-    if not curves:
-        raise InputError("there is nothing to draw; give at least one method.")
-    for name, values in curves.items():
-        if values.ndim != 2 or values.shape[1] != len(seconds):
-            raise InputError(f"errors of {name!r} have shape {values.shape}; give (trial, {len(seconds)} horizons).")
-        if (values < 0).any():
-            raise InputError(f"errors of {name!r} go down to {np.nanmin(values):g}; give 0 or more.")
-    return seconds, curves
-
-
-def _finite_quartiles(values: Floats) -> Floats:
+def _finite_quartiles(values: ArrayLike) -> Floats:
     """(quartile, horizon); a line to infinity would not be drawn."""
     return np.minimum(quartiles(np.asarray(values, dtype=np.float64)), RAN_AWAY**2)
 
 
-def _quartile_panel(seconds: Floats, curves: Mapping[str, Floats], ylabel: str) -> tuple[Figure, Axes]:
+def _quartile_panel(seconds: Floats, curves: Mapping[str, ArrayLike], ylabel: str) -> tuple[Figure, Axes]:
     """A line and a band per method; what runs away leaves through the top."""
     figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 3.0))
     axes = figure.subplots()
@@ -169,27 +144,17 @@ def draw_forecast_trajectories(
         system: (trial, individual) int, the group that colours an individual; by default each has its own colour.
         title: what is shown.
 
-    Raises:
-        InputError: if there is no method or shapes disagree.
-
     Example:
         >>> context, truth = np.zeros((1, 2, 3, 2)), np.ones((1, 2, 4, 2))
         >>> figure = draw_forecast_trajectories(context, truth, {"EIT": truth + [0.3, 0.4]})
         >>> figure.axes[0].get_title("left")
         'EIT\n0.5 off at the end'
     """
-    sizes: dict[str, int] = {}
-    given = checked("context", context, "trial individual time 2", sizes)
-    true = checked("truth", truth, "trial individual horizon 2", sizes)
-    forecasts = {
-        name: checked(f"prediction {name!r}", array, "trial individual horizon 2", sizes)
-        for name, array in predictions.items()
-    }
-    if not forecasts:
-        raise InputError("there is nothing to draw; give at least one prediction.")
+    given, true = np.asarray(context, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    forecasts = {name: np.asarray(array, dtype=np.float64) for name, array in predictions.items()}
     errors = {name: _last_distance(array, true) for name, array in forecasts.items()}
     shown = spread_from_best(next(iter(errors.values())), N_TRIALS)
-    colours = _colours(system, sizes)
+    colours = _colours(system, true)
     figure = Figure(figsize=(0.3 + 1.9 * len(forecasts), 0.9 + 2.1 * len(shown)))
     panels = figure.subplots(len(shown), len(forecasts), squeeze=False)
     for number, (row, trial) in enumerate(zip(panels, shown, strict=True)):
@@ -205,10 +170,9 @@ def draw_forecast_trajectories(
     return titled(figure, title)
 
 
-def _colours(system: ArrayLike | None, sizes: dict[str, int]) -> Floats:
+def _colours(system: ArrayLike | None, places: Floats) -> Floats:
     """(trial, individual, 4) by system, or each individual its own."""
-    each = np.broadcast_to(np.arange(sizes["individual"]), (sizes["trial"], sizes["individual"]))
-    return group_colours(checked("system", each if system is None else system, "trial individual", sizes, "integers"))
+    return group_colours(np.broadcast_to(np.arange(places.shape[1]) if system is None else system, places.shape[:2]))
 
 
 def _draw_paths(
@@ -251,7 +215,7 @@ def draw_ahead(context: Floats, ahead: Floats, *, system: NDArray[np.int64] | No
         2
     """
     n_trials = min(len(context), MOST_PANELS)
-    colours = _colours(system, {"trial": len(context), "individual": context.shape[1]})
+    colours = _colours(system, context)
     figure, panels = panel_grid(n_trials, min(n_trials, 3), panel=(2.3, 2.4), room=(0.3, 0.6))
     for trial, axes in enumerate(panels):
         _draw_paths(axes, context[trial], [ahead[trial]], colours[trial], [(0.8, 0.4), (1.4, 1)])

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from motet.errors import InputError
 from motet.report.style import (
     ACCENT,
     GREY,
@@ -23,7 +22,6 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
-    checked,
     draw_lines,
     frame_plane,
     group_colours,
@@ -32,9 +30,9 @@ from motet.report.style import (
     share,
     spread_from_best,
     titled,
-    wrapped,
 )
 
+MOST_PANELS = 6
 FALSE = "#EE7733"  # Paul Tol's "vibrant" orange: those who see no red take the house's red for ink
 # What became of a pair → colour and dashes of its line.
 _EDGES: dict[str, tuple[str, Any]] = {
@@ -53,7 +51,6 @@ def draw_graphs(
     positions: ArrayLike | None = None,
     system: ArrayLike | None = None,
     observed: ArrayLike | None = None,
-    n_trials: int = 6,
     title: str = "",
 ) -> Figure:
     r"""Draw the recovered graphs of some trials: edges found, missed and false, the stronger the more probable.
@@ -68,28 +65,19 @@ def draw_graphs(
             path. Without, they stand on a circle.
         system: (trial, individual) int, the true group, which colours the dots; -1 where unknown.
         observed: (trial, individual) bool, which individuals there are; by default all.
-        n_trials: how many to draw.
         title: what is shown, above the mean accuracy over all trials, and that of "no edge" for every pair.
-
-    Raises:
-        InputError: if shapes disagree, or `truth` or `system` is not of integers.
 
     Example:
         >>> figure = draw_graphs([[[0, 0.9], [0.9, 0]]], truth=[[[-1, 1], [1, -1]]])
         >>> figure.axes[0].get_title("left")
         'trial 0: accuracy 1.000\n1 of 1 edges found, 0 false'
     """
-    sizes: dict[str, int] = {}
-    likely = checked("probability", probability, "trial individual individual", sizes)
-    if likely.shape[1] != likely.shape[2] or not likely.size:
-        raise InputError(f"probability has shape {likely.shape}; give (trial, individual, individual).")
-    if not (0 <= np.nanmin(likely, initial=0) <= np.nanmax(likely, initial=0) <= 1):
-        raise InputError(f"probabilities go from {np.nanmin(likely):g} to {np.nanmax(likely):g}; give 0 to 1.")
-    unknown, all_here = np.full(likely.shape, -1), np.ones(likely.shape[:2], dtype=bool)
-    true = checked("truth", unknown if truth is None else truth, "trial individual individual", sizes, "integers")
-    group = checked("system", unknown[:, 0] if system is None else system, "trial individual", sizes, "integers")
-    present = checked("observed", all_here if observed is None else observed, "trial individual", sizes, "booleans")
-    paths = None if positions is None else checked("positions", positions, "trial individual time 2", sizes)
+    likely = np.asarray(probability, dtype=np.float64)
+    unknown = np.full(likely.shape, -1)
+    true = unknown if truth is None else np.asarray(truth)
+    group = unknown[:, 0] if system is None else np.asarray(system)
+    present = np.ones(likely.shape[:2], dtype=np.bool_) if observed is None else np.asarray(observed)
+    paths = None if positions is None else np.asarray(positions, dtype=np.float64)
     is_pair = present[:, :, None] & present[:, None] & np.isfinite(likely) & ~np.eye(likely.shape[1], dtype=np.bool_)
     recovered, known = is_pair & (likely >= 0.5), is_pair & (true >= 0)
     fates = (recovered & (true > 0), is_pair & ~recovered & (true > 0), recovered & (true == 0), recovered & (true < 0))
@@ -97,7 +85,7 @@ def draw_graphs(
     both_ways = (np.where(is_pair, likely, 0), np.where(is_pair, true, -1))
     is_directed = not all(np.allclose(pairs, pairs.swapaxes(1, 2)) for pairs in both_ways)
     accuracy, no_edge = share(known & (recovered == (true > 0)), known), share(known & (true == 0), known)
-    shown = spread_from_best(-accuracy, n_trials)
+    shown = spread_from_best(-accuracy, MOST_PANELS)
 
     n_columns = min(len(shown), 3 if len(shown) != 4 else 2)
     width = max(TWO_COLUMNS_INCHES / 3, ONE_COLUMN_INCHES / n_columns)
@@ -111,9 +99,7 @@ def draw_graphs(
         for name, is_drawn in lines.items():
             _draw_edges(axes, at, is_drawn, likely[trial], name=name, is_directed=is_directed)
         axes.set_title(_graph_title(int(trial), lines, float(accuracy[trial])), fontsize=7.5)
-    shown_names = [
-        name for name in _EDGES if edges[name].any() or (name in ("found", "missed", "false") and known.any())
-    ]
+    shown_names = [name for name in _EDGES if edges[name].any() or (known.any() and "unknown" not in name)]
     if shown_names:
         looks = [_EDGES[name] for name in shown_names]
         handles = [Line2D([], [], linewidth=1.6, color=colour, linestyle=dashes) for colour, dashes in looks]
@@ -121,11 +107,9 @@ def draw_graphs(
         figure.legend(handles, shown_names, loc="outside lower center", ncols=4, handlelength=2.2, title=note)
     if not known.any():
         return titled(figure, title, f"{len(shown)} of {len(likely)} trials")
-    summary = (
-        f"mean accuracy of {len(likely)} trials {np.nanmean(accuracy):.3f}, of no edge at all {np.nanmean(no_edge):.3f}"
-    )
-    summary += "; shown from best to worst" if len(shown) > 1 else ""
-    return titled(figure, title, wrapped(summary, figure))
+    summary = f"mean accuracy of {len(likely)} trials {np.nanmean(accuracy):.3f}, "
+    summary += f"of no edge at all {np.nanmean(no_edge):.3f}" + "; shown from best to worst" * (len(shown) > 1)
+    return titled(figure, title, summary)
 
 
 def _draw_individuals(axes: Axes, present: Bools, colours: Floats, group: Integers, paths: Floats | None) -> Floats:

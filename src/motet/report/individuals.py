@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from motet.errors import InputError
 from motet.report.style import (
     GREY,
     MARKERS,
@@ -19,7 +18,6 @@ from motet.report.style import (
     Bools,
     Floats,
     Integers,
-    checked,
     draw_lines,
     group_colours,
     in_our_style,
@@ -27,9 +25,10 @@ from motet.report.style import (
     r_squared,
     spread_from_best,
     titled,
-    wrapped,
     write_inside,
 )
+
+MOST_PANELS = 4
 
 
 @in_our_style
@@ -39,10 +38,9 @@ def draw_embeddings(
     system: ArrayLike,
     *,
     observed: ArrayLike | None = None,
-    n_trials: int = 4,
     title: str = "",
 ) -> Figure:
-    """Draw individuals before and after they interact, on the first two principal components of each trial.
+    """Draw individuals before and after they interact, on the first two principal components of some trials.
 
     Each panel has its own components. Lines join the members of a system to their mean. The title says,
     in the whole space and over all trials, how often an individual's nearest neighbour is of its system.
@@ -52,11 +50,7 @@ def draw_embeddings(
         after: likewise, the population's embedding.
         system: (trial, individual) int, the true group; -1 where unknown.
         observed: (trial, individual) bool, which individuals there are; by default all with an embedding.
-        n_trials: how many to draw, evenly over all of them.
         title: what is shown.
-
-    Raises:
-        InputError: if shapes disagree, or `system` is not of integers.
 
     Example:
         >>> before, after = np.random.default_rng(0).normal(size=(2, 3, 6, 16))
@@ -64,14 +58,10 @@ def draw_embeddings(
         >>> len(figure.axes)
         6
     """
-    sizes: dict[str, int] = {}
-    named = {"before": before, "after": after}
-    embeddings = [checked(name, array, "trial individual width", sizes) for name, array in named.items()]
-    group = checked("system", system, "trial individual", sizes, "integers")
-    shape = group.shape
-    everybody = np.ones(shape, dtype=bool)
-    present = checked("observed", everybody if observed is None else observed, "trial individual", sizes, "booleans")
-    shown = spread_from_best(np.arange(shape[0]), n_trials)
+    embeddings = [np.asarray(array, dtype=np.float64) for array in (before, after)]
+    group = np.asarray(system)
+    present = np.ones(group.shape, dtype=np.bool_) if observed is None else np.asarray(observed)
+    shown = spread_from_best(np.arange(len(group)), MOST_PANELS)
     figure = Figure(figsize=(max(0.4 + 1.75 * len(shown), ONE_COLUMN_INCHES), 4.6))
     parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
     near = []
@@ -88,7 +78,7 @@ def draw_embeddings(
     if np.isnan(found + found_after):
         return titled(figure, title)
     summary = f"nearest neighbour in the same system: {found:.3f} before, {found_after:.3f} after (chance {chance:.3f})"
-    return titled(figure, title, wrapped(summary, figure))
+    return titled(figure, title, summary)
 
 
 def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Floats) -> None:
@@ -97,8 +87,7 @@ def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Fl
     centred = embedding - embedding.mean(axis=0, keepdims=True) if len(embedding) else embedding
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     if not len(embedding) or size[0] <= 1e-9 * np.abs(embedding).max():
-        reason = "all alike" if len(embedding) > 1 else f"{len(embedding)} individuals"
-        write_inside(axes, reason)
+        write_inside(axes, "all alike" if len(embedding) > 1 else f"{len(embedding)} individuals")
         return
     components = np.zeros((len(embedding), 2))
     scaled = (left * size)[:, :2]
@@ -148,9 +137,6 @@ def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity
         quantity: what it is, with its unit.
         title: what is shown.
 
-    Raises:
-        InputError: if there is no method or no truth, or shapes disagree.
-
     Example:
         >>> figure = draw_states({"EIT": [1.0, 1.5, 2.0]}, [1.0, 1.4, 2.1], "mass")
         >>> figure.axes[0].get_title("left")
@@ -158,16 +144,12 @@ def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity
     """
     true = np.asarray(truth, dtype=np.float64)
     known = true[np.isfinite(true)]
-    if not known.size or not predictions:
-        raise InputError(f"there are {known.size} true values of {quantity} and {len(predictions)} methods; give one.")
     low, high = known.min(), known.max()
     reach = (high - low) / 2 or 0.5 * abs(low) or 0.5
     figure = Figure(figsize=(0.5 + 2.1 * len(predictions), 2.7))
     panels = figure.subplots(1, len(predictions), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (name, values), style in zip(panels, predictions.items(), line_styles(len(predictions)), strict=True):
         predicted = np.asarray(values, dtype=np.float64)
-        if predicted.shape != true.shape:
-            raise InputError(f"{name!r} has shape {predicted.shape} and truth {true.shape}; give the same.")
         pairs = np.stack([true, predicted])[:, np.isfinite(true) & ~np.isnan(predicted)]
         axes.axline((low, low), slope=1, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
         axes.set_title(f"{name}\n{_state_scores(pairs)}")

@@ -29,12 +29,11 @@ def psths(recording: Recording, target: str, individuals: ArrayLike | None = Non
     Args:
         recording: of spike counts per bin, one feature.
         target: name of a target with one class per trial.
-        individuals: positions of at most 12, or a mask; by default the 12 most informative.
+        individuals: positions, or a mask; by default the 12 most informative.
         title: what is shown.
 
     Raises:
-        InputError: if the recording does not hold counts, the target is no class per trial, or
-            there are more than 12 individuals or ones that do not exist.
+        InputError: if the recording does not hold counts, or the target is no class per trial.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(2.0, (20, 3, 8))
@@ -45,15 +44,7 @@ def psths(recording: Recording, target: str, individuals: ArrayLike | None = Non
     classes, codes = _classes_of_trials(recording, target)
     if individuals is None:
         individuals = informative_individuals(recording, target, MOST_PANELS)
-    try:
-        shown = recording.select(individuals=np.atleast_1d(individuals))
-    except IndexError as error:
-        raise InputError(
-            f"individuals {individuals} are not all in recording {recording.name!r}; "
-            f"give positions from 0 to {recording.n_individuals - 1}, or a mask of that many."
-        ) from error
-    if shown.n_individuals > MOST_PANELS:
-        raise InputError(f"{shown.n_individuals} individuals are to be drawn; choose at most {MOST_PANELS}.")
+    shown = recording.select(individuals=np.atleast_1d(individuals))
     n, mean, squares = _per_class(_counts(shown) / shown.bin_seconds, shown.observed, codes)
     mean = np.where((n > 0) & (2 * n >= n.max(axis=2, keepdims=True)), mean, np.nan)
     sem = np.sqrt(np.divide(squares, n * (n - 1), out=np.full(n.shape, np.nan), where=n > 1))
@@ -92,7 +83,7 @@ def informative_individuals(recording: Recording, target: str, n: int) -> NDArra
     that fewer than `n` may come back.
 
     Raises:
-        InputError: if the recording does not hold counts, the target is no class per trial, or n < 1.
+        InputError: as `psths`.
 
     Example:
         >>> counts = np.ones((4, 3, 5))
@@ -101,8 +92,6 @@ def informative_individuals(recording: Recording, target: str, n: int) -> NDArra
         >>> informative_individuals(recording, "side", 2)
         array([1, 0])
     """
-    if n < 1:
-        raise InputError(f"n is {n}; ask for at least one individual.")
     _, codes = _classes_of_trials(recording, target)
     n_bins = recording.observed.sum(axis=2)
     total = np.where(recording.observed, _counts(recording), 0).sum(axis=2)
@@ -129,11 +118,8 @@ def _classes_of_trials(recording: Recording, target: str) -> tuple[NDArray[Any],
             f"{recording.target_levels[target]}, shape {labels.shape}; choose one with a class per trial."
         )
     known = given.is_known(labels)
-    if not known.any():
-        raise InputError(f"target {target!r} of recording {recording.name!r} is unknown in all trials; give some.")
-    classes, of_known = np.unique(labels[known], return_inverse=True)
     codes = np.full(len(labels), -1)
-    codes[known] = of_known
+    classes, codes[known] = np.unique(labels[known], return_inverse=True)
     return classes, codes
 
 

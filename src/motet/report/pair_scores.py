@@ -14,7 +14,6 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from motet.errors import InputError
 from motet.metrics import auroc, average_precision, expected_calibration_error, reliability
 from motet.report.style import (
     GREY,
@@ -43,9 +42,6 @@ def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLik
             there is no curve, and the legend says so.
         title: what is shown.
 
-    Raises:
-        InputError: if there is no method, or shapes disagree.
-
     Example:
         >>> figure = draw_roc_and_precision_recall({"EIT": ([0.9, 0.8, 0.1], [1, 1, 0])})
         >>> figure.legends[0].get_texts()[0].get_text()
@@ -55,8 +51,8 @@ def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLik
     roc, recall_panel = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="chance")
     handles, labels, prevalences = [], [], set()
-    for name, style in zip(_named(curves, "method"), line_styles(len(curves)), strict=True):
-        score, is_edge = _known_pairs(name, *curves[name])
+    for name, style in zip(curves, line_styles(len(curves)), strict=True):
+        score, is_edge = _known_pairs(*curves[name])
         handles.append(Line2D([], [], **style))
         if is_edge.all() or not is_edge.any():
             labels.append(f"{name}\n{_one_class(is_edge)}")
@@ -91,7 +87,6 @@ def draw_calibration(
     probabilities: Mapping[Any, tuple[ArrayLike, ArrayLike]],
     *,
     before: Mapping[Any, tuple[ArrayLike, ArrayLike]] | None = None,
-    n_intervals: int = 15,
     legend_title: str = "",
     title: str = "",
 ) -> Figure:
@@ -104,13 +99,8 @@ def draw_calibration(
             `draw_roc_and_precision_recall`. Pairs of unknown truth or NaN probability are left out; one given both
             ways counts twice.
         before: likewise, under the same labels, before probabilities were calibrated; drawn at the left.
-        n_intervals: of equal width, from 0 to 1.
         legend_title: what the labels are.
         title: what is shown.
-
-    Raises:
-        InputError: if there is no label, shapes disagree, `before` has other labels, or a probability is not
-            between 0 and 1.
 
     Example:
         >>> figure = draw_calibration({10: ([0.25, 0.25, 0.25, 0.25], [0, 1, 0, 0])}, legend_title="individuals")
@@ -118,9 +108,7 @@ def draw_calibration(
         '10: ECE 0.000'
     """
     stages = {"after calibration": probabilities} if before is None else {"before": before, "after": probabilities}
-    names = _named(probabilities, "label")
-    if before is not None and set(before) != set(names):
-        raise InputError(f"before has labels {list(before)} and after {names}; give the same.")
+    names = list(probabilities)
     figure = Figure(figsize=(1.5 + 2.5 * len(stages), 3.5))
     panels = figure.subplots(2, len(stages), squeeze=False, sharex=True, sharey="row", height_ratios=[2.6, 1])
     looks = [
@@ -131,17 +119,19 @@ def draw_calibration(
     for (stage, pairs), (upper, lower) in zip(stages.items(), panels.T, strict=True):
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", zorder=0)
         for row, name in enumerate(names):
-            likely, is_edge = _known_pairs(name, *pairs[name])
+            likely, is_edge = _known_pairs(*pairs[name])
             entries[row] += " →" if stage == "after" else ""
             if is_edge.all() or not is_edge.any():
                 entries[row] += f" {_one_class(is_edge)}"
                 continue
-            given: dict[str, Any] = {"prediction": likely, "target": is_edge, "n_intervals": n_intervals}
+            given: dict[str, Any] = {"prediction": likely, "target": is_edge}
             entries[row] += f" {expected_calibration_error(**given):.3f}"
             curve = reliability(**given)
             shown = curve.n_entries > 0
             upper.plot(curve.probability[shown], curve.frequency[shown], **looks[row])
-            lower.stairs(curve.n_entries, np.linspace(0, 1, n_intervals + 1), color=looks[row]["color"], linewidth=1)
+            lower.stairs(
+                curve.n_entries, np.linspace(0, 1, len(curve.n_entries) + 1), color=looks[row]["color"], linewidth=1
+            )
         _square(upper)
         upper.set_title(stage if before is not None else "")
         lower.set(yscale="symlog", ylim=(0, None), xlabel="probability of an edge")
@@ -169,17 +159,12 @@ def draw_size_curve(
         trained_sizes: numbers of individuals in training.
         title: what is shown.
 
-    Raises:
-        InputError: if there is no score or a size is below 1.
-
     Example:
         >>> scores = {"EIT": {4: (0.99, 0.98, 1.0), 8: (0.97, 0.96, 0.98)}}
         >>> draw_size_curve(scores, "average precision", trained_sizes=[4]).axes[0].lines[0].get_ydata()
         array([0.99, 0.97])
     """
     sizes = sorted({size for curve in scores.values() for size in curve})
-    if not sizes or min([*sizes, *trained_sizes]) < 1:
-        raise InputError(f"there are scores at sizes {sizes}; give at least one, of 1 or more individuals.")
     figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 2.9))
     axes = figure.subplots()
     for size in sorted(set(trained_sizes)):
@@ -205,19 +190,9 @@ def draw_size_curve(
     return titled(figure, title)
 
 
-def _named(given: Mapping[Any, Any], what: str) -> list[Any]:
-    """The keys, or an `InputError` if there are none."""
-    if not given:
-        raise InputError(f"there is nothing to draw; give at least one {what}.")
-    return list(given)
-
-
-def _known_pairs(name: Any, score: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
+def _known_pairs(score: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
     """(pair,) scores and whether there is an edge, of pairs where both are known."""
-    scores = np.asarray(score, dtype=np.float64)
-    true = np.asarray(truth)
-    if true.shape != scores.shape or true.dtype.kind not in "iub":
-        raise InputError(f"truth of {name!r} has shape {true.shape} of {true.dtype}; give integers {scores.shape}.")
+    scores, true = np.asarray(score, dtype=np.float64), np.asarray(truth)
     known = (true >= 0) & ~np.isnan(scores)
     return scores[known], true[known] > 0
 

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from motet.errors import InputError, did_you_mean
 from motet.report.style import ACCENT, BEST, GREY, ONE_COLUMN_INCHES, Floats, in_our_style, titled
 from motet.statistics import interval_text
 
@@ -41,16 +40,14 @@ def score_comparison(
         intervals: (low, high) of the mean by method (see `motet.statistics.estimate_mean`).
         title: what is shown.
 
-    Raises:
-        InputError: if a method has no finite score, or one in `rivals` or `chance` is not among `scores`.
-
     Example:
         >>> scores = {"EIT": [0.9, 0.92], "LDA": [0.85, 0.88], "shuffled": [0.1, 0.14]}
         >>> figure = score_comparison(scores, "accuracy", rivals=["LDA"], chance=["shuffled"])
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['EIT', 'LDA', 'shuffled (chance)']
     """
-    folds = _finite_folds(scores, named=(*rivals, *chance))
+    folds = {name: np.asarray(values, dtype=np.float64).reshape(-1) for name, values in scores.items()}
+    folds = {name: values[np.isfinite(values)] for name, values in folds.items()}
     ends = {name: intervals.get(name) or (float(values.mean()),) * 2 for name, values in folds.items()}
     figure = Figure(figsize=(3.0 + 0.07 * max(map(len, folds)), 1.0 + 0.3 * len(folds)))
     axes = figure.subplots()
@@ -72,22 +69,6 @@ def score_comparison(
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3)
     return titled(figure, title)
-
-
-def _finite_folds(scores: Mapping[str, ArrayLike], *, named: Sequence[str]) -> dict[str, Floats]:
-    """Every method's finite scores, or an `InputError` if one has none or one that is named is not there."""
-    folds: dict[str, Floats] = {
-        name: np.asarray(values, dtype=np.float64).reshape(-1) for name, values in scores.items()
-    }
-    folds = {name: values[np.isfinite(values)] for name, values in folds.items()}
-    empty = [name for name, values in folds.items() if not len(values)]
-    if empty or not folds:
-        whose = f"method {empty[0]!r} has" if empty else "there are"
-        raise InputError(f"{whose} no finite scores; give one number per fold for every method.")
-    for name in named:
-        if name not in folds:
-            raise did_you_mean(name, folds, what="method")
-    return folds
 
 
 def _draw_scores(axes: Axes, row: int, values: Floats, interval: tuple[float, float], *, is_rival: bool) -> None:
@@ -145,16 +126,15 @@ def learning_curve(
         score_name: what the score is, with its unit.
         title: what is shown.
 
-    Raises:
-        InputError: if there is nothing to draw, or columns differ in length or between folds.
-
     Example:
         >>> history = {"epoch": [1, 2, 3], "train_loss": [3, 2, 1], "validation_loss": [3.0, 2.0, 2.5]}
         >>> [text.get_text() for text in learning_curve(history).legends[0].get_texts()]
         ['training', 'validation', 'best: epoch 2']
     """
-    folds = _folds([history] if isinstance(history, Mapping) else history)
-    drawn = [name for name in _CURVES if name in folds[0]]
+    histories = [history] if isinstance(history, Mapping) else history
+    names = [name for name in ("epoch", *_CURVES) if name in histories[0]]
+    folds = [{name: np.asarray(fold[name], dtype=np.float64) for name in names} for fold in histories]
+    drawn = [name for name in names[1:] if any(np.isfinite(fold[name]).any() for fold in folds)]
     kinds = [kind for kind in ("loss", "score") if any(name.endswith(kind) for name in drawn)]
     figure = Figure(figsize=(ONE_COLUMN_INCHES, 0.9 + 1.5 * len(kinds)))
     panels = dict(zip(kinds, figure.subplots(len(kinds), sharex=True, squeeze=False)[:, 0], strict=True))
@@ -166,11 +146,8 @@ def learning_curve(
         axes.set_ylabel("loss" if kind == "loss" else score_name)
     panels[kinds[-1]].set_xlabel("epoch")
     panels[kinds[-1]].xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    entries = {
-        label: handle
-        for axes in panels.values()
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    parts = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in panels.values()]
+    entries = {label: handle for part in parts for handle, label in part}
     figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, columnspacing=1.2)
     return titled(figure, title)
 
@@ -182,25 +159,6 @@ _CURVES = {
     "train_score": ("training", GREY),
     "validation_score": ("validation", ACCENT),
 }
-
-
-def _folds(histories: Sequence[Mapping[str, ArrayLike]]) -> list[dict[str, Floats]]:
-    """The epochs and the columns to draw of every fold, or an `InputError` if they do not go together."""
-    names = ("epoch", *_CURVES)
-    folds: list[dict[str, Floats]] = [
-        {name: np.asarray(fold[name], dtype=np.float64) for name in names if name in fold} for fold in histories
-    ]
-    for fold in folds:
-        shapes = {name: column.shape for name, column in fold.items()}
-        is_ragged = len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values())
-        if fold.keys() != folds[0].keys() or is_ragged:
-            raise InputError(f"a fold's history has columns {shapes}; give every fold the same, all (epoch,).")
-        if (np.diff(fold.get("epoch", np.zeros(0))) <= 0).any():
-            raise InputError(f"a fold's history has epochs {fold['epoch']}; give each once, in order.")
-    measured = {name for fold in folds for name, column in fold.items() if np.isfinite(column).any()}
-    if "epoch" not in measured or len(measured) < 2:
-        raise InputError(f"the history has no curve to draw; give 'epoch' and any of {', '.join(_CURVES)}.")
-    return [{name: column for name, column in fold.items() if name in measured} for fold in folds]
 
 
 def _draw_curves(axes: Axes, folds: Sequence[Mapping[str, Floats]], name: str) -> None:

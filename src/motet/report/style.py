@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import matplotlib.style
@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
+from motet import names
 from motet.errors import InputError
 from motet.files import atomic_path
 from motet.names import shortened, visible
@@ -32,7 +33,6 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Size = tuple[float, float]
-Kind = Literal["numbers", "integers", "booleans"]
 
 ONE_COLUMN_INCHES, TWO_COLUMNS_INCHES = 3.5, 7.2  # of a journal's page
 INK, GREY, PALE, ACCENT, BEST = "#333333", "#8A8A8A", "#EEEEEE", "#0B6FA4", "#CC3311"
@@ -71,12 +71,7 @@ in_our_style = matplotlib.style.context(["default", _STYLE])
 
 
 def class_colours(n_classes: int) -> NDArray[Any]:
-    """(class, 4) colours, neighbours alike; beyond eight classes from a ramp that everyone can order.
-
-    Example:
-        >>> class_colours(3).shape
-        (3, 4)
-    """
+    """(class, 4) colours, neighbours alike; beyond eight classes from a ramp that everyone can order."""
     if n_classes > len(CLASS_COLOURS):
         return matplotlib.colormaps["viridis"](np.linspace(0, 0.95, n_classes))
     spread = np.arange(n_classes) * len(CLASS_COLOURS) // max(n_classes, 1)
@@ -84,12 +79,7 @@ def class_colours(n_classes: int) -> NDArray[Any]:
 
 
 def group_colours(group: Integers) -> Floats:
-    """(…, 4) colour of each label; grey where unknown, below 0, and ink where none is known.
-
-    Example:
-        >>> group_colours(np.array([[0, 0, 1], [2, -1, 1]])).shape
-        (2, 3, 4)
-    """
+    """(…, 4) colour of each label; grey where unknown, below 0, and ink where none is known."""
     classes, codes = np.unique(np.maximum(group, -1), return_inverse=True)
     if classes[-1] < 0:
         return to_rgba_array([INK])[codes.reshape(group.shape)]
@@ -102,10 +92,6 @@ def line_styles(n_lines: int) -> list[dict[str, Any]]:
     """Keywords of `Axes.plot` for each of several methods, of which the first matters most.
 
     Neighbours differ in colour and in dashes; a method's style does not depend on how many follow.
-
-    Example:
-        >>> line_styles(1)
-        [{'color': '#0B6FA4', 'linestyle': '-', 'linewidth': 1.8}]
     """
     colours = (ACCENT, *(CLASS_COLOURS[i] for i in (5, 3, 4, 6, 2, 7, 0, 1)))
     dashes: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
@@ -116,12 +102,8 @@ def line_styles(n_lines: int) -> list[dict[str, Any]]:
 
 
 def titled(figure: Figure, title: str, summary: str = "") -> Figure:
-    """The figure, laid out, with the title over the summary from its left edge.
-
-    Example:
-        >>> titled(Figure(), "sleep").get_suptitle()
-        'sleep'
-    """
+    """The figure, laid out, with the title over the summary, broken into lines, from its left edge."""
+    summary = textwrap.fill(summary, min(int(13 * figure.get_figwidth()), names.MOST_SHOWN))
     figure.suptitle("\n".join(line for line in (title, summary) if line), x=0.01, horizontalalignment="left")
     for text in figure.findobj(Text):
         lines = text.get_text().split("\n")
@@ -134,12 +116,7 @@ def titled(figure: Figure, title: str, summary: str = "") -> Figure:
 
 
 def shown(name: Any) -> str:
-    """A name as figures show it: on one line, and short.
-
-    Example:
-        >>> shown("a" * 99)
-        'aaaaaaaaaaaaaaaa…aaaaaaaaaaaaaaa'
-    """
+    """A name as figures show it: on one line, and short."""
     return shortened(visible(str(name)), MOST_SHOWN)
 
 
@@ -151,38 +128,15 @@ def _any_letters() -> Iterator[None]:
         yield
 
 
-def wrapped(text: str, figure: Figure) -> str:
-    r"""A text, such as a summary, broken into lines of the figure's width.
-
-    Example:
-        >>> wrapped("accuracy 0.9", Figure(figsize=(0.7, 1)))
-        'accuracy\n0.9'
-    """
-    return textwrap.fill(text, int(13 * figure.get_figwidth()))
-
-
 def class_legend(figure: Figure | SubFigure, classes: NDArray[Any], *, title: str) -> None:
-    """The classes' colours, to the right of the panels.
-
-    Example:
-        >>> figure = Figure()
-        >>> class_legend(figure, np.array(["left", "right"]), title="side")
-        >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['left', 'right']
-    """
+    """The classes' colours, to the right of the panels."""
     handles = [Line2D([], [], color=colour, linewidth=2) for colour in class_colours(len(classes))]
     legend = figure.legend(handles, [shown(label) for label in classes], loc="outside right upper", title=shown(title))
     legend.set_alignment("left")
 
 
 def panel_grid(n_panels: int, n_columns: int, *, panel: Size, room: Size, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of panels of a size in inches, with room for what is around them; places that are left over are empty.
-
-    Example:
-        >>> figure, panels = panel_grid(3, 2, panel=(2.0, 1.5), room=(1.0, 0.5))
-        >>> len(panels), figure.get_size_inches().tolist()
-        (3, [5.0, 3.5])
-    """
+    """A figure of panels of a size in inches and with room around them; places left over are empty."""
     n_rows = -(-n_panels // n_columns)
     figure = Figure(figsize=(room[0] + panel[0] * n_columns, room[1] + panel[1] * n_rows))
     panels = figure.subplots(n_rows, n_columns, squeeze=False, **shared).reshape(-1)
@@ -204,18 +158,8 @@ def draw_lines(axes: Axes, lines: Floats, colours: Floats, **look: Any) -> None:
 
 
 def spread_from_best(badness: ArrayLike, n_shown: int) -> Integers:
-    """Positions of at most `n_shown` trials, evenly from the least to the most bad; NaN comes last.
-
-    Raises:
-        InputError: if that is none.
-
-    Example:
-        >>> spread_from_best([0.3, 0.1, 0.2, 0.5, 0.4], 3)
-        array([1, 0, 3])
-    """
+    """Positions of at most `n_shown` trials, evenly from the least to the most bad; NaN comes last."""
     order = np.argsort(np.asarray(badness, dtype=np.float64), kind="stable")
-    if n_shown < 1 or not len(order):
-        raise InputError(f"{n_shown} of {len(order)} trials are to be drawn; draw at least one.")
     spread = np.linspace(0, len(order) - 1, min(n_shown, len(order))).round().astype(int)
     return order[spread]
 
@@ -232,12 +176,7 @@ def frame_plane(axes: Axes, places: Floats) -> None:
 
 
 def share(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Part ÷ whole, NaN of nothing; of more than one axis, per trial.
-
-    Example:
-        >>> share(np.array([[True, False], [False, False]]), np.array([[True, True], [False, False]]))
-        array([0.5, nan])
-    """
+    """Part ÷ whole, NaN of nothing; of more than one axis, per trial."""
     if part.ndim > 1:
         part, whole = (array.reshape(len(array), -1).sum(axis=1) for array in (part, whole))
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
@@ -249,50 +188,15 @@ def r_squared(true: Floats, predicted: Floats) -> float:
     return float(1 - ((predicted - true) ** 2).sum() / deviation) if deviation > 0 else np.nan
 
 
-def checked(what: str, given: ArrayLike, axes: str, sizes: dict[str, int], kind: Kind = "numbers") -> NDArray[Any]:
-    """An array whose axes have names or sizes; numbers are float64.
-
-    Args:
-        what: it is.
-        given: the array.
-        axes: such as "trial individual 2".
-        sizes: of axes by name; those that are new are added.
-        kind: what it holds.
-
-    Raises:
-        InputError: if it has other axes, or holds something else.
-
-    Example:
-        >>> checked("place", [[1, 2]], "trial 2", sizes := {}), sizes
-        (array([[1., 2.]]), {'trial': 1})
-    """
-    array = np.asarray(given, dtype=np.float64 if kind == "numbers" else None)
-    names = axes.split()
-    known = [int(name) if name.isdigit() else sizes.get(name) for name in names]
-    is_right = array.dtype.kind in {"numbers": "f", "integers": "iub", "booleans": "b"}[kind]
-    fits = len(known) == array.ndim and all(k in (None, n) for k, n in zip(known, array.shape, strict=True))
-    if not (is_right and fits):
-        shape = ", ".join(n if k is None or n.isdigit() else f"{k} {n}s" for n, k in zip(names, known, strict=True))
-        raise InputError(f"{what} has shape {array.shape} of {array.dtype}; give {kind} ({shape}).")
-    sizes.update({name: n for name, n in zip(names, array.shape, strict=True) if not name.isdigit()})
-    return array
-
-
 @in_our_style
 def save_figure(figure: Figure, folder: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
     """Write a figure as `name`.png (150 dots per inch) and `name`.svg; gives back both paths.
 
-    A file is replaced whole or not at all. The same arrays give the same bytes: neither file holds a
-    date or a random id.
+    A file is replaced whole or not at all. The same arrays give the same bytes: neither file holds a date or a random
+    id.
 
     Raises:
         InputError: if `name` is no bare file name, or the folder cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     [path.name for path in save_figure(Figure(), folder, "empty")]
-        ['empty.png', 'empty.svg']
     """
     if not name or Path(name).name != name:
         raise InputError(f"the figure's name is {name!r}; give a file name without folder, such as 'psths'.")

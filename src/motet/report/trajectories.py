@@ -14,7 +14,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from motet.data.recording import Recording
-from motet.errors import InputError
 from motet.report.style import (
     ACCENT,
     BEST,
@@ -29,13 +28,14 @@ from motet.report.style import (
     titled,
 )
 
+N_TRIALS = 3
 FAINTEST = 0.12  # opacity at the start of a path
 RATE = 2  # the feature of an oscillator that is its rate, after cosine and sine
 Colours = NDArray[Any]
 
 
 @in_our_style
-def draw_simulation(recording: Recording, *, n_trials: int = 3, title: str = "") -> Figure:
+def draw_simulation(recording: Recording) -> Figure:
     """Draw the first trials of a simulated recording, every individual in a colour.
 
     Particles leave paths that fade toward their start, coloured by system or charge, the area of a body in proportion
@@ -45,11 +45,6 @@ def draw_simulation(recording: Recording, *, n_trials: int = 3, title: str = "")
     Args:
         recording: as `motet.simulate` gives it: the first two features are x and y, or, where "frequency" is a
             target, cosine, sine and rate.
-        n_trials: at most as many.
-        title: what is shown; by default the recording's name.
-
-    Raises:
-        InputError: if `n_trials` is below 1, or the recording has too few features or no target "interacts" per pair.
 
     Example:
         >>> from motet.systems import simulate
@@ -58,8 +53,7 @@ def draw_simulation(recording: Recording, *, n_trials: int = 3, title: str = "")
         ['trial 0', 'trial 1', '', '']
     """
     are_oscillators = "frequency" in recording.targets
-    _check(recording, n_trials=n_trials, n_features=RATE + 1 if are_oscillators else 2)
-    shown = recording.select(trials=slice(n_trials))
+    shown = recording.select(trials=slice(N_TRIALS))
     has_graph = not {"system", "charge"} & recording.targets.keys()
     height = 1.9 if are_oscillators else 2.3
     figure = Figure(figsize=(TWO_COLUMNS_INCHES, 0.75 + height + has_graph * 0.95))
@@ -81,23 +75,7 @@ def draw_simulation(recording: Recording, *, n_trials: int = 3, title: str = "")
     words = [f"{recording.n_individuals} individuals, {recording.n_bins} bins over {seconds:.3g} s"]
     words += ["○ start, ● end"] * (not are_oscillators)
     words += ["thin lines join a system"] * ("system" in recording.targets) + ["who interacts is beneath"] * has_graph
-    return titled(figure, title or recording.name, "; ".join(words))
-
-
-def _check(recording: Recording, *, n_trials: int, n_features: int) -> None:
-    if n_trials < 1:
-        raise InputError(f"n_trials is {n_trials}; draw at least one.")
-    if recording.n_features < n_features:
-        raise InputError(
-            f"recording {recording.name!r} has {recording.n_features} features; {n_features} or more are needed: x and "
-            "y, or the cosine, sine and rate of an oscillator."
-        )
-    recording.target("interacts")
-    if recording.target_levels["interacts"] != "pair":
-        raise InputError(
-            f"target 'interacts' of recording {recording.name!r} is per {recording.target_levels['interacts']}; give "
-            "one per pair."
-        )
+    return titled(figure, recording.name, "; ".join(words))
 
 
 def _colours(recording: Recording, trial: int) -> Colours:
@@ -185,8 +163,9 @@ def _legend(figure: Figure, recording: Recording) -> None:
     """What the colours mean, where they mean something that is not drawn."""
     looks: dict[str, dict[str, Any]] = {}
     if "charge" in recording.targets:
-        dot = {"marker": "o", "linestyle": ""}
-        looks = {"charge −": {"color": ACCENT, **dot}, "charge +": {"color": BEST, **dot}}
+        looks = {
+            f"charge {sign}": {"color": c, "marker": "o", "linestyle": ""} for sign, c in (("−", ACCENT), ("+", BEST))
+        }
     elif "frequency" in recording.targets:
         dashed = {"alpha": 0.5, "linewidth": 0.8, "linestyle": (0, (4, 3))}
         looks = {"rate": {"color": INK}, "natural frequency": {"color": INK, **dashed}}

@@ -120,8 +120,8 @@ def test_a_fingerprint_is_small_and_still_tells_all_trials_of_a_large_recording(
     large = counts(1.0, 30, n_trials=4000, n_bins=50)
     kept = fingerprint(PopulationDataset(large))
     assert kept.dtype == np.uint64
-    assert len(kept) == MOST_KEPT
-    refuse_leak(kept, PopulationDataset(counts(1.0, 30, n_trials=4000, n_bins=50, seed=1)), what="test")
+    assert kept.shape == (MOST_KEPT, 3)
+    assert found_in(PopulationDataset(counts(1.0, 30, n_trials=4000, n_bins=50, seed=1)), kept) == []
     assert len(found_in(PopulationDataset(large), kept)) > 3000
     short = large.select(bins=slice(0, 1))
     (leak,) = found_in(PopulationDataset(short.select(trials=slice(0, 400))), kept)

@@ -459,22 +459,22 @@ FAULTS = (
     Fault(
         "leaks: what is trained on is not found",
         "src/motet/data/leaks.py",
-        "is_sampled = hashes <= (known[-1] if len(known) >= MOST_KEPT else ~np.uint64(0))",
-        "is_sampled = hashes < known[0]",
+        "last = known[-1] if len(known) >= MOST_KEPT else ~np.uint64(0)",
+        "last = np.uint64(0)",
         ("tests/data/test_leaks.py::test_trained_trials_are_found_however_they_are_cut",),
     ),
     Fault(
         "leaks: bins that several trained trials share are evidence",
         "src/motet/data/leaks.py",
-        "for chosen in (n_stands == 1, n_stands < 2)",
-        "for chosen in (n_stands > 0, n_stands >= 0)",
+        "for weights in (stands == 1, stands < 2, (stands < 2) * chance[richness[once]])",
+        "for weights in (stands > 0, stands >= 0, (stands >= 0) * chance[richness[once]])",
         ("tests/data/test_leaks.py::test_sparse_and_silent_data_are_never_refused",),
     ),
     Fault(
         "leaks: windows of one trained trial are taken for several",
         "src/motet/data/leaks.py",
-        "trial = np.unique(recording.trial_ids, return_inverse=True)[1].reshape(-1)",
-        "trial = np.arange(recording.n_trials)",
+        "trial = np.unique(recording.trial_ids, return_inverse=True)[1].reshape(-1, 1)",
+        "trial = np.arange(recording.n_trials)[:, None]",
         ("tests/data/test_leaks.py::test_trained_trials_are_found_however_they_are_cut",),
     ),
     Fault(

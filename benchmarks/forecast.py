@@ -33,7 +33,7 @@ from motet.plain import as_plain
 from motet.rivals.method import MotionQuestion
 from motet.rivals.motion import MOTION_RIVALS
 from motet.tasks.forecast import EvaluateForecastSettings, TrainForecastSettings, evaluate_forecast, train_forecast
-from motet.tasks.forecast_scores import Errors, Truth, marked_bins
+from motet.tasks.forecast_scores import Errors, MotionTruth, marked_bins
 from motet.training.objectives import DIVERGED, ForecastSettings
 from motet.training.settings import TrainingSettings
 
@@ -130,7 +130,7 @@ def score_rules(name: str, rules: list[str], runs: Path) -> None:
     beyond = DIVERGED * (1 if geometry.space == "phase" else geometry.length)
     for test, data in task.tests.items():
         given, true = (one.load(runs / "data", TEST_SEED).select(bins=slice(0, o.window_bins)) for one in data)
-        truth = Truth.of(true, n_context=o.context_bins, geometry=geometry, diverged_beyond=beyond)
+        truth = MotionTruth.of(true, n_context=o.context_bins, geometry=geometry, diverged_beyond=beyond)
         context = given.select(bins=slice(0, o.context_bins))
         scores = {}
         for rule, one in tuned.items():

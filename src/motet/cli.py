@@ -22,7 +22,7 @@ Learn from populations of time-series, keeping sight of every individual and of 
 
 {verbs}
 
-motet <verb> --help tells the options of a verb, with an example. motet --version tells the version.
+motet <verb> --help shows the options of a verb, with an example. motet --version shows the version.
 
   motet simulate population --output data
   motet decode data/subject-1.npz --target direction --output runs/first
@@ -103,7 +103,7 @@ def _parser(name: str, verb: Verb, command: Command) -> ArgumentParser:
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-            raise InputError(f"{' '.join(message.split())} (motet {name} --help tells the options)") from ex
+            raise InputError(f"{' '.join(message.split())} (motet {name} --help shows the options)") from ex
 
     set_parsing_settings(import_path_denylist=["*"], instantiate_subclass_spec_in_any=False)
     parser = Parser(

@@ -30,7 +30,7 @@ from motet.tasks.forecast import (
     train_forecast,
 )
 from motet.tasks.forecast_predict import PredictForecastSettings, predict_forecast
-from motet.tasks.forecast_scores import Errors, Truth, columns_of
+from motet.tasks.forecast_scores import Errors, MotionTruth, columns_of
 from motet.training.objectives import ForecastSettings
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -252,7 +252,7 @@ def test_settings_that_mean_nothing_are_refused(kind, options, words):
 
 def truth_of(recording, n_context=15, **options):
     geometry = Geometry(motion=EITForecaster().motion, n_raw=2, n_features=6, bin_seconds=recording.bin_seconds)
-    return Truth.of(recording, n_context=n_context, geometry=geometry, diverged_beyond=0.25, **options)
+    return MotionTruth.of(recording, n_context=n_context, geometry=geometry, diverged_beyond=0.25, **options)
 
 
 @pytest.fixture(scope="module")

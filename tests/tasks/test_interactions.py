@@ -23,7 +23,7 @@ from motet.statistics import Score
 from motet.systems import simulate
 from motet.tasks import recover as recover_module
 from motet.tasks.find import find_recording
-from motet.tasks.graph_scores import Truth, score_graph, score_state
+from motet.tasks.graph_scores import GraphTruth, score_graph, score_state
 from motet.tasks.interactions import (
     EvaluateInteractions,
     EvaluateInteractionsSettings,
@@ -297,7 +297,7 @@ def test_an_evaluation_has_the_model_rivals_and_chance_in_one_table(evaluated):
 
 def test_the_control_of_a_model_that_knows_is_chance(data, run, without_figures, monkeypatch):
     known = find_recording(str(data / "test-3x2.npz"))
-    truth = Truth.of(known, QUESTION)
+    truth = GraphTruth.of(known, QUESTION)
     monkeypatch.setattr(EITInteractions, "predict_log_proba", lambda self, test: certain(truth))
     settings = EvaluateInteractionsSettings(str(run), (str(data / "test-3x2.npz"),), name="knows", rivals=False)
     found = evaluate_interactions(settings)
@@ -535,7 +535,7 @@ def certain(truth, sureness=4.0):
 
 @pytest.fixture
 def truth():
-    return Truth.of(simulate("gravity", groups=("2x3",), n_trials=30)[0], QUESTION)
+    return GraphTruth.of(simulate("gravity", groups=("2x3",), n_trials=30)[0], QUESTION)
 
 
 def test_who_knows_the_truth_scores_as_well_as_can_be(truth):
@@ -572,7 +572,7 @@ def test_groups_are_told_only_where_edges_join_all_members_of_groups_and_no_othe
 
     def groups(*targets):
         recording = Recording.from_trials(np.ones((len(targets), 3, 5)), targets={"interacts": np.array(targets)})
-        return Truth.of(recording, QUESTION).groups
+        return GraphTruth.of(recording, QUESTION).groups
 
     np.testing.assert_array_equal(groups(pair, pair), [[0, 0, 2]] * 2)
     assert groups(pair, chain) is None
@@ -583,7 +583,7 @@ def test_unknown_pairs_and_absent_individuals_do_not_count():
     values = np.ones((2, 3, 5))
     values[1, 2] = np.nan
     target = np.array([[[-1, 1, 0], [1, -1, -1], [0, -1, -1]], [[-1, 1, 0], [1, -1, 0], [0, 0, -1]]])
-    found = Truth.of(Recording.from_trials(values, targets={"interacts": target}), QUESTION)
+    found = GraphTruth.of(Recording.from_trials(values, targets={"interacts": target}), QUESTION)
     assert found.counted.sum((1, 2)).tolist() == [2, 1]
     assert found.groups is None
 
@@ -591,16 +591,16 @@ def test_unknown_pairs_and_absent_individuals_do_not_count():
 def test_two_orders_of_a_pair_count_twice_only_where_they_differ_or_the_model_is_directed():
     recording = Recording.from_trials(np.ones((1, 3, 5)), targets={"interacts": graphs(1, 3)})
     directed = dataclasses.replace(QUESTION, is_directed=True)
-    counted = [Truth.of(recording, question).counted.sum() for question in (QUESTION, directed)]
+    counted = [GraphTruth.of(recording, question).counted.sum() for question in (QUESTION, directed)]
     assert counted == [3, 6]
     one_way = np.array([[[-1, 1, 0], [0, -1, 0], [0, 0, -1]]])
     lopsided = Recording.from_trials(np.ones((1, 3, 5)), targets={"interacts": one_way})
-    assert Truth.of(lopsided, QUESTION).counted.sum() == 6
+    assert GraphTruth.of(lopsided, QUESTION).counted.sum() == 6
 
 
 def test_windows_of_one_trial_are_in_one_block():
     recording = Recording.from_trials(np.ones((12, 3, 9)), targets={"interacts": graphs(12, 3)}).windows(3)
-    blocks = Truth.of(recording, QUESTION).blocks
+    blocks = GraphTruth.of(recording, QUESTION).blocks
     np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.arange(recording.n_trials))
     ids = [set(recording.trial_ids[block]) for block in blocks]
     assert sum(map(len, ids)) == len(set.union(*ids)) == 12
@@ -611,7 +611,9 @@ def test_states_are_scored_where_they_are_known():
         np.ones((2, 2, 5)), targets={"mass": [[1.0, 2.0], [3.0, np.nan]], "interacts": graphs(2, 2)},
         target_levels={"mass": "individual"},
     )  # fmt: skip
-    scores = score_state("mass", np.array([[1.5, 2.0], [3.0, 7.0]]), Truth.of(recording, QUESTION, states=["mass"]))
+    scores = score_state(
+        "mass", np.array([[1.5, 2.0], [3.0, 7.0]]), GraphTruth.of(recording, QUESTION, states=["mass"])
+    )
     assert scores["mass r2"].value == pytest.approx(1 - 0.25 / 2)
     assert scores["mass error"].value == 0
     assert scores["mass r2"].interval is None  # one block has a single value

@@ -17,10 +17,10 @@ from motet.errors import InputError
 from motet.models.eit import Encoding
 from motet.models.geometry import Geometry
 from motet.training.objectives import (
+    HiddenState,
     InteractionSettings,
     Joint,
     RecoverInteractions,
-    State,
     Target,
     pair_target,
     state_target,
@@ -59,14 +59,16 @@ def recover(*recordings, **changes):
         geometry=Geometry(MotionSettings(features="none"), 2, 2),
         settings=dataclasses.replace(STILL, **changes),
     )
-    mass = State(state_target(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS)
+    mass = HiddenState(state_target(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS)
     return objective, Joint([objective, mass]).prepare(dataset).batch()
 
 
 def state(*recordings):
     dataset = PopulationDataset(recordings)
     torch.manual_seed(0)
-    objective = State(state_target(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS)
+    objective = HiddenState(
+        state_target(dataset, "mass", weight=0.3), embedding_width=EMBEDDING, width=WIDTH, n_laws=N_LAWS
+    )
     return objective, objective.prepare(dataset).batch()
 
 

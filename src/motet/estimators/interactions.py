@@ -28,10 +28,10 @@ from motet.settings import Count, Seed
 from motet.training.calibration import Calibration
 from motet.training.learner import Learner
 from motet.training.objectives import (
+    HiddenState,
     InteractionSettings,
     Joint,
     RecoverInteractions,
-    State,
     Target,
     pair_target,
     state_target,
@@ -115,7 +115,7 @@ class EITInteractions(SystemEstimator):
         )
         n_laws = model.fit.n_laws if model.fit is not None else 0
         states = [
-            State(target, embedding_width=self.model.width, width=width, n_laws=n_laws)
+            HiddenState(target, embedding_width=self.model.width, width=width, n_laws=n_laws)
             for target in self.state_targets_
         ]
         return Learner(model, Joint([interactions, *states]))

@@ -158,7 +158,7 @@ class Method(abc.ABC):
             train: training trials, with targets; None if it has learned already.
             question: what will be asked.
             run: where a method that trains for long keeps its state, so that it can go on.
-            say: told how far it is.
+            say: called with how far it is.
 
         Raises:
             InputError: if it cannot learn from them, or does not answer such a question; a rival is then left out.

@@ -62,7 +62,7 @@ VERBS: dict[str, Verb] = {
         Verb(
             "interactions evaluate",
             "RUN RECORDING …",
-            "score a run beside closed-form rules, on systems of any size",
+            "score a run beside closed-form rivals, on systems of any size",
             "interactions evaluate runs/gravity test/gravity-2x2.npz test/gravity-3x3.npz",
             "motet.tasks.interactions:evaluate_interactions",
         ),

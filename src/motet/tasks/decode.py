@@ -172,7 +172,7 @@ class Decode(Task):
         return [*folds, Part(OWN, self.dataset, None)] if self.settings.final else folds
 
     def methods(self, part: Part) -> Sequence[Method]:
-        """The model, the rivals that decode such a target, and the control: one repeat tells chance well enough."""
+        """The model, the rivals that decode such a target, and the control, in the first repeat only."""
         if part.name == OWN:
             return [self._model()]
         s, model = self.settings, self._model()
@@ -220,7 +220,7 @@ class Decode(Task):
         yield f"Mean {HEADINGS[self.metric]} over {folds}{against}"
         if s.folds * s.repeats < FEWEST_FOLDS:
             over = "Wilson's for so many trials" if self.metric == "accuracy" else "by a bootstrap over trials"
-            yield f"Too few folds to tell how they scatter: intervals are {over}, those of differences by a bootstrap."
+            yield f"Too few folds to show how they scatter: intervals are {over}, those of differences by a bootstrap."
         if s.control:
             yield f"Chance is what '{CONTROL}' scores."
         about = [evaluation.about(part, MODEL) for part in self.parts() if part.name != OWN]

@@ -355,7 +355,7 @@ class Evaluation:
 
 
 def without_targets(recording: Recording) -> Recording:
-    """A recording that tells nothing of what is asked: neither targets nor what else is known of it."""
+    """A recording without what is asked: no targets, no metadata."""
     return dataclasses.replace(recording, targets={}, target_levels={}, metadata={})
 
 

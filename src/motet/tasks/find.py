@@ -1,4 +1,4 @@
-"""Finding recordings, and runs, by what a user calls them; and what they must be to each other."""
+"""Finding recordings by what a user calls them, and saying what is in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +19,8 @@ from motet.data.preprocess import varies
 from motet.data.readers import read_recording
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
-from motet.estimators.base import Estimator
 from motet.names import in_path
 
-Kind = TypeVar("Kind", bound=Estimator)
-
-# Points as near to the unit circle are phases; with half of them as far from it, they are none.
-ON_CIRCLE, OFF_CIRCLE = 1e-3, 0.15
 MOST_BESIDE = 1000  # files of a folder that a misspelt name is compared with
 
 

@@ -29,7 +29,7 @@ from motet.settings import Count
 from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import OWN, Evaluation, Part, evaluate
 from motet.tasks.find import stem
-from motet.tasks.forecast_scores import Errors, Truth, columns_of
+from motet.tasks.forecast_scores import Errors, MotionTruth, columns_of
 from motet.tasks.outcome import Outcome
 from motet.tasks.systems import EvaluateSettings, EvaluateTask, SystemTask, TrainSettings, TrainTask, Trials
 from motet.training.history import as_columns
@@ -137,13 +137,13 @@ class Forecasting(SystemTask[EITForecaster]):
     def seen(self, test: PopulationDataset) -> PopulationDataset:
         return test.map(lambda windows: windows.select(bins=slice(0, self.question.n_context)))
 
-    def truth(self, part: Part) -> Truth:
+    def truth(self, part: Part) -> MotionTruth:
         windows = next(t for r, t in zip(self.tests, self.truths, strict=True) if r.name == part.section)
         beyond = self.estimator.diverged
         q = self.question
-        return Truth.of(windows, n_context=q.n_context, geometry=q.geometry, diverged_beyond=beyond)
+        return MotionTruth.of(windows, n_context=q.n_context, geometry=q.geometry, diverged_beyond=beyond)
 
-    def measure(self, answer: Answer, truth: Truth) -> Measured:
+    def measure(self, answer: Answer, truth: MotionTruth) -> Measured:
         errors = Errors.of(answer, truth)
         return Measured(errors.scores(np.asarray(truth.ahead.trial_ids)), more=errors.curves())
 
@@ -246,7 +246,7 @@ class EvaluateForecast(EvaluateTask[EITForecaster], Forecasting):
                 yield f"{kind}{end}", figure
 
     def _drawn(
-        self, windows: Recording, true: Recording, answers: dict[str, Answer], truth: Truth
+        self, windows: Recording, true: Recording, answers: dict[str, Answer], truth: MotionTruth
     ) -> Iterator[tuple[str, Figure]]:
         q, g, name = self.question, self.question.geometry, windows.name
         errors = {method: Errors.of(answer, truth) for method, answer in answers.items()}

@@ -89,7 +89,7 @@ class Energy:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Truth:
+class MotionTruth:
     """What a forecast is measured against.
 
     Attributes:
@@ -107,7 +107,7 @@ class Truth:
     interacts: NDArray[np.int64] | None
 
     @classmethod
-    def of(cls, windows: Recording, *, n_context: int, geometry: Geometry, diverged_beyond: float) -> Truth:
+    def of(cls, windows: Recording, *, n_context: int, geometry: Geometry, diverged_beyond: float) -> MotionTruth:
         """Read it off windows of context and horizon."""
         ahead = what_follows(windows, n_context)
         interacts = windows.targets.get("interacts")
@@ -138,7 +138,7 @@ class Errors:
     auroc: float | None
 
     @classmethod
-    def of(cls, answer: Answer, truth: Truth) -> Errors:
+    def of(cls, answer: Answer, truth: MotionTruth) -> Errors:
         """Measure an answer."""
         with np.errstate(invalid="ignore"):
             error = _mean_known(distance(answer["places"], truth.ahead, truth.geometry))

@@ -49,7 +49,7 @@ def state_columns(states: Sequence[str]) -> dict[str, Column]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Truth:
+class GraphTruth:
     """What is known of who interacts in a recording.
 
     Attributes:
@@ -69,7 +69,7 @@ class Truth:
     blocks: tuple[Integers, ...]
 
     @classmethod
-    def of(cls, recording: Recording, question: PairQuestion, *, states: Sequence[str] = ()) -> Truth:
+    def of(cls, recording: Recording, question: PairQuestion, *, states: Sequence[str] = ()) -> GraphTruth:
         """Read it off a recording.
 
         Raises:
@@ -87,12 +87,12 @@ class Truth:
         is_grouped = len(q.types) == 2 and is_symmetric and np.array_equal(known, are_pairs(recording.observed))
         trial_ids = np.asarray(recording.trial_ids)
         parts = np.array_split(np.unique(trial_ids), min(N_BLOCKS, len(np.unique(trial_ids))))
-        told = {n: recording.targets[n].astype(np.float64) for n in states if n in recording.targets}
+        known_states = {n: recording.targets[n].astype(np.float64) for n in states if n in recording.targets}
         return cls(
             types=types,
             counted=metrics.known_pairs(types, are_directed=q.is_directed or not is_symmetric),
             groups=_groups(types > 0, np.asarray(recording.observed.any(axis=2))) if is_grouped else None,
-            states={n: values for n, values in told.items() if np.isfinite(values).any()},
+            states={n: values for n, values in known_states.items() if np.isfinite(values).any()},
             blocks=tuple(np.flatnonzero(np.isin(trial_ids, part)) for part in parts),
         )
 
@@ -112,7 +112,7 @@ def edge_probability(log_probability: Floats) -> Floats:
     return np.asarray(np.exp(logsumexp(log_probability[..., 1:], axis=-1)).clip(0, 1))
 
 
-def score_graph(log_probability: Floats, truth: Truth) -> dict[str, Score]:
+def score_graph(log_probability: Floats, truth: GraphTruth) -> dict[str, Score]:
     """The scores of `COLUMNS` that are defined; of groups, neither number nor size is given but where it is said.
 
     Args:
@@ -155,7 +155,7 @@ def score_graph(log_probability: Floats, truth: Truth) -> dict[str, Score]:
     return _over_blocks(measure, truth, COLUMNS)
 
 
-def score_state(name: str, prediction: Floats, truth: Truth) -> dict[str, Score]:
+def score_state(name: str, prediction: Floats, truth: GraphTruth) -> dict[str, Score]:
     """R² and median absolute error of a state, (trial, individual), where both are known."""
     target = truth.states[name]
     known = np.isfinite(target) & np.isfinite(prediction)
@@ -172,7 +172,7 @@ def score_state(name: str, prediction: Floats, truth: Truth) -> dict[str, Score]
 
 
 def _over_blocks(
-    measure: Callable[[Integers], dict[str, float]], truth: Truth, columns: Mapping[str, Column]
+    measure: Callable[[Integers], dict[str, float]], truth: GraphTruth, columns: Mapping[str, Column]
 ) -> dict[str, Score]:
     """Scores of all trials, with intervals from how they scatter over blocks."""
     parts = [measure(block) for block in truth.blocks]

@@ -1,4 +1,4 @@
-"""Who interacts with whom: learn it where it is known, and score what is recovered beside closed-form rules."""
+"""Who interacts with whom: learn it where it is known, and score what is recovered beside closed-form rivals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from motet.tasks.evaluate import OWN, Evaluation, Part, evaluate
 from motet.tasks.find import stem
 from motet.tasks.graph_scores import (
     COLUMNS,
-    Truth,
+    GraphTruth,
     edge_log_odds,
     edge_probability,
     score_graph,
@@ -54,7 +54,7 @@ from motet.training.objectives import InteractionSettings
 from motet.training.run import Run
 
 Floats = NDArray[np.floating[Any]]
-MOST_SHOWN = 3  # rules in a figure
+MOST_SHOWN = 3  # rivals in a figure
 MOST_EMBEDDED = 200  # trials whose embeddings are compared; the wide ones of pairs are made along with them
 FEWEST_SIZES = 3  # of which there is a curve
 
@@ -114,7 +114,7 @@ def train_interactions(settings: TrainInteractionsSettings) -> Outcome:
 
 
 def evaluate_interactions(settings: EvaluateInteractionsSettings) -> Outcome:
-    """Score a run's recovered graphs, groups and states beside closed-form rules and chance; leaves table and figures.
+    """Score a run's recovered graphs, groups and states beside closed-form rivals and chance; leaves table and figures.
 
     An evaluation that was finished before is read, not repeated.
 
@@ -153,10 +153,10 @@ class Recovery(SystemTask[EITInteractions]):
     def methods(self, part: Part) -> Sequence[Method]:
         return [self.model, TrainingMean(self.estimator)] if self.estimator.states else [self.model]
 
-    def truth(self, part: Part) -> Truth:
-        return Truth.of(only(part), self.question, states=self.estimator.states)
+    def truth(self, part: Part) -> GraphTruth:
+        return GraphTruth.of(only(part), self.question, states=self.estimator.states)
 
-    def measure(self, answer: Answer, truth: Truth) -> Measured:
+    def measure(self, answer: Answer, truth: GraphTruth) -> Measured:
         scores = score_graph(answer["log_probability"], truth) if "log_probability" in answer else {}
         for name in truth.states:
             if f"state {name}" in answer:
@@ -219,7 +219,7 @@ class TrainInteractions(TrainTask[EITInteractions], Recovery):
 
     def about(self) -> dict[str, Any]:
         r, bins = self.estimator, np.concatenate([one.trial_lengths for one in self.learned.recordings])
-        truths = [Truth.of(one, self.question) for one in self.learned.recordings if _is_known(one, r.target)]
+        truths = [GraphTruth.of(one, self.question) for one in self.learned.recordings if _is_known(one, r.target)]
         sizes = np.unique(np.concatenate([n_observed(one.observed) for one in self.learned.recordings]))
         return {
             "part": "validation",
@@ -267,7 +267,7 @@ class EvaluateInteractions(EvaluateTask[EITInteractions], Recovery):
         yield "Intervals, differences: over blocks of test trials, of one training. Groups: of unknown number and size."
         if self.learned_from:
             learned = "; ".join(f"{r.n_trials:,} of {r.name}" for r in self.learned_from)
-            yield f"What makes probabilities of the scores of rules was learned from training trials: {learned}."
+            yield f"Rivals learned from training trials: {learned}."
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
         recovery = self.estimator
@@ -378,7 +378,7 @@ def positions(recording: Recording, recovery: EITInteractions) -> Floats | None:
     return np.where(recording.observed[..., None], recording.values[..., :2], np.nan)
 
 
-def _embeddings(recovery: EITInteractions, recording: Recording, truth: Truth) -> Figure:
+def _embeddings(recovery: EITInteractions, recording: Recording, truth: GraphTruth) -> Figure:
     chosen = np.linspace(0, recording.n_trials - 1, min(MOST_EMBEDDED, recording.n_trials)).round().astype(int)
     seen = recording.select(trials=chosen)
     encoding = recovery.encode(seen)
@@ -394,7 +394,7 @@ def _embeddings(recovery: EITInteractions, recording: Recording, truth: Truth) -
 
 
 def draw_sizes(results: Mapping[str, Any], sizes: Mapping[str, int], model: str) -> Iterator[tuple[str, Figure]]:
-    """Scores of the model and of the best rules against the number of individuals, where there are enough sizes.
+    """Scores of the model and of the best rivals against the number of individuals, where there are enough sizes.
 
     Args:
         results: of an evaluation.

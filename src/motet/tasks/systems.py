@@ -320,7 +320,7 @@ def rival_trials(run: Run, names: Sequence[str], trials: Trials) -> list[Recordi
 
 
 def check_features(recording: Recording, motion: MotionSettings, *, is_of_model: bool = False) -> None:
-    """Refuse features that are not what `motion.features` says, as far as numbers tell.
+    """Refuse features that are not what `motion.features` says, as far as numbers show.
 
     Args:
         recording: to be read.

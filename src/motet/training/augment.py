@@ -1,4 +1,4 @@
-"""Augmentation of many-body trials, drawn in the batch and never stored: company, orientation, length."""
+"""Augmentation of many-body trials, drawn in the batch and never stored: recombined systems, rotation, cropping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def repaired(
     per_individual: Sequence[str],
     per_pair: Sequence[str],
 ) -> Batch:
-    """The batch with its independent systems in new company: those of one size change places among trials.
+    """The batch with its independent systems recombined: those of one size change places among trials.
 
     A system moves to the mean position of the one that it replaces, so that systems stay as far apart as they are.
 

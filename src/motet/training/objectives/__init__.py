@@ -15,7 +15,7 @@ from motet.training.objectives.forecast import DIVERGED, FEWEST_BINS, FUTURE, Fo
 from motet.training.objectives.interactions import InteractionSettings, RecoverInteractions, pair_target
 from motet.training.objectives.objective import TRIAL_WEIGHT, Joint, Objective, ObjectiveSettings, Supervised, hidden
 from motet.training.objectives.regress import Regress
-from motet.training.objectives.states import State, state_target
+from motet.training.objectives.states import HiddenState, state_target
 from motet.training.objectives.target import Target, TargetKind, known_predictions, known_rows
 
 __all__ = [
@@ -27,13 +27,13 @@ __all__ = [
     "Classify",
     "Forecast",
     "ForecastSettings",
+    "HiddenState",
     "InteractionSettings",
     "Joint",
     "Objective",
     "ObjectiveSettings",
     "RecoverInteractions",
     "Regress",
-    "State",
     "Supervised",
     "Target",
     "TargetKind",
@@ -49,7 +49,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "classify": Classify,
     "regress": Regress,
     "interactions": RecoverInteractions,
-    "state": State,
+    "state": HiddenState,
     "forecast": Forecast,
 }
 """Objectives by name. Of a kind of target, the first is what "auto" means."""

@@ -36,7 +36,7 @@ class InteractionSettings(Settings, role="objective"):
     Attributes:
         is_directed: whether the first of a pair may act on the second otherwise than the second on the first.
         state_weight: of the loss of each state beside that of the pairs.
-        repair: whether independent systems change company from step to step; needs the target "system".
+        repair: whether independent systems are recombined from step to step; needs the target "system".
         turn: whether trials are turned and mirrored from step to step.
         shortest: a training step reads a random stretch of its trials, of at least this fraction of their bins.
     """

@@ -1,4 +1,4 @@
-"""`State`: a hidden quantity of each individual, such as a mass or a charge."""
+"""`HiddenState`: a hidden quantity of each individual, such as a mass or a charge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from motet.training.objectives.objective import Coded, Objective
 from motet.training.objectives.target import Target
 
 
-class State(Objective):
+class HiddenState(Objective):
     """A hidden quantity of each individual, such as a mass or a charge; Huber loss in units of its spread.
 
     1. Gather: pairs say what each individual does to others and what others do to it, averaged by learned weights; so

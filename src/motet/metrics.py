@@ -21,13 +21,7 @@ from motet.errors import InputError
 def accuracy(
     *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, weight: ArrayLike | None = None
 ) -> float:
-    """Fraction of entries whose class is predicted.
-
-    Args:
-        prediction: (…) classes.
-        target: (…) classes.
-        observed: (…) bool, the entries that count; by default all.
-        weight: (…) how much each entry counts; by default all the same.
+    """Fraction of entries (…) whose class is predicted; `weight` (…) is how much each counts.
 
     Raises:
         InputError: if shapes disagree or no entry counts.
@@ -40,18 +34,14 @@ def accuracy(
 
 
 def macro_f1(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None) -> float:
-    """F1 of each class that is in the target or predicted, averaged over classes.
-
-    Shapes and errors as `accuracy`.
+    """F1 of each class that is in the target or predicted, averaged over classes; otherwise as `accuracy`.
 
     >>> round(macro_f1(prediction=[0, 0, 1, 1], target=[0, 0, 0, 1]), 3)
     0.733
     """
     predicted, true, _ = _classes(prediction, target, observed)
     _, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
-    of_true, of_predicted = np.split(codes, 2)
-    hits = np.bincount(of_true[of_true == of_predicted], minlength=codes.max() + 1)
-    return float((2 * hits / np.bincount(codes)).mean())
+    return float(metrics.f1_score(*np.split(codes, 2), average="macro"))
 
 
 def r2(
@@ -60,14 +50,13 @@ def r2(
     """R², the fraction of variance explained, with the variances of all dimensions added up.
 
     1 - Σ (target - prediction)² / Σ (target - mean target)², sums over counted entries and dimensions,
-    the mean of each dimension over counted entries. A dimension that is constant adds to the first sum only. NaN, since
-    it is not defined, where no dimension of the target varies, or fewer than two entries count.
+    the mean of each dimension over counted entries. NaN where no dimension of the target varies, or fewer than two
+    entries count.
 
     Args:
         prediction: (…, dim) quantities, with as many trailing axes as the target; none for a scalar.
         target: (…, dim) quantities; an entry with a NaN is unknown and does not count.
-        observed: (…) bool, the entries that count, such as `recording.bin_is_observed`; by default all, along the
-            first axis.
+        observed: (…) bool, such as `recording.bin_is_observed`; by default all, along the first axis.
         weight: (…) how much each entry counts; by default all the same.
 
     Raises:
@@ -99,12 +88,7 @@ def r2(
 def known_pairs(target: ArrayLike, *, are_directed: bool = False) -> NDArray[np.bool_]:
     """Which pairs count: (trial, individual, individual), those that are known (target ≥ 0), each once.
 
-    Args:
-        target: (trial, individual, individual) int; -1 on the diagonal and where unknown.
-        are_directed: whether (i, j) and (j, i) are two pairs.
-
-    Raises:
-        InputError: if the target has another shape or type.
+    With `are_directed`, (i, j) and (j, i) are two pairs.
 
     >>> known_pairs([[[-1, 1, 0], [1, -1, -1], [0, -1, -1]]])[0].astype(int)
     array([[0, 1, 1],
@@ -138,7 +122,7 @@ def auroc(*, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | Non
     Args:
         prediction: (…) scores, probabilities or log-odds; higher means class 1.
         target: (…) 0 and 1.
-        observed: (…) bool, the entries that count, such as `known_pairs(target)`; by default all.
+        observed: (…) bool, such as `known_pairs(target)`; by default all.
 
     Raises:
         InputError: if shapes disagree, a counted score is not finite, or the counted classes are not 0 and 1.
@@ -172,12 +156,6 @@ def reliability(
     *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, n_intervals: int = 15
 ) -> Reliability:
     """Mean probability and frequency of class 1, in intervals of equal width from 0 to 1.
-
-    Args:
-        prediction: (…) probabilities of class 1.
-        target: (…) 0 and 1.
-        observed: (…) bool, the entries that count; by default all.
-        n_intervals: of probability.
 
     Raises:
         InputError: as `auroc`, and if a counted probability is outside 0 to 1.
@@ -228,31 +206,19 @@ def adjusted_rand(*, prediction: ArrayLike, target: ArrayLike) -> float:
         InputError: if shapes disagree, an individual that counts is in no predicted group (-1), or a trial has fewer
             than two individuals that count.
 
-    Source: Hubert & Arabie, Journal of Classification 1985, by counts of pairs.
-
     >>> adjusted_rand(prediction=[[0, 0, 1, 1], [0, 1, 0, 1]], target=[[5, 5, 2, 2], [0, 0, 1, 1]])
     0.25
     """
-    same, truly_same, counted = _same_group(prediction, target)
-    both, neither, only_predicted, only_true = (
-        (chosen & counted).sum((1, 2)).astype(np.float64)
-        for chosen in (same & truly_same, ~same & ~truly_same, same & ~truly_same, ~same & truly_same)
-    )
-    chance = (neither + only_predicted) * (only_predicted + both) + (neither + only_true) * (only_true + both)
-    index = 2 * (neither * both - only_predicted * only_true) / np.where(chance > 0, chance, 1)
-    return float(np.where(only_predicted + only_true == 0, 1, index).mean())
+    return float(_rand(prediction, target).mean())
 
 
 def partition_accuracy(*, prediction: ArrayLike, target: ArrayLike) -> float:
-    """Fraction of trials whose groups are all as in truth.
-
-    Arguments and errors as `adjusted_rand`.
+    """Fraction of trials whose groups are all as in truth; otherwise as `adjusted_rand`.
 
     >>> partition_accuracy(prediction=[[0, 0, 1, 1], [0, 1, 0, 1]], target=[[5, 5, 2, 2], [0, 0, 1, 1]])
     0.5
     """
-    same, truly_same, counted = _same_group(prediction, target)
-    return float(((same == truly_same) | ~counted).all((1, 2)).mean())
+    return float((_rand(prediction, target) == 1).mean())
 
 
 def _classes(
@@ -295,10 +261,8 @@ def _weights(weight: ArrayLike | None, counted: NDArray[np.bool_]) -> NDArray[np
     return weights[counted]
 
 
-def _same_group(
-    prediction: ArrayLike, target: ArrayLike
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """(trial, individual, individual): who is in one group as predicted, in truth, and which pairs count."""
+def _rand(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """(trial,) adjusted Rand index by counts of pairs (Hubert & Arabie 1985); 1 only where the groups are the same."""
     predicted, true = given.labels(prediction, what="prediction"), given.labels(target, what="target")
     if true.ndim != 2 or not predicted.dtype.kind == true.dtype.kind == "i":
         raise InputError(
@@ -312,7 +276,13 @@ def _same_group(
         raise InputError("an individual of a known group is in no predicted group (-1); give each a group.")
     pairs = np.triu(counted[:, :, None] & counted[:, None], k=1)
     same, truly_same = (labels[:, :, None] == labels[:, None] for labels in (predicted, true))
-    return same, truly_same, pairs
+    both, neither, only_predicted, only_true = (
+        (chosen & pairs).sum((1, 2)).astype(np.float64)
+        for chosen in (same & truly_same, ~same & ~truly_same, same & ~truly_same, ~same & truly_same)
+    )
+    chance = (neither + only_predicted) * (only_predicted + both) + (neither + only_true) * (only_true + both)
+    index = 2 * (neither * both - only_predicted * only_true) / np.where(chance > 0, chance, 1)
+    return np.where(only_predicted + only_true == 0, 1, index)
 
 
 def _mask(observed: ArrayLike, prediction: NDArray[Any], target: NDArray[Any]) -> NDArray[np.bool_]:

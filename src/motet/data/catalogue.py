@@ -8,6 +8,7 @@ its SHA-256 is the one written here.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -38,10 +39,6 @@ class DataFile:
     def name(self) -> str:
         return self.path.rpartition("/")[2]
 
-    @property
-    def url(self) -> str:
-        return SOURCE_URL + self.path
-
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -49,12 +46,8 @@ class Entry:
 
     Attributes:
         name: "<group>/<recording>".
-        description: one line.
-        subject: the animal.
         files: in the order in which the reader takes them.
         reader: makes the recording from the paths of the files.
-        citation: the paper to cite.
-        licence: under which the files are public.
     """
 
     name: str
@@ -66,58 +59,50 @@ class Entry:
     licence: str = "Apache-2.0"
 
 
-def _reach(name: str, *, description: str, file: str, sha256: str) -> Entry:
+def _reach(name: str, description: str, file: str, sha256: str) -> Entry:
     return Entry(
-        name=name,
-        description=f"macaque motor cortex, reaches to 8 targets, bins of 0.1 s: {description}",
-        subject=name.removeprefix("reach/").partition("-")[0],
-        files=(DataFile(f"mihi-chewie/processed/{file}", sha256),),
-        reader=read_reach_pickle,
-        citation=(
-            "Dyer et al., A cryptography-based approach for movement decoding, "
-            "Nature Biomedical Engineering 1, 967–976 (2017)"
-        ),
+        name,
+        f"macaque motor cortex, reaches to 8 targets, bins of 0.1 s: {description}",
+        name.removeprefix("reach/").partition("-")[0],
+        (DataFile(f"mihi-chewie/processed/{file}", sha256),),
+        read_reach_pickle,
+        "Dyer et al., A cryptography-based approach for movement decoding, "
+        "Nature Biomedical Engineering 1, 967–976 (2017)",
     )
 
 
 _ENTRIES = (
     _reach(
         "reach/chewie-1",
-        description="159 trials, 174 neurons, whole movements",
-        file="full-chewie-10032013-bin0.10-vel_thresh0.00.pkl",
-        sha256="d3c38319c0fd66b794a9480dcf8030e1e73c9b976913af09fa6e1bdf20a13888",
+        "159 trials, 174 neurons, whole movements",
+        "full-chewie-10032013-bin0.10-vel_thresh0.00.pkl",
+        "d3c38319c0fd66b794a9480dcf8030e1e73c9b976913af09fa6e1bdf20a13888",
     ),
     _reach(
         "reach/chewie-2",
-        description="180 trials, 155 neurons, bins faster than 5 cm/s",
-        file="full-chewie-12192013-bin0.10-vel_thresh5.00.pkl",
-        sha256="62057a140c8c0e660b8cca2515317d583f83d2e362d04b166c789ba57aeca9b3",
+        "180 trials, 155 neurons, bins faster than 5 cm/s",
+        "full-chewie-12192013-bin0.10-vel_thresh5.00.pkl",
+        "62057a140c8c0e660b8cca2515317d583f83d2e362d04b166c789ba57aeca9b3",
     ),
     _reach(
         "reach/mihi-1",
-        description="209 trials, 187 neurons, bins faster than 5 cm/s",
-        file="full-mihi-03032014-bin0.10-vel_thresh5.00.pkl",
-        sha256="aa53dffd7c7fea6787843221f2d4d01881befbc4c53a655fa9989cd5c837f729",
+        "209 trials, 187 neurons, bins faster than 5 cm/s",
+        "full-mihi-03032014-bin0.10-vel_thresh5.00.pkl",
+        "aa53dffd7c7fea6787843221f2d4d01881befbc4c53a655fa9989cd5c837f729",
     ),
     Entry(
-        name="sleep/mouse-ca1",
-        description="mouse hippocampus CA1, 12 h of wake, nREM and REM in bins of 4 s: 42 neurons",
-        subject="mouse-ca1",
-        files=(
+        "sleep/mouse-ca1",
+        "mouse hippocampus CA1, 12 h of wake, nREM and REM in bins of 4 s: 42 neurons",
+        "mouse-ca1",
+        (
+            DataFile("rodent/fr_bins_n_4full.npy", "75eb62fecd81899be546cf4770c0cf66afe4ae9f957b9bfdd5ebe5d0a00317bc"),
             DataFile(
-                "rodent/fr_bins_n_4full.npy",
-                "75eb62fecd81899be546cf4770c0cf66afe4ae9f957b9bfdd5ebe5d0a00317bc",
-            ),
-            DataFile(
-                "rodent/behav_states_n_4full.npy",
-                "7d0679a2a1b3a221b060cd7aa76ac59d371d74a8aad4c496b2559c3e23abd1ca",
+                "rodent/behav_states_n_4full.npy", "7d0679a2a1b3a221b060cd7aa76ac59d371d74a8aad4c496b2559c3e23abd1ca"
             ),
         ),
-        reader=read_sleep,
-        citation=(
-            "Ma et al., Cortical circuit dynamics are homeostatically tuned to criticality in vivo, "
-            "Neuron 104, 655–664 (2019)"
-        ),
+        read_sleep,
+        "Ma et al., Cortical circuit dynamics are homeostatically tuned to criticality in vivo, "
+        "Neuron 104, 655–664 (2019)",
     ),
 )
 CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
@@ -153,24 +138,25 @@ def load(name: str, **options: Any) -> Recording:
     return entry.reader(*fetch(name), name=entry.name, subject=entry.subject, **options)
 
 
-def fetch(name: str, *, progress: bool = True) -> list[Path]:
+def fetch(name: str) -> list[Path]:
     """The verified local files of a public recording, downloaded if need be.
-
-    Args:
-        name: one of `list_recordings()`.
-        progress: show a bar while downloading, if there is a terminal to show it on.
 
     Raises:
         InputError: if the name is unknown, or a file cannot be had or is not the public one.
     """
     group = name.partition("/")[0]
-    return [_find_local(file, group) or _download(file, progress=progress) for file in _entry(name).files]
+    return [_find_local(file, group) or _download(file) for file in _entry(name).files]
 
 
 def _entry(name: str) -> Entry:
     if name not in CATALOGUE:
         raise did_you_mean(name, CATALOGUE, what="recording")
     return CATALOGUE[name]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _find_local(file: DataFile, group: str) -> Path | None:
@@ -182,8 +168,7 @@ def _find_local(file: DataFile, group: str) -> Path | None:
         raise InputError(f"MOTET_DATA is {setting!r}, which is not a folder; set it to one, or unset it.")
     for path in (folder / file.name, folder / group / file.name):
         if path.is_file():
-            found = pooch.file_hash(str(path), alg="sha256")
-            if found != file.sha256:
+            if (found := _sha256(path)) != file.sha256:
                 raise InputError(
                     f"{path} is not the public file: expected SHA-256 {file.sha256}, found {found}; "
                     "delete it to download it again."
@@ -192,23 +177,22 @@ def _find_local(file: DataFile, group: str) -> Path | None:
     return None
 
 
-def _download(file: DataFile, *, progress: bool) -> Path:
+def _download(file: DataFile) -> Path:
     """The file in the cache, verified; nothing is kept there of a download that fails or is killed."""
-    path = Path(pooch.os_cache("motet")) / file.name
-    if path.is_file() and pooch.file_hash(str(path), alg="sha256") == file.sha256:
+    path, url = Path(pooch.os_cache("motet")) / file.name, SOURCE_URL + file.path
+    if path.is_file() and _sha256(path) == file.sha256:
         return path
     advice = "try again, or set MOTET_DATA to a folder that holds the file"
-    download = pooch.HTTPDownloader(progressbar=progress and sys.stderr.isatty())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             try:
-                download(file.url, str(temporary), None)
+                pooch.HTTPDownloader(progressbar=sys.stderr.isatty())(url, str(temporary), None)
             except OSError as error:  # the errors of requests are among them
-                raise InputError(f"{file.url} cannot be downloaded to {path.parent} ({error}); {advice}.") from error
-            if (found := pooch.file_hash(str(temporary), alg="sha256")) != file.sha256:
+                raise InputError(f"{url} cannot be downloaded to {path.parent} ({error}); {advice}.") from error
+            if (found := _sha256(temporary)) != file.sha256:
                 raise InputError(
-                    f"{file.url} did not give the public file (expected {file.sha256} but got {found}); {advice}."
+                    f"{url} did not give the public file (expected {file.sha256} but got {found}); {advice}."
                 )
     except OSError as error:
         raise InputError(f"{path.parent} cannot hold downloads ({error.strerror}); {advice}.") from error

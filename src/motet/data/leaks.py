@@ -79,10 +79,11 @@ def found_in(test: PopulationDataset, trained: Fingerprint) -> list[Leak]:
     if not len(trained):
         return []
     known, n_stands, of_known = trained.T
-    in_n = (np.bincount(of_known[n_stands == n].astype(np.int64), minlength=N_RICHNESS) for n in (1, 2))
+    in_n = [np.bincount(of_known[n_stands == n].astype(np.int64), minlength=N_RICHNESS) for n in (1, 2)]
     # By Good and Turing; poorer bins tell of richer ones, which are never more usual, where few were trained.
-    one, two = (n * counts.cumsum() for n, counts in enumerate(in_n, start=1))
-    chance = (FAR_MORE * two + 1) / (FAR_MORE * two + one + 2)
+    ones, twos = (np.tril(counts.cumsum()[:, None] - counts.cumsum() + counts) for counts in in_n)
+    usual = (2 * FAR_MORE * twos + 1) / (2 * FAR_MORE * twos + ones + 2)
+    chance = usual.min(axis=1, where=np.tri(N_RICHNESS, dtype=bool), initial=1)
     last = known[-1] if len(known) >= MOST_KEPT else ~np.uint64(0)
     leaks: list[Leak] = []
     for recording in test.recordings:

@@ -134,11 +134,11 @@ def test_dataclasses_inside_of_dataclasses_are_made_again():
     [
         ({"legs": [{"nam": "a"}]}, "unknown field of .*legs 'nam'; did you mean 'name'"),
         ({"legs": [{"metres": 1.0}]}, "has no name"),
-        ({"legs": [{"name": 3}]}, "name is 3; give str"),
+        ({"legs": [{"name": 3}]}, "name is 3; give a string"),
         ({"legs": {"name": "a"}}, "legs is"),
         ({"legs": [], "first": 3}, "first is 3; give names and values"),
-        ({"legs": [{"name": "a", "stops": [1.5]}]}, "stops is 1.5; give int"),
-        ({"legs": [], "notes": {"x": "y"}}, "notes.x is 'y'; give float"),
+        ({"legs": [{"name": "a", "stops": [1.5]}]}, "stops is 1.5; give a whole number"),
+        ({"legs": [], "notes": {"x": "y"}}, "notes.x is 'y'; give a number"),
         ([], "give names and values"),
     ],
 )

@@ -240,8 +240,8 @@ def test_every_other_method_is_compared_with_the_reference_on_the_same_folds(rng
         (lambda: estimate_mean([], test_fraction=None), "one fold or more"),
         (lambda: estimate_mean([[1.0, 2.0]], test_fraction=None), "one fold or more"),
         (lambda: estimate_mean([1.0, np.nan], test_fraction=None), "NaN"),
-        (lambda: estimate_mean([1.0, 2.0], test_fraction=1.0), "between 0 and 1"),
-        (lambda: estimate_mean([1.0, 2.0], test_fraction=None, confidence=95), "between 0 and 1"),
+        (lambda: estimate_mean([1.0, 2.0], test_fraction=1.0), "above 0, below 1"),
+        (lambda: estimate_mean([1.0, 2.0], test_fraction=None, confidence=95), "above 0, below 1"),
         (lambda: compare(scores=[1.0, 2.0], against=[1.0, 2.0, 3.0], test_fraction=None), "2 folds"),
         (lambda: holm([0.1, np.nan]), "from 0 to 1"),
         (

@@ -49,9 +49,6 @@ def check_room(
         file_bytes: the size of the file that it comes from, if it does.
         advice: what to do where there is too little memory.
 
-    Raises:
-        InputError: saying how much it would be, how much may be, and what to do.
-
     Example:
         >>> check_room(5 << 60, what="a table of 1e9 individuals")  # doctest: +ELLIPSIS
         Traceback (most recent call last):

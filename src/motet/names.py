@@ -46,9 +46,8 @@ def in_path(name: str) -> str:
     >>> in_path("reach/chewie-1"), in_path("../x")
     ('reach-chewie-1', 'x-998b33')
     """
-    plain = name.replace("/", "-").replace("_", "-")
-    kept = re.sub(r"[^A-Za-z0-9.-]+", "-", plain).strip("-.")
-    kept = kept.replace("..", "-")
+    plain = re.sub("[/_]", "-", name)
+    kept = re.sub(r"[^A-Za-z0-9.-]+", "-", plain).strip("-.").replace("..", "-")
     if kept == plain and len(kept) <= MOST_IN_PATH:
         return kept
     end = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=3).hexdigest()

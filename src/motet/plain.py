@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.errors import InputError, did_you_mean
+from motet.settings import check_value
 
 MOST_YAML, MOST_JSON = 1_000_000, 32_000_000  # letters
 MOST_DEPTH = 20
@@ -32,13 +33,8 @@ def read_yaml(text: str, *, what: str, advice: str = "correct it") -> Any:
 
     As in YAML 1.2, `no` and dates are text.
 
-    Args:
-        text: at most a million letters, nested at most 20 deep, without anchors, aliases and tags.
-        what: the text's name in errors.
-        advice: what errors say is to be done.
-
     Raises:
-        InputError: for anything else.
+        InputError: for more than a million letters, nesting more than 20 deep, anchors, aliases and tags.
 
     Example:
         >>> read_yaml("seed: 1\nrate: 1e-3\nnames: [no, 2020-01-01]", what="these options")
@@ -120,11 +116,6 @@ def as_plain(value: Any) -> Any:
 def from_plain(kind: Any, plain: Any, *, what: str = "") -> Any:
     """What `as_plain` was given: dataclasses and tuples are made again, as the type says.
 
-    Args:
-        kind: a dataclass, or any type with dataclasses and tuples inside.
-        plain: what YAML or JSON held.
-        what: its name in errors.
-
     Raises:
         InputError: for a field that is unknown or missing, or a value of another type.
 
@@ -156,13 +147,9 @@ def from_plain(kind: Any, plain: Any, *, what: str = "") -> Any:
             return made if origin is list else tuple(made)
     if origin in (dict, collections.abc.Mapping) and isinstance(plain, Mapping):
         return {key: from_plain(args[1], item, what=f"{what}.{key}") for key, item in plain.items()}
-    is_number = kind is float and isinstance(plain, int) and not isinstance(plain, bool)
-    if origin in _HOLDING or (kind in (bool, int, float, str) and not (is_number or type(plain) is kind)):
-        raise InputError(f"{what} is {plain!r:.80}; give {getattr(kind, '__name__', kind)}.")
+    if type(plain) is not kind:  # so that NaN is a float
+        check_value(what, plain, kind)
     return plain
-
-
-_HOLDING = (list, tuple, dict, collections.abc.Sequence, collections.abc.Mapping)
 
 
 def _from_fields(kind: type[Any], plain: Any, what: str) -> Any:
@@ -231,12 +218,9 @@ def plain_values(given: Any, *, what: str, depth: int = MOST_DEPTH) -> Any:
 
 
 def digest(about: Any, arrays: Mapping[str, NDArray[Any]], *, leave_out: Collection[str] = ()) -> str:
-    """A text that changes with any number, name, type or shape in plain data and arrays.
+    """A text that changes with any number, name, type or shape in plain data and arrays (by name, in any order).
 
-    Args:
-        about: dicts, lists, numbers and text.
-        arrays: by name, in any order; of text too.
-        leave_out: names that do not count, wherever in `about` they stand.
+    Names in `leave_out` do not count, wherever in `about` they stand.
     """
 
     def counted(value: Any) -> Any:

@@ -26,12 +26,6 @@ from motet.errors import InputError, did_you_mean
 class Range:
     """The numbers that a setting may be, as metadata of `Annotated`; infinity is in none.
 
-    Attributes:
-        least: the smallest that is allowed.
-        above: all allowed ones are larger than this.
-        most: the largest that is allowed.
-        below: all allowed ones are smaller than this.
-
     Example:
         >>> 1 in Range(least=0, below=1), 0 in Range(least=0, below=1)
         (False, True)
@@ -100,37 +94,26 @@ class Settings:
             cls.role = role
 
     def __post_init__(self) -> None:
-        check_fields(self, role=self.role)
+        role = f"{self.role}." if self.role else ""
+        check_arguments(type(self), {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}, role)
         self.check()
 
     def check(self) -> None:
         """Refuse fields that do not fit each other; each alone is as its annotation says."""
 
 
-def check_fields(instance: Any, *, role: str = "") -> None:
-    """Refuse a field of a dataclass that its annotation does not admit.
+def check_arguments(function: Any, arguments: Mapping[str, Any], role: str = "") -> None:
+    """Refuse an argument that the annotations of a function, or of a class, do not admit.
 
     Looked at are Literal, int, float (NaN is none), bool, str, None, dataclasses, tuples, sequences, mappings and
     unions of these, and any of them with a `Range`; others pass.
-
-    Raises:
-        InputError: naming the field, what was given and what is allowed.
-    """
-    hints = typing.get_type_hints(type(instance), include_extras=True)
-    for field in dataclasses.fields(instance):
-        name = f"{role}.{field.name}" if role else field.name
-        check_value(name, getattr(instance, field.name), hints[field.name])
-
-
-def check_arguments(function: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse an argument that the function's annotations do not admit, as `check_fields` does a field.
 
     Raises:
         InputError: naming the argument, what was given and what is allowed.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     for name, value in arguments.items():
-        check_value(name, value, hints.get(name, Any))
+        check_value(role + name, value, hints.get(name, Any))
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
@@ -165,7 +148,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is tuple:
         parts = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, tuple | list) else args
         return isinstance(value, tuple | list) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if origin is collections.abc.Sequence:
+    if origin in (list, collections.abc.Sequence):
         is_sequence = isinstance(value, collections.abc.Sequence) and not isinstance(value, str | bytes)
         return is_sequence and all(_fits(part, args[0]) for part in value)
     if origin in (collections.abc.Mapping, dict):
@@ -189,7 +172,7 @@ def _words(hint: Any) -> str:
         return " or ".join(map(str, args))
     if origin is tuple:
         return f"({'; '.join('…' if part is ... else _words(part) for part in args)})"
-    if origin is collections.abc.Sequence:
+    if origin in (list, collections.abc.Sequence):
         return f"a list, each {_words(args[0])}"
     if origin in (collections.abc.Mapping, dict):
         return f"a mapping from {_words(args[0])} to {_words(args[1])}"

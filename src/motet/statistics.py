@@ -15,17 +15,20 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
 from motet.errors import InputError, did_you_mean
+from motet.settings import Range, check_arguments
 from motet.trial_sums import TrialSums
 
 RUNAWAY = 1e100  # stands for infinity, so that quantiles can be interpolated
 FEWEST_FOLDS = 5  # that tell how much a score scatters
 Interval = tuple[float, float]
+_Inside = Annotated[float, Range(above=0, below=1)]
 UNBOUNDED: Interval = (-math.inf, math.inf)
 
 
@@ -33,10 +36,7 @@ UNBOUNDED: Interval = (-math.inf, math.inf)
 class Estimate:
     """A mean over folds, its interval, and the p of a test that it is zero.
 
-    Attributes:
-        mean: over folds.
-        interval: (low, high); None where neither folds nor trials tell it.
-        p: two-sided; None as the interval.
+    The interval and the two-sided p are None where neither folds nor trials tell them.
     """
 
     mean: float
@@ -74,9 +74,8 @@ def estimate_mean(
 
     Args:
         scores: (fold,) one score per fold.
-        test_fraction: of the trials, how many are in a test fold: .2 for 5-fold cross-validation,
-            repeated or not. The variance is then corrected for overlapping training sets. None for
-            independent scores, such as those of different animals.
+        test_fraction: of the trials in a test fold: .2 for 5-fold cross-validation, repeated or not, corrects for
+            training sets that overlap; None is for independent scores, such as those of different animals.
         confidence: that the interval holds the mean.
         bounds: of the score, such as (0, 1).
         trials: what the score is of other test trials.
@@ -91,7 +90,6 @@ def estimate_mean(
     None
     """
     folds = _folds(scores)
-    _check_fractions(test_fraction, confidence)
     mean = float(folds.mean())
     interval, p = _over_folds(folds, test_fraction, confidence) or (None, None)
     if interval is None and trials is not None:
@@ -105,10 +103,7 @@ def estimate_mean(
 def blockwise(value: float, blocks: Sequence[float], *, bounds: Interval = UNBOUNDED) -> Score:
     """A score of all trials, with a 95 % interval from how its values scatter over blocks of them.
 
-    Args:
-        value: of all trials.
-        blocks: its values on blocks; where one is NaN there is no interval.
-        bounds: of the score.
+    Where the value of a block is NaN there is no interval.
 
     >>> low, high = blockwise(0.8, [0.7, 0.9, 0.8, 0.75, 0.85]).interval
     >>> round(low, 2), round(high, 2)
@@ -116,7 +111,7 @@ def blockwise(value: float, blocks: Sequence[float], *, bounds: Interval = UNBOU
     """
     if not np.isfinite(blocks).all():
         return Score(value)
-    found = _over_folds(np.asarray(blocks, dtype=np.float64), None, 0.95)
+    found = _over_folds(np.asarray(blocks, dtype=np.float64), None)
     if found is None:
         return Score(value, None, tuple(blocks))
     half = (found[0][1] - found[0][0]) / 2
@@ -128,19 +123,13 @@ def compare(
     scores: ArrayLike,
     against: ArrayLike,
     test_fraction: float | None,
-    confidence: float = 0.95,
     trials: tuple[TrialSums, TrialSums] | None = None,
 ) -> Estimate:
     """Paired comparison of two methods on the same folds: the corrected resampled t-test.
 
     Of fewer than `FEWEST_FOLDS`, or of differences all alike, a paired bootstrap over trials if they are given.
 
-    Args:
-        scores: (fold,) of the method.
-        against: (fold,) of the other, on the same folds in the same order.
-        test_fraction: as in `estimate_mean`.
-        confidence: as in `estimate_mean`.
-        trials: of the method and of the other.
+    Arguments are as in `estimate_mean`; `trials` are of the method and of the other.
 
     Returns:
         The difference, method minus other, its interval, and p that it is zero.
@@ -155,17 +144,17 @@ def compare(
     ours, theirs = _folds(scores), _folds(against)
     if len(ours) != len(theirs):
         raise InputError(f"one method has {len(ours)} folds and the other {len(theirs)}; score both on the same.")
-    _check_fractions(test_fraction, confidence)
-    found = _over_folds(ours - theirs, test_fraction, confidence)
+    found = _over_folds(ours - theirs, test_fraction)
     if found is None and trials is not None:
-        found = _percentiles(trials[0].resampled() - trials[1].resampled(), confidence)
+        found = _percentiles(trials[0].resampled() - trials[1].resampled())
     return Estimate(float((ours - theirs).mean()), *(found or (None, None)))
 
 
 def _over_folds(
-    folds: NDArray[np.float64], test_fraction: float | None, confidence: float
+    folds: NDArray[np.float64], test_fraction: _Inside | None, confidence: _Inside = 0.95
 ) -> tuple[Interval, float] | None:
     """Student's interval and p; None of too few folds, and of folds without spread, which is no certainty."""
+    check_arguments(_over_folds, {"test_fraction": test_fraction, "confidence": confidence})
     n_folds, mean = len(folds), float(folds.mean())
     if n_folds < FEWEST_FOLDS or np.ptp(folds) <= 1e-12 * max(1.0, float(np.abs(folds).max())):
         return None
@@ -183,7 +172,7 @@ def _wilson(share: float, n_trials: int, confidence: float) -> Interval:
     return centre - half, centre + half
 
 
-def _percentiles(resampled: NDArray[np.float64], confidence: float) -> tuple[Interval, float] | None:
+def _percentiles(resampled: NDArray[np.float64], confidence: float = 0.95) -> tuple[Interval, float] | None:
     """The interval of a bootstrap, and p that its value is zero; None if nothing varies or is known."""
     known = resampled[np.isfinite(resampled)]
     if len(known) < len(resampled) / 2 or np.ptp(known) <= 1e-12 * max(1.0, float(np.abs(known).max())):
@@ -196,12 +185,6 @@ def _percentiles(resampled: NDArray[np.float64], confidence: float) -> tuple[Int
 def _inside(interval: Interval, bounds: Interval, mean: float) -> Interval:
     low, high = interval
     return min(max(low, bounds[0]), mean), max(min(high, bounds[1]), mean)
-
-
-def _check_fractions(test_fraction: float | None, confidence: float) -> None:
-    for name, fraction in (("test_fraction", test_fraction), ("confidence", confidence)):
-        if fraction is not None and not 0 < fraction < 1:
-            raise InputError(f"{name} is {fraction}; give a fraction between 0 and 1.")
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -230,12 +213,6 @@ def compare_all(
     trials: Mapping[str, TrialSums] = MappingProxyType({}),
 ) -> dict[str, Estimate]:
     """Every other method compared with one on the same folds; p is corrected for how many there are.
-
-    Args:
-        scores: (fold,) by method.
-        against: the reference, usually the best rival.
-        test_fraction: as in `estimate_mean`.
-        trials: of the methods of which they are known.
 
     Raises:
         InputError: as `compare`, and if `against` is not one of the methods.

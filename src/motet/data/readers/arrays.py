@@ -85,13 +85,10 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Samples on bins of one width.
+    """Samples on bins of one width: values (trial, individual, bin, feature) with NaN where unknown.
 
-    Attributes:
-        values: (trial, individual, bin, feature) with NaN where unknown.
-        bin_seconds: width of a bin.
-        starts: (trial,) seconds of the first stamps; None if trials share a time.
-        frames: (sample,) the bin of each sample, in the order in which they were given; None if they were resampled.
+    `starts` (trial,) are seconds of the first stamps; None if trials share a time. `frames` (sample,) are the bins of
+    the samples as given; None if they were resampled.
     """
 
     values: NDArray[np.float64]
@@ -101,7 +98,6 @@ class Grid:
 
 
 def on_grid(samples: Samples, clock: Clock) -> Grid:
-    """The samples on a grid."""
     if (wild := np.abs(samples.seconds) > MOST_SECONDS).any():
         raise InputError(f"{samples.where(int(wild.argmax()))} is no time of a clock; give seconds from its start.")
     by_time = np.lexsort((samples.seconds, samples.individual, samples.trial))
@@ -111,41 +107,31 @@ def on_grid(samples: Samples, clock: Clock) -> Grid:
     np.minimum.at(first, samples.trial, samples.seconds)
     np.maximum.at(last, samples.trial, samples.seconds)
     _refuse_twice(samples, samples.seconds)
+    n_features, frames_as_given = samples.values.shape[1], None
     if clock.resample_seconds is None:
         frames, step = _frames(samples, clock, first)
-        n_bins = frames.max() + 1
-    else:
-        step = float(clock.resample_seconds)
-        n_bins = np.floor((last - first).max() / step + 1e-6) + 1
-    shape = _checked_shape(samples, n_bins, step, is_resampled=clock.resample_seconds is not None)
-    frames_as_given = None
-    if clock.resample_seconds is None:
-        values = np.full((*shape, samples.values.shape[1]), np.nan)
+        shape = _checked_shape(samples, frames.max() + 1, step, n_features)
+        values = np.full((*shape, n_features), np.nan)
         values[samples.trial, samples.individual, frames.astype(np.int64)] = samples.values
         frames_as_given = np.empty(len(frames), dtype=np.int64)
         frames_as_given[by_time] = frames
     else:
-        values = _resampled(samples, clock, first, shape)
+        step = float(clock.resample_seconds)
+        n_bins = np.floor((last - first).max() / step + 1e-6) + 1
+        values = _resampled(samples, clock, first, _checked_shape(samples, n_bins, step, n_features + _RESAMPLING))
     order = np.argsort(first)
     one_clock = (last[order[:-1]] + step / 2 < first[order[1:]]).all()
     return Grid(values, step, first if one_clock else None, frames_as_given)
 
 
 def check_bytes(n_bytes: float, *, given: float, what: str, advice: str) -> None:
-    """Refuse an array before it is made, if there is no room for it, or it is large and far more than was given for it.
-
-    Args:
-        n_bytes: of the array.
-        given: bytes of what it is made from.
-        what: the array is, and of what source.
-        advice: what to do.
-    """
+    """Refuse an array before it is made, if there is no room for it, or it is large and far more than was given for it."""
     if not n_bytes <= max(MOST_BYTES, MOST_TIMES_GIVEN * given):
         raise InputError(f"{what} would take {n_bytes / GIB:.3g} GiB, far more than what fills it; {advice}.")
     check_room(int(n_bytes), what=what)
 
 
-def _checked_shape(samples: Samples, n_bins: float, step: float, *, is_resampled: bool) -> tuple[int, int, int]:
+def _checked_shape(samples: Samples, n_bins: float, step: float, n_numbers: int) -> tuple[int, int, int]:
     """Trials, individuals and bins of the grid; refused if it would be mostly empty, and large."""
     n_trials, n_individuals = len(samples.trial_labels), len(samples.individual_labels)
     n_cells, n_samples = float(n_trials) * n_individuals * n_bins, len(samples.seconds)
@@ -155,10 +141,9 @@ def _checked_shape(samples: Samples, n_bins: float, step: float, *, is_resampled
             f"{n_trials} trials × {n_individuals} individuals × {n_bins:.6g} bins of {step:g} s; correct the stamps, "
             "give another step, or name individuals alike in all trials."
         )
-    n_features = samples.values.shape[1]
     check_bytes(
-        n_cells * 8 * (n_features + (_RESAMPLING if is_resampled else 0)),
-        given=n_samples * 8 * n_features,
+        n_cells * 8 * n_numbers,
+        given=samples.values.nbytes,
         what=f"{samples.source}: a grid of {n_trials} trials × {n_individuals} individuals × {n_bins:.0f} bins",
         advice="name individuals alike in all trials, cut long trials into several, or read fewer features",
     )
@@ -242,19 +227,9 @@ def recording_of_arrays(
     targets: Mapping[str, Leveled] | None = None,
     **about: str,
 ) -> Recording:
-    """The recording of values (trial, individual, time, feature), and any others of `TRAJECTORY_ARRAYS`.
+    """The recording of values (trial, individual, time, feature), and any others of `TRAJECTORY_ARRAYS`, by name.
 
-    Args:
-        arrays: by name.
-        clock: how stamps become bins.
-        source: what messages call them.
-        targets: others than those of `LEVELS`, as `Recording` takes them.
-        **about: name and subject of the recording.
-
-    Example:
-        >>> arrays = {"values": np.ones((1, 2, 3, 1)), "time": np.array([0.0, 0.5, 1.5])}
-        >>> recording_of_arrays(arrays, Clock(), source="shoal", name="shoal").observed[0, 0].tolist()
-        [True, True, False, True]
+    `source` is what messages call them; `targets` are others than those of `LEVELS`.
     """
     values = numbers(arrays["values"], what=f"{source}: values")
     shape = values.shape[:3]
@@ -344,16 +319,9 @@ def checked_target(
 ) -> NDArray[Any]:
     """A target of `LEVELS` as motet has it.
 
-    Systems are whole numbers with -1 where unknown, or else text; edge types are whole numbers with -1 where unknown
-    and on the diagonal; quantities have NaN there.
-
-    Args:
-        key: its name.
-        target: (trial, individual[, individual]), or the same for every trial.
-        n_trials: of the recording.
-        n_individuals: of the recording.
-        source: what messages call the recording.
-        n_given: bytes of what was given; a target of pairs that is far larger is refused.
+    It is given as (trial, individual[, individual]), or without the trial where it is the same for every one. Systems
+    are whole numbers with -1 where unknown, or else text; edge types are whole numbers with -1 where unknown and on the
+    diagonal; quantities have NaN there. A target of pairs far larger than the `n_given` bytes is refused.
     """
     is_pair = LEVELS[key] == "pair"
     shape = (n_trials, n_individuals, n_individuals) if is_pair else (n_trials, n_individuals)
@@ -462,7 +430,7 @@ def _frames_of_stamps(
     seconds: NDArray[np.float64], clock: Clock, source: str
 ) -> tuple[NDArray[np.int64], float, NDArray[np.float64] | None]:
     """The bin of every stamp, the step, and the start."""
-    nowhere, every = np.zeros(len(seconds), dtype=np.int64), ("every one",)  # the stamps of all trials and individuals
+    nowhere, every = np.zeros(len(seconds), dtype=np.int64), ("every one",)
     grid = on_grid(Samples(source, nowhere, nowhere, seconds, seconds[:, None], every, every), clock)
     assert grid.frames is not None
     return grid.frames, grid.bin_seconds, grid.starts

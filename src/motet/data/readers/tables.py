@@ -36,7 +36,6 @@ class Table:
     """The columns of a table.
 
     Attributes:
-        path: where it was read from.
         names: of the columns that have one, in the order of the file.
         n_rows: rows below the header; blank lines are none.
         labels: of every column of labels the distinct cells, in order of appearance, and each row's place among them.
@@ -104,11 +103,7 @@ class Table:
 
     def refusal(self, row: int, problem: str) -> InputError:
         """An `InputError` that names the line of a row."""
-        return InputError(f"{self.path}, line {self.line(row)}: {problem}")
-
-    def line(self, row: int) -> int:
-        """The line of the file that a row ends on, counted from 1."""
-        return _line_of(self.path, row)
+        return InputError(f"{self.path}, line {line_of(self.path, row)}: {problem}")
 
 
 def read_table(
@@ -127,7 +122,7 @@ def read_table(
         if path.name.lower().endswith(".gz"):
             _check_unzipped(path)
         with open_text(path) as file:
-            lines = _filled(_reader(file, path))
+            lines = filter(None, _reader(file, path))  # blank ones are passed over
             header = [of_cell(cell.strip()) for cell in next(lines, [])]
             if not header:
                 raise InputError(f"{path} is empty; give a header that names the columns, and a row per observation.")
@@ -135,7 +130,11 @@ def read_table(
             names = own_names(header, columns, optional=optional, source=str(path))
             found = [_Labels() if name in labels else _Numbers() for name in names]
             while rows := list(itertools.islice(lines, _ROWS_AT_ONCE)):
-                _check_widths(path, rows, len(header), first_row=n_rows)
+                if wrong := [row for row, cells in enumerate(rows) if len(cells) != len(header)]:
+                    raise InputError(
+                        f"{path}, line {line_of(path, n_rows + wrong[0])}: there are {len(rows[wrong[0]])} cells under "
+                        f"{len(header)} columns; give a cell, or an empty one, per column."
+                    )
                 cells = list(itertools.chain.from_iterable(rows))
                 for place, column in enumerate(found):
                     column.add(cells[place :: len(header)], first_row=n_rows)
@@ -170,12 +169,7 @@ def separator_of(path: Path) -> str:
 
 
 def ending_of(path: Path, allowed: Iterable[str]) -> str:
-    """The longest of the allowed endings that the name of a file has, as it is written there.
-
-    Example:
-        >>> ending_of(Path("fish.CSV"), TABLE_ENDINGS)
-        '.CSV'
-    """
+    """The longest of the allowed endings that the name of a file has, as it is written there."""
     found = [ending for ending in allowed if path.name.lower().endswith(ending)]
     if not found:
         raise InputError(f"{path} has an unknown ending; give a file whose name ends in {', '.join(sorted(allowed))}.")
@@ -185,12 +179,7 @@ def ending_of(path: Path, allowed: Iterable[str]) -> str:
 def own_names(
     given: Iterable[str], columns: Mapping[str, str], *, source: str, optional: Collection[str] = ()
 ) -> list[str]:
-    """The names given, with those that `columns` renames under the name that they have here.
-
-    Example:
-        >>> own_names(["fish", "time"], {"individual": "fish"}, source="a.csv")
-        ['individual', 'time']
-    """
+    """The names given, with those that `columns` renames under the name that they have here."""
     given = list(given)
     for own, theirs in columns.items():
         if theirs not in given and own not in optional:
@@ -219,7 +208,7 @@ class _Labels:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
-        self._parts: list[NDArray[np.int64]] = []
+        self._parts = [np.empty(0, np.int64)]
 
     def add(self, cells: list[str], *, first_row: int) -> None:
         codes = self._codes
@@ -228,14 +217,14 @@ class _Labels:
     def finish(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         stripped: dict[str, int] = {}
         place = [stripped.setdefault(of_cell(cell.strip()), len(stripped)) for cell in self._codes]
-        return tuple(stripped), np.array(place, dtype=np.int64)[_joined(self._parts, np.int64)]
+        return tuple(stripped), np.array(place, dtype=np.int64)[np.concatenate(self._parts)]
 
 
 class _Numbers:
     """A column of numbers, as it is read."""
 
     def __init__(self) -> None:
-        self._parts: list[NDArray[np.float64]] = []
+        self._parts = [np.empty(0)]
         self.first_text: tuple[int, str] | None = None
 
     def add(self, cells: list[str], *, first_row: int) -> None:
@@ -245,7 +234,7 @@ class _Numbers:
             self._parts.append(np.array([self._number(cell, first_row + row) for row, cell in enumerate(cells)]))
 
     def finish(self) -> NDArray[np.float64]:
-        return _joined(self._parts, np.float64)
+        return np.concatenate(self._parts)
 
     def is_index(self) -> bool:
         """Whether it numbers rows, each once, or is empty."""
@@ -299,10 +288,6 @@ def _check_separator(header: list[str], path: Path) -> None:
             )
 
 
-def _joined(parts: list[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
-
-
 def _reader(file: TextIO, path: Path) -> Any:
     return csv.reader(_of_text(file, path), delimiter=separator_of(path), skipinitialspace=True, strict=True)
 
@@ -315,25 +300,11 @@ def _of_text(file: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
-def _filled(lines: Iterator[list[str]]) -> Iterator[list[str]]:
-    """The lines that are not blank."""
-    return filter(None, lines)
-
-
-def _check_widths(path: Path, rows: list[list[str]], width: int, *, first_row: int) -> None:
-    if set(map(len, rows)) != {width}:
-        row = next(row for row, cells in enumerate(rows) if len(cells) != width)
-        raise InputError(
-            f"{path}, line {_line_of(path, first_row + row)}: there are {len(rows[row])} cells under {width} columns; "
-            "give a cell, or an empty one, per column."
-        )
-
-
-def _line_of(path: Path, row: int) -> int:
+def line_of(path: Path, row: int) -> int:
     """The line of the file that a row ends on, counted from 1."""
     with open_text(path) as file:
         reader = _reader(file, path)
-        next(itertools.islice(_filled(reader), row + 1, None))  # the header is the first filled line
+        next(itertools.islice(filter(None, reader), row + 1, None))  # the header is the first filled line
         return int(reader.line_num)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from motet.data.pairs import are_pairs
 from motet.data.readers.arrays import LEVELS, QUANTITIES, Grid, Leveled, Samples, check_pairs
-from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, Table, claim, ending_of, enumerated, listed, read_table
+from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, Table, claim, ending_of, enumerated, line_of, listed, read_table
 from motet.data.recording import Level
 from motet.errors import InputError, did_you_mean
 from motet.given import unknown
@@ -72,7 +73,7 @@ def read_samples(
         trial_labels=trial_labels,
         individual_labels=individual_labels,
         row=np.arange(table.n_rows),
-        line=table.line,
+        line=functools.partial(line_of, path),
     )
     return TableOfSamples(table, samples, goals)
 
@@ -86,8 +87,8 @@ def known_target(read: TableOfSamples, name: str) -> NDArray[Any]:
         code = np.where(distinct[code] == "", -1, code)
     else:
         column = table.finite(name)
-        distinct, code = np.unique(column[~np.isnan(column)], return_inverse=True)
-        code = _spread(code, ~np.isnan(column))
+        distinct, code = np.unique(column, return_inverse=True)  # NaN comes last, and once
+        code = np.where(np.isnan(column), -1, code)
         distinct = np.append(distinct, np.nan)
     said, is_alike = _said(code, *_places(samples)["individual"])
     if not is_alike.all():
@@ -145,13 +146,6 @@ def _said(
     return said.reshape(shape), ~known | (said[place] == code)
 
 
-def _spread(code: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Codes of the known rows as codes of all rows, -1 where unknown."""
-    of_row = np.full(len(known), -1, dtype=np.int64)
-    of_row[known] = code
-    return of_row
-
-
 PAIR = ("individual_a", "individual_b")
 DIRECTED_PAIR = ("source", "target")
 KINDS = ("interacts", "coupling")
@@ -172,12 +166,7 @@ def read_pairs(
 ) -> dict[str, NDArray[Any]]:
     """The targets (trial, individual, individual) of the table of pairs beside a table; none if there is no such.
 
-    Args:
-        path: of the table of trajectories.
-        samples: that it holds.
-        columns: what the file calls its columns, by motet's names.
-        is_directed: whether individual_a and individual_b stand in an order.
-        unlisted: what a pair has that is not in the table.
+    `is_directed` says whether individual_a and individual_b stand in an order; pairs not in the table have `unlisted`.
     """
     pairs_path = pairs_beside(path)
     if pairs_path is None:

@@ -35,9 +35,8 @@ def write_trajectories_csv(
     """Write a recording as a table that `read_trajectories` reads back, and one of pairs where `system` does not do.
 
     One row per trial, individual and time bin; cells of what was not observed are empty. An apostrophe stands before a
-    name that would be a formula to a spreadsheet; it is no part of the name. The name and the subject are not in the
-    table. Pairs whose two orders differ are listed as source and target, both orders: [i, j] of a target is
-    what j does to i, so that j is the source and i the target.
+    name that would be a formula to a spreadsheet. The name and the subject are not in the table. Pairs whose two orders
+    differ are listed as source and target: [i, j] of a target is what j does to i.
 
     Args:
         recording: its targets may be system, mass, charge, frequency, interacts and coupling.
@@ -101,7 +100,7 @@ def write_trajectories_csv(
 
 
 def _check_writable(recording: Recording, where: str, names: Sequence[str], leave_out: Collection[str]) -> None:
-    """Refuse what a table of trajectories cannot hold, so that what is written can be read."""
+    """Refuse what could not be read again."""
     for key in recording.targets.keys() - set(leave_out):
         if LEVELS.get(key) != recording.target_levels[key]:
             raise InputError(

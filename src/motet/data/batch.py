@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -55,22 +56,14 @@ class Batch:
         """The batch in parts of at most `n_trials`; itself, if that is one."""
         if len(self) <= n_trials:
             return [self]
-        return [self._trials(slice(first, first + n_trials)) for first in range(0, len(self), n_trials)]
-
-    def _trials(self, chosen: slice) -> Batch:
-        return self.replace(
-            values=self.values[chosen],
-            observed=self.observed[chosen],
-            recording_index=self.recording_index[chosen],
-            targets={name: target[chosen] for name, target in self.targets.items()},
-        )
+        names = ("values", "observed", "recording_index")
+        parts = [slice(first, first + n_trials) for first in range(0, len(self), n_trials)]
+        return [self._changed(operator.itemgetter(part), names) for part in parts]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return self.replace(
-            values=self.values.to(device),
-            observed=self.observed.to(device),
-            positions=self.positions.to(device),
-            recording_index=self.recording_index.to(device),
-            targets={name: target.to(device) for name, target in self.targets.items()},
-        )
+        return self._changed(lambda tensor: tensor.to(device), ("values", "observed", "positions", "recording_index"))
+
+    def _changed(self, change: Callable[[Tensor], Tensor], names: Iterable[str]) -> Batch:
+        targets = {name: change(target) for name, target in self.targets.items()}
+        return self.replace(targets=targets, **{name: change(getattr(self, name)) for name in names})

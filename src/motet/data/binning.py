@@ -21,8 +21,7 @@ ROUNDING_STEPS = 4  # of 64-bit numbers
 def count_spikes(spike_times: Any, edges: ArrayLike) -> NDArray[np.int64]:
     """How many spikes fall in each bin, every spike once.
 
-    A bin holds the spikes from its left edge up to, and not at, its right edge, so that adjoining bins
-    share no spike and lose none. Bins may be given for many trials at once, which may overlap.
+    Bins may be given for many trials at once, which may overlap.
 
     Args:
         spike_times: (spike,) times of one unit, in any order; or a list, dict or Series of such arrays, one per unit.

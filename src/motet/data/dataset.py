@@ -76,11 +76,7 @@ class PopulationDataset:
         return PopulationDataset([change(recording) for recording in self.recordings])
 
     def select(self, trials: ArrayLike) -> PopulationDataset:
-        """The dataset of some trials, by position in the whole list (or a mask); recordings left empty go.
-
-        Raises:
-            InputError: if a mask has another length, a position is out of range, or nothing is selected.
-        """
+        """The dataset of some trials, by position in the whole list (or a mask); recordings left empty go."""
         chosen = selected_positions(trials, len(self), what="trials")
         of_recording = self.recording_index[chosen]
         return PopulationDataset(
@@ -91,16 +87,10 @@ class PopulationDataset:
         )
 
     def target_values(self, name: str) -> list[NDArray[Any]]:
-        """One target, as an array for each recording that has it.
-
-        Raises:
-            InputError: if no recording has a target of that name.
-        """
-        found = [r.targets[name] for r in self.recordings if name in r.targets]
-        if not found:
-            known = {key for recording in self.recordings for key in recording.targets}
-            raise did_you_mean(name, known, what="target")
-        return found
+        """One target, as an array for each recording that has it; an `InputError` if none has."""
+        if found := [r.targets[name] for r in self.recordings if name in r.targets]:
+            return found
+        raise did_you_mean(name, {key for r in self.recordings for key in r.targets}, what="target")
 
     # ------------------------------------------------------------------ splits
 
@@ -118,10 +108,8 @@ class PopulationDataset:
         Args:
             by: "trial": random trials of each recording. "time": the last part of each recording. "recording" and
                 "subject": whole ones.
-            test: the fraction to test on; or, for recordings and subjects, their names. By trial, every recording
-                has this fraction tested, at least one trial, and at least one left to train.
-            stratify: by trial, a class target per trial whose proportions both parts keep. Trials where it is
-                unknown go with the most frequent class.
+            test: the fraction to test on, by trial of every recording; or, for recordings and subjects, their names.
+            stratify: by trial, a class target per trial whose proportions both parts keep.
             gap_seconds: by time, what is left out between the parts; by default one trial's length.
             seed: of the random choice.
 
@@ -166,8 +154,7 @@ class PopulationDataset:
         """Cross-validation: `n_folds` times `n_repeats` pairs of train and test.
 
         By trial the folds are those of scikit-learn's RepeatedStratifiedKFold, over recordings and classes
-        (RepeatedKFold for one recording without `stratify`); by time they are contiguous blocks. Arguments as for
-        `split`.
+        (RepeatedKFold for one recording without `stratify`); by time they are contiguous blocks. Otherwise as `split`.
 
         Raises:
             InputError: if a recording has fewer trials (or the dataset fewer recordings or subjects) than folds.
@@ -216,14 +203,11 @@ class PopulationDataset:
 
     def _groups(self, by: SplitBy) -> NDArray[Any]:
         """For each trial the thing that no split may part: its trial id, recording or subject."""
-        match by:
-            case "recording":
-                return np.asarray([r.name for r in self.recordings])[self.recording_index]
-            case "subject":
-                return np.asarray([r.subject for r in self.recordings])[self.recording_index]
-            case _:
-                of_recording = [np.unique(np.asarray(r.trial_ids), return_inverse=True)[1] for r in self.recordings]
-                return np.concatenate([ids + number * len(self) for number, ids in enumerate(of_recording)])
+        if by != "trial":
+            names = [r.name if by == "recording" else r.subject for r in self.recordings]
+            return np.asarray(names)[self.recording_index]
+        of_recording = [np.unique(np.asarray(r.trial_ids), return_inverse=True)[1] for r in self.recordings]
+        return np.concatenate(of_recording) + self.recording_index * len(self)
 
     def count_rarest(self, target: str) -> int:
         """Trials of the rarest class of a target, where it is rarest; 0 if it has no classes per trial."""
@@ -324,11 +308,9 @@ class PopulationDataset:
         )
 
     def batches(self, n_bytes: Callable[[int, int], int], *, most_trials: int) -> Iterator[Batch]:
-        """All trials in order, some at a time: at most `most_trials`, and no more than `BATCH_BYTES` are meant for.
+        """All trials in order, at most `most_trials` and `BATCH_BYTES` at a time.
 
-        Args:
-            n_bytes: from individuals and bins to what a trial of them takes.
-            most_trials: in a batch.
+        `n_bytes` says what a trial of so many individuals and bins takes.
         """
         n_individuals = np.array([recording.n_individuals for recording in self.recordings])[self.recording_index]
         n_bins = np.concatenate([recording.trial_lengths for recording in self.recordings])
@@ -380,8 +362,8 @@ def _check_alike(recordings: Sequence[Recording]) -> None:
             )
         for target, values in recording.targets.items():
             level = recording.target_levels[target]
-            rest = values.shape[{"trial": 1, "bin": 2, "individual": 2, "pair": 3}[level] :]
-            kind = {"b": "integer", "i": "integer", "u": "integer", "f": "float"}.get(values.dtype.kind, "string")
+            rest = values.shape[{"trial": 1, "pair": 3}.get(level, 2) :]
+            kind = {"b": "integer", "i": "integer", "f": "float"}.get(values.dtype.kind, "string")
             words = f"{kind} per {level}" + (f" of shape {rest}" if rest else "")
             known, where = having.setdefault(target, (words, recording.name))
             if words != known:
@@ -395,8 +377,7 @@ def _draw(strata: NDArray[np.int64], fraction: float, rng: np.random.Generator) 
     """Random positions, `fraction` of all but at least one and never all; of every stratum nearly that fraction."""
     order = rng.permutation(len(strata))
     _, stratum, sizes = np.unique(strata[order], return_inverse=True, return_counts=True)
-    rank = np.empty(len(strata))
-    rank[np.argsort(stratum, kind="stable")] = np.concatenate([np.arange(size) for size in sizes])
-    place = (rank + 0.5) / sizes[stratum]  # within its stratum, from 0 to 1
+    place = np.empty(len(strata))  # within its stratum, from 0 to 1
+    place[np.argsort(stratum, kind="stable")] = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
     n_drawn = min(max(1, round(fraction * len(strata))), len(strata) - 1)
     return order[np.argsort(place, kind="stable")[:n_drawn]]

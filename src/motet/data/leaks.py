@@ -128,9 +128,7 @@ def _bins(recording: Recording) -> tuple[NDArray[np.uint64], NDArray[np.int64], 
     trial = np.unique(recording.trial_ids, return_inverse=True)[1].reshape(-1, 1)
     part = trial * N_PARTS + (N_PARTS * elapsed / (elapsed.max() + recording.bin_seconds)).astype(np.int64)
     is_seen = recording.bin_is_observed
-    arrays = (_mixed(total), richness, part, np.broadcast_to(trial, part.shape))
-    hashes, richness, part, trial = (array[is_seen] for array in arrays)
-    return hashes, richness, part, trial
+    return _mixed(total)[is_seen], richness[is_seen], part[is_seen], np.broadcast_to(trial, part.shape)[is_seen]
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

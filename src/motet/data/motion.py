@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,7 +68,6 @@ class Motion:
         velocity: per second.
         acceleration: per second².
         observed: (trial, individual, time) bool.
-        bin_seconds: width of a time bin.
         own_frequency: (trial, individual) radians per second, or None if it is no feature.
     """
 
@@ -81,25 +80,18 @@ class Motion:
 
     @classmethod
     def of(cls, recording: Recording, settings: MotionSettings) -> Motion:
-        """The motion in a recording.
-
-        Raises:
-            InputError: if the recording has another number of features than such a recording can have, or the
-                settings say that no geometry is known.
-        """
+        """The motion in a recording; an `InputError` if its number of features is not what the settings say."""
         _check_features(recording, settings)
         observed = recording.observed
         values = np.where(observed[..., None], recording.values, 0).astype(np.float64)
 
         def fit(measured: Array, *orders: int) -> Array:
-            return local_derivatives(
-                measured,
-                observed,
-                bin_seconds=recording.bin_seconds,
-                half_width=settings.half_width,
-                degree=settings.degree,
-                orders=orders,
-            )
+            how: dict[str, Any] = {
+                "bin_seconds": recording.bin_seconds,
+                "half_width": settings.half_width,
+                "degree": settings.degree,
+            }
+            return local_derivatives(measured, observed, orders=orders, **how)
 
         position, velocity, own_frequency = _measured(values, observed, settings.features)
         if velocity is None:

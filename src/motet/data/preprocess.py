@@ -50,11 +50,9 @@ class Preprocess:
     """A fitted preprocessing: a map from dataset to dataset.
 
     Attributes:
-        settings: how.
         individual_ids: those kept; empty where no statistic is by individual.
         silent_ids: those seen in training, but silent there.
-        mean: (individual or 1, feature).
-        std: (individual or 1, feature).
+        mean: (individual or 1, feature), as `std`.
     """
 
     settings: PreprocessSettings
@@ -79,11 +77,10 @@ class Preprocess:
                 f"all {len(ids)} individuals are silent, constant or missing in the training trials; "
                 "there is nothing to learn from: give recordings with activity."
             )
+        kept, silent = (), ()
         if "individual" in (settings.centre, settings.scale):
             kept, silent = tuple(ids[is_active]), tuple(ids[~is_active])
             n_observed, mean, variance = n_observed[is_active], mean[is_active], variance[is_active]
-        else:
-            kept, silent = (), ()
         share = n_observed / n_observed.sum(axis=0)
         shared_mean = (share * mean).sum(axis=0, keepdims=True)
         about = mean if settings.centre == "individual" else shared_mean
@@ -130,19 +127,18 @@ class Preprocess:
 def varies(recordings: Sequence[Recording]) -> NDArray[np.bool_]:
     """Whether each individual's feature differs between observed bins, by more than rounding: (individual, feature).
 
-    Individuals are in order of appearance; one that never varies is silent. There is no least size: rounding is a few
-    steps of the numbers that the values are stored as.
+    Individuals are in order of appearance; one that never varies is silent.
 
     Example:
         >>> recording = Recording.from_trials([[[0, 0, 0], [3e-9, 4e-9, 3e-9], [0.1, 0.1, 0.1]]])
         >>> varies([recording])[:, 0].tolist()
         [False, True, False]
     """
-    row = _rows(recordings)
-    least, most = np.full((2, len(row), recordings[0].n_features), [[[np.inf]], [[-np.inf]]])
+    all_rows = _rows(recordings)
+    n_individuals = 1 + max(map(max, all_rows))
+    least, most = np.full((2, n_individuals, recordings[0].n_features), [[[np.inf]], [[-np.inf]]])
     step = 0.0
-    for recording in recordings:
-        rows = [row[individual] for individual in recording.individual_ids]
+    for recording, rows in zip(recordings, all_rows, strict=True):
         is_seen = np.asarray(recording.observed.any(axis=(0, 2)))[:, None]
         low, high = extent(recording.values, recording.observed)
         least[rows] = np.where(is_seen, np.minimum(least[rows], low), least[rows])
@@ -151,19 +147,18 @@ def varies(recordings: Sequence[Recording]) -> NDArray[np.bool_]:
     return most - least > ROUNDING_STEPS * step * np.maximum(np.abs(least), np.abs(most))
 
 
-def _rows(recordings: Sequence[Recording]) -> dict[str, int]:
-    """The row of every individual, in order of appearance."""
-    ids = dict.fromkeys(individual for recording in recordings for individual in recording.individual_ids)
-    return {individual: position for position, individual in enumerate(ids)}
+def _rows(recordings: Sequence[Recording]) -> list[list[int]]:
+    """The rows of the individuals of each recording, in order of first appearance."""
+    row: dict[str, int] = {}
+    return [[row.setdefault(one, len(row)) for one in recording.individual_ids] for recording in recordings]
 
 
 def _moments(
     train: PopulationDataset, settings: PreprocessSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Observed bins, mean and variance of every individual, (individual, feature) each."""
-    row = _rows(train.recordings)
-    count, total, squares = np.zeros((3, len(row), train.n_features))
-    rows = [[row[individual] for individual in recording.individual_ids] for recording in train.recordings]
+    rows = _rows(train.recordings)
+    count, total, squares = np.zeros((3, len(train.individual_ids), train.n_features))
     for recording, own in zip(train.recordings, rows, strict=True):
         observed = recording.observed[..., None]
         count[own] += observed.sum(axis=(0, 2))

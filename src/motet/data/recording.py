@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -168,7 +169,6 @@ class Recording:
 
     @property
     def n_bins(self) -> int:
-        """Bins of the longest trial."""
         return self.values.shape[2]
 
     @property
@@ -188,9 +188,9 @@ class Recording:
 
     def target(self, name: str) -> NDArray[Any]:
         """The target of that name, or an `InputError` naming the nearest."""
-        if name not in self.targets:
-            raise did_you_mean(name, self.targets, what=f"target of recording {self.name!r}")
-        return self.targets[name]
+        if name in self.targets:
+            return self.targets[name]
+        raise did_you_mean(name, self.targets, what=f"target of recording {self.name!r}")
 
     def select(
         self,
@@ -209,16 +209,12 @@ class Recording:
         if not isinstance(individuals, slice):
             what = f"individuals of recording {self.name!r}"
             individuals = selected_positions(individuals, self.n_individuals, what=what)
+        axes: dict[Level, list[Any]] = {"bin": [bins], "individual": [individuals], "pair": [individuals, individuals]}
 
         def select_target(name: str) -> NDArray[Any]:
             target = self.targets[name][trials]
-            match self.target_levels[name]:
-                case "bin":
-                    return target[:, bins]
-                case "individual":
-                    return target[:, individuals]
-                case "pair":
-                    return target[:, individuals][:, :, individuals]
+            for axis, chosen in enumerate(axes.get(self.target_levels[name], ()), start=1):
+                target = target[(slice(None),) * axis + (chosen,)]
             return target
 
         first_bin = range(self.n_bins)[bins].start
@@ -235,13 +231,8 @@ class Recording:
     def windows(self, length: int, *, stride: int = 1, last_start: int | None = None) -> Recording:
         """Cut every trial into windows of `length` bins; each window becomes a trial.
 
-        Windows keep their trial's id, so splits never part them, and only windows whose bins are all
-        observed are kept.
-
-        Args:
-            length: bins per window.
-            stride: bins between the starts of two windows.
-            last_start: the latest start; by default the last one that fits.
+        Windows keep their trial's id, so splits never part them, and only windows whose bins are all observed are kept.
+        They start every `stride` bins up to `last_start`, by default the last one that fits.
 
         Raises:
             InputError: if no trial holds a window of that length.
@@ -261,10 +252,7 @@ class Recording:
     def stretches(self, trial: NDArray[np.int64], start: NDArray[np.int64], n_bins: int) -> Recording:
         """Stretches of trials as trials of their own; what would lie outside of the whole trial is not observed.
 
-        Args:
-            trial: (stretch,) of which trial each is.
-            start: (stretch,) its first bin there, which may be below 0.
-            n_bins: of each.
+        Each of `n_bins` begins at bin `start` (stretch,) of `trial` (stretch,), which may be below 0.
         """
         bins = start[:, None] + np.arange(n_bins)
         row, inside = trial[:, None], np.clip(bins, 0, self.n_bins - 1)
@@ -295,9 +283,6 @@ class Recording:
 
 def selected_positions(chosen: ArrayLike, size: int, *, what: str) -> NDArray[np.int64]:
     """The positions, from 0 to below `size`, that a list of positions or a mask of length `size` chooses.
-
-    Raises:
-        InputError: if it is neither, a position is out of range, or nothing is chosen.
 
     Example:
         >>> selected_positions([True, False, True], 3, what="trials")
@@ -338,8 +323,7 @@ def _check_values(values: NDArray[Any], observed: NDArray[Any], individual_ids: 
     if len(individual_ids) != values.shape[1]:
         raise InputError(f"{where} has {values.shape[1]} individuals but {len(individual_ids)} individual_ids.")
     if len(set(individual_ids)) != len(individual_ids):
-        seen: set[str] = set()
-        twice = next(i for i in individual_ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        twice = Counter(individual_ids).most_common(1)[0][0]
         raise InputError(f"{where} names individual {twice!r} twice; give every individual an id of its own.")
 
 

@@ -42,10 +42,9 @@ def padded_values(values: Any, name: Any) -> tuple[NDArray[np.float64], dict[str
     allowed = "give (trial, individual, time[, feature]) numbers, or a list of trials (individual, time[, feature])"
     what = f"values of recording {name!r}"
     if _is_array(values):
-        if (lacking := _lacking(values, given.AXES[:3])) is not None:
-            raise InputError(
-                f"{what}: dimensions {', '.join(given.dimensions(values) or ())}, no {lacking}; {allowed}."
-            )
+        found = given.dimensions(values)
+        if found is not None and (lacking := [axis for axis in given.AXES[:3] if axis not in found]):
+            raise InputError(f"{what}: dimensions {', '.join(found)}, no {lacking[0]}; {allowed}.")
         array = given.numbers(given.on_axes(values, given.AXES, what=what), what=what)
         coordinates = getattr(values, "coords", {})
     else:
@@ -73,11 +72,6 @@ def padded_values(values: Any, name: Any) -> tuple[NDArray[np.float64], dict[str
 def _is_array(values: Any) -> bool:
     """Whether it is one array of all trials, and not a container of trials."""
     return hasattr(values, "ndim") and not hasattr(values, "iloc") and np.dtype(object) != values.dtype
-
-
-def _lacking(values: Any, axes: Sequence[str]) -> str | None:
-    found = given.dimensions(values)
-    return None if found is None else next((axis for axis in axes if axis not in found), None)
 
 
 def target_array(

@@ -18,12 +18,10 @@ class Windows:
     Where windows begin does not depend on how long the trial is, so a causal model stays blind to the future.
 
     Attributes:
-        dataset: whose trials are the windows, in the order of the trials that they are cut from. Shorter trials are
-            windows as they are.
+        dataset: whose trials are the windows, in the order of the trials that they are cut from.
         trial: (window,) which trial each is cut from.
         start: (window,) its first bin there.
-        n_trials: of the dataset that was cut.
-        n_bins: of its longest trial.
+        n_trials: of the dataset that was cut, as `n_bins` of its longest trial.
         margin: bins at a cut that are read from the window on its other side.
 
     Example:

@@ -98,6 +98,7 @@ class Grid:
 
 
 def on_grid(samples: Samples, clock: Clock) -> Grid:
+    """The samples on a grid of bins."""
     if (wild := np.abs(samples.seconds) > MOST_SECONDS).any():
         raise InputError(f"{samples.where(int(wild.argmax()))} is no time of a clock; give seconds from its start.")
     by_time = np.lexsort((samples.seconds, samples.individual, samples.trial))
@@ -125,7 +126,7 @@ def on_grid(samples: Samples, clock: Clock) -> Grid:
 
 
 def check_bytes(n_bytes: float, *, given: float, what: str, advice: str) -> None:
-    """Refuse an array before it is made, if there is no room for it, or it is large and far more than was given for it."""
+    """Refuse an array before it is made, if there is no room, or it is large and far more than was given."""
     if not n_bytes <= max(MOST_BYTES, MOST_TIMES_GIVEN * given):
         raise InputError(f"{what} would take {n_bytes / GIB:.3g} GiB, far more than what fills it; {advice}.")
     check_room(int(n_bytes), what=what)

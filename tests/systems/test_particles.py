@@ -223,11 +223,3 @@ def test_the_seed_says_all(settings: Any) -> None:
 def test_settings_out_of_range_are_refused(kind: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message.replace("(", r"\(").replace(")", r"\)")):
         kind(**change)
-
-
-def test_charges_at_one_place_and_numbers_that_are_not_finite_are_refused(engine: Any) -> None:
-    ones = np.ones((1, 2, 2))
-    with pytest.raises(InputError, match="at the same place"):
-        box_orbits(ones, ones, ones, n_bins=1, are_charged=True, engine=engine)
-    with pytest.raises(InputError, match="not finite"):
-        box_orbits(ones, ones * np.nan, ones, n_bins=1, are_charged=False, engine=engine)

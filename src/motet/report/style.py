@@ -24,7 +24,6 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
-from motet import names
 from motet.errors import InputError
 from motet.files import atomic_path
 from motet.names import shortened, visible
@@ -103,11 +102,11 @@ def line_styles(n_lines: int) -> list[dict[str, Any]]:
 
 def titled(figure: Figure, title: str, summary: str = "") -> Figure:
     """The figure, laid out, with the title over the summary, broken into lines, from its left edge."""
-    summary = textwrap.fill(summary, min(int(13 * figure.get_figwidth()), names.MOST_SHOWN))
-    figure.suptitle("\n".join(line for line in (title, summary) if line), x=0.01, horizontalalignment="left")
     for text in figure.findobj(Text):
         lines = text.get_text().split("\n")
         text.set_text("\n".join(shortened(visible(line)) for line in lines))
+    heading = (shortened(visible(title)), textwrap.fill(summary, int(13 * figure.get_figwidth())))
+    figure.suptitle("\n".join(filter(None, heading)), x=0.01, horizontalalignment="left")
     # Matplotlib solves the layout anew from the last one at every drawing, each time a little differently.
     with _any_letters():
         figure.draw_without_rendering()

@@ -53,17 +53,6 @@ class Decoder(Rival):
         reads_time: whether the bin's position in its trial is the last input (targets per bin only).
         pools_bins: whether √(total count) is read instead of the √count of every bin (targets per trial only).
         is_kernel: whether memory grows with the square of the training rows.
-
-    Example:
-        >>> from motet.data.recording import Recording
-        >>> from motet.rivals.registry import RIVALS
-        >>> counts = np.random.default_rng(0).poisson(2.0, (40, 5, 2))
-        >>> side = np.arange(40) % 2
-        >>> counts[side == 1, 0] += 9
-        >>> trials = PopulationDataset(Recording.from_trials(counts, targets={"side": side}))
-        >>> lda = RIVALS["lda"].fit(trials.select(np.arange(30)), TargetQuestion("side", "class", "trial"))
-        >>> lda.predict(trials.select(np.arange(30, 40)))["prediction"]
-        array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1])
     """
 
     name: str
@@ -110,14 +99,7 @@ class Decoder(Rival):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedDecoder:
-    """A decoder that has seen a training recording.
-
-    Attributes:
-        decoder: the recipe.
-        model: the fitted scikit-learn estimator.
-        reading: how its inputs are read from a recording.
-        target: the training target without its trials: its type and the shape of a prediction.
-    """
+    """A decoder that has seen a training recording; `target` is the training target without its trials."""
 
     decoder: Decoder
     model: Any
@@ -133,13 +115,6 @@ class FittedDecoder:
         learned = ("coef_", "intercept_", "dual_coef_", "class_prior_", "constant_")
         return sum(np.size(getattr(final, name)) for name in learned if hasattr(final, name))
 
-    @property
-    def classes(self) -> NDArray[Any]:
-        """(class,) the order of the last axis of `predict_proba`."""
-        if self.decoder.decodes != "class":
-            raise InputError(f"{self.decoder.name} decodes quantities, which have no classes; use predict.")
-        return cast(NDArray[Any], self.model.classes_)
-
     def predict(self, test: PopulationDataset) -> Answer:
         """The "prediction" of a target per trial (trial, …) or per bin (trial, time, …).
 
@@ -152,40 +127,19 @@ class FittedDecoder:
         inputs, rows = self.reading.inputs(only_recording(test, self.decoder.name))
         prediction = np.asarray(self.model.predict(inputs))
         if self.decoder.decodes == "class":
-            return {"prediction": _spread(prediction, rows, fill=self.target.dtype.type())}
-        prediction = prediction.reshape(len(inputs), *self.target.shape[rows.ndim :])
-        return {"prediction": _spread(prediction, rows, fill=np.nan)}
-
-    def predict_proba(self, test: PopulationDataset) -> NDArray[np.float64]:
-        """The probability of each of `classes`: (trial, class) or (trial, time, class).
-
-        NaN in bins where no individual is observed.
-
-        Raises:
-            InputError: as `predict`, and of quantities, or classes without probabilities.
-        """
-        n_classes = len(self.classes)
-        if not hasattr(self.model, "predict_proba"):
-            raise InputError(f"{self.decoder.name} decodes classes without probabilities; use predict.")
-        inputs, rows = self.reading.inputs(only_recording(test, self.decoder.name))
-        return _spread(np.asarray(self.model.predict_proba(inputs)).reshape(-1, n_classes), rows, fill=np.nan)
-
-
-def _spread(values: NDArray[Any], rows: NDArray[np.bool_], *, fill: Any) -> NDArray[Any]:
-    """Rows put back at their trials or bins."""
-    spread = np.full((*rows.shape, *values.shape[1:]), fill, dtype=values.dtype)
-    spread[rows] = values
-    return spread
+            spread = np.full(rows.shape, self.target.dtype.type(), dtype=prediction.dtype)
+        else:
+            prediction = prediction.reshape(len(inputs), *self.target.shape[rows.ndim :])
+            spread = np.full((*rows.shape, *prediction.shape[1:]), np.nan)
+        spread[rows] = prediction
+        return {"prediction": spread}
 
 
 class _SharedScaler(TransformerMixin, BaseEstimator):
-    """Divides √counts by one number, so that their variance is 1 on average.
+    """Divides √counts by one number, so that their variance is 1 on average; time varies twice as much as all counts.
 
     The Poisson noise of √counts is the same for all. Scaling each alone would amplify it in neurons that say little,
     and every decoder here does far worse.
-
-    Attributes:
-        reads_time: whether the last input is time: it is made to vary twice as much as all counts together.
     """
 
     def __init__(self, *, reads_time: bool = False) -> None:

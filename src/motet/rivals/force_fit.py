@@ -12,8 +12,6 @@ Two forms of the fit:
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
@@ -76,16 +74,37 @@ def fit_forces(
     check_reads(law.reads, features)
     is_nonnegative = law.is_attractive if is_nonnegative is None else is_nonnegative
     motion = Motion.of(recording, MotionSettings(features=features))
-    equations = _Equations.of(motion, law, rates_are_measured=features == "phase" and recording.n_features > 2)
-    precision = ridge / law.typical_coupling**2
-    n_trials, n = recording.n_trials, recording.n_individuals
-    couplings = np.empty((n_trials, n, n))
-    n_rows, n_coordinates = len(equations.differences), motion.position.shape[-1]
-    n_together = max(1, BLOCK_SIZE // (n * n_rows * max(n_rows, n * n_coordinates)))
-    for start in range(0, n_trials, n_together):
+    position, observed, measured = motion.position, motion.observed, motion.position
+    n_bins, n_integrals = recording.n_bins, law.n_integrals
+    n_unknown = 2  # the start, and the velocity or own frequency
+    if features == "phase" and recording.n_features > 2:
+        measured, n_integrals, n_unknown = motion.velocity, 0, 1
+        if motion.own_frequency is not None:
+            measured = np.where(observed[..., None], measured - motion.own_frequency[..., None, None], 0)
+            n_unknown = 0
+    is_seen = observed[..., None]
+    centre = measured.sum(axis=2, keepdims=True) / np.maximum(is_seen.sum(axis=2, keepdims=True), 1)
+    about_centre = np.where(is_seen, measured - centre, 0)
+    mean_square = (about_centre**2).sum((1, 2, 3)) / (np.maximum(observed.sum((1, 2)), 1) * measured.shape[-1])
+    noise = noise_variance(measured, observed) + LEAST_NOISE**2 * mean_square + LEAST_VARIANCE
+    if law.half_width:
+        position = local_derivatives(position, observed, half_width=law.half_width, degree=2, orders=(0,))[0]
+    position = bridged_array(position, observed)
+    seconds, one = np.arange(n_bins) * motion.bin_seconds, np.eye(n_bins)
+    differences = np.diff(one, n_unknown, axis=0) if n_unknown else one
+    integral = CubicSpline(seconds, one).antiderivative(n_integrals)(seconds) if n_integrals else one
+    toward, n, n_rows = differences @ integral, recording.n_individuals, len(differences)
+    couplings = np.empty((recording.n_trials, n, n))
+    n_together = max(1, BLOCK_SIZE // (n * n_rows * max(n_rows, n * position.shape[-1])))
+    for start in range(0, recording.n_trials, n_together):
         block = slice(start, start + n_together)
-        couplings[block] = equations.solve(block, precision, is_nonnegative)
-    return only_pairs(couplings, motion.observed)
+        pulls = toward @ law.pull(position[block, None] - position[block, :, None])
+        change = differences @ measured[block]
+        precision = ridge / law.typical_coupling**2
+        couplings[block] = _explained(
+            pulls, change, observed[block], noise[block, None, None], differences, precision, is_nonnegative
+        )
+    return only_pairs(couplings, observed)
 
 
 def fit_accelerations(motion: Motion, law: Law, *, is_nonnegative: bool | None = None, ridge: float = 1e-3) -> Array:
@@ -127,86 +146,45 @@ def check_reads(reads: tuple[Features, ...], features: Features) -> None:
         raise InputError(f"features are {features!r}, but here they must be {' or '.join(map(repr, reads))}.")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Equations:
-    """differences @ measured = differences @ integral @ Σ_j c_ij pull_ij, up to noise.
+def _explained(
+    pulls: Array,
+    change: Array,
+    observed: NDArray[np.bool_],
+    noise: Array,
+    differences: Array,
+    precision: float,
+    is_nonnegative: bool,
+) -> Array:
+    """Couplings (trial, individual, individual) with which pulls add up to the changes, up to noise.
 
-    Attributes:
-        law: of force.
-        position: (trial, individual, time, coordinate) from which pulls are computed.
-        measured: (trial, individual, time, coordinate) what they should explain.
-        observed: (trial, individual, time) bool.
-        differences: (row, time) that remove what is unknown.
-        integral: (time, time) as often as needed.
-        noise: (trial,) variance of `measured`.
+    Args:
+        pulls: (trial, individual, individual, row, coordinate).
+        change: (trial, individual, row, coordinate).
+        observed: (trial, individual, time).
+        noise: (trial, 1, 1) variance of what was measured.
+        differences: (row, time) of what was measured that are the changes.
+        precision: of the prior on couplings.
+        is_nonnegative: whether couplings must not be negative.
     """
-
-    law: Law
-    position: Array
-    measured: Array
-    observed: NDArray[np.bool_]
-    differences: Array
-    integral: Array
-    noise: Array
-
-    @classmethod
-    def of(cls, motion: Motion, law: Law, *, rates_are_measured: bool) -> _Equations:
-        observed, n_bins = motion.observed, motion.observed.shape[-1]
-        measured, n_integrals = motion.position, law.n_integrals
-        n_unknown = n_integrals + (law.n_integrals == 1)  # the start, the velocity or own frequency
-        if rates_are_measured:
-            measured, n_integrals, n_unknown = motion.velocity, n_integrals - 1, n_unknown - 1
-            if motion.own_frequency is not None:
-                measured = np.where(observed[..., None], measured - motion.own_frequency[..., None, None], 0)
-                n_unknown -= 1
-        noise = noise_variance(measured, observed)
-        is_seen = observed[..., None]
-        centre = measured.sum(axis=2, keepdims=True) / np.maximum(is_seen.sum(axis=2, keepdims=True), 1)
-        about_centre = np.where(is_seen, measured - centre, 0)
-        mean_square = (about_centre**2).sum((1, 2, 3)) / (np.maximum(observed.sum((1, 2)), 1) * measured.shape[-1])
-        position = motion.position
-        if law.half_width:
-            half_width = law.half_width
-            position = local_derivatives(position, observed, half_width=half_width, degree=2, orders=(0,))[0]
-        seconds = np.arange(n_bins) * motion.bin_seconds
-        spline = CubicSpline(seconds, np.eye(n_bins))
-        return cls(
-            law=law,
-            position=bridged_array(position, observed),
-            measured=measured,
-            observed=observed,
-            differences=np.diff(np.eye(n_bins), n_unknown, axis=0) if n_unknown else np.eye(n_bins),
-            integral=spline.antiderivative(n_integrals)(seconds) if n_integrals else np.eye(n_bins),
-            noise=noise + LEAST_NOISE**2 * mean_square + LEAST_VARIANCE,
-        )
-
-    def solve(self, block: slice, precision: float, is_nonnegative: bool) -> Array:
-        """Couplings (trial, individual, individual) of some trials."""
-        position, observed, noise = self.position[block], self.observed[block], self.noise[block, None, None]
-        n_trials, n = position.shape[0], position.shape[1]
-        pulls = (self.differences @ self.integral) @ self.law.pull(position[:, None] - position[:, :, None])
-        is_there = np.asarray(observed.any(axis=-1))
-        pulls *= (is_there[:, None] & ~np.eye(n, dtype=bool))[..., None, None]
-        change = self.differences @ self.measured[block]
-        is_missing = (~observed).astype(np.float64) @ (self.differences != 0).T > 0
-        of_noise = noise[..., None] * (self.differences @ self.differences.T)
-        n_others = np.maximum(is_there.sum(axis=1) - 1, 1)[:, None, None, None]
-        ridge = np.eye(n) * n_others * precision
-        most_noise = OUTLIER * noise * (self.differences**2).sum(axis=1)
-        unexplained = np.where(is_missing, NOT_OBSERVED * noise, 0)
-        couplings = np.zeros((n_trials, n, n))
-        for _ in range(N_REWEIGHTINGS + 1):
-            covariance = of_noise + unexplained[..., None] * np.eye(len(self.differences))
-            whiten = np.linalg.inv(np.linalg.cholesky(covariance))
-            inputs = (whiten[:, :, None] @ pulls).reshape(n_trials, n, n, -1)
-            outputs = (whiten @ change).reshape(n_trials, n, -1, 1)
-            gram = inputs @ inputs.swapaxes(-1, -2) + ridge
-            couplings = _solved(gram, (inputs @ outputs)[..., 0], is_nonnegative)
-            explained = (couplings[:, :, None] @ pulls.reshape(n_trials, n, n, -1)).reshape(change.shape)
-            squares = ((change - explained) ** 2).mean(axis=-1)
-            unexplained = np.where(squares > most_noise, squares, 0)
-            unexplained = np.where(is_missing, NOT_OBSERVED * noise, unexplained)
-        return couplings
+    n_trials, n = change.shape[:2]
+    is_there = np.asarray(observed.any(axis=-1))
+    pulls *= (is_there[:, None] & ~np.eye(n, dtype=bool))[..., None, None]
+    is_missing = (~observed).astype(np.float64) @ (differences != 0).T > 0
+    of_noise = noise[..., None] * (differences @ differences.T)
+    ridge = np.eye(n) * np.maximum(is_there.sum(axis=1) - 1, 1)[:, None, None, None] * precision
+    most_noise = OUTLIER * noise * (differences**2).sum(axis=1)
+    squares, couplings = np.zeros(is_missing.shape), np.zeros((n_trials, n, n))
+    for _ in range(N_REWEIGHTINGS + 1):
+        unexplained = np.where(squares > most_noise, squares, 0)
+        unexplained = np.where(is_missing, NOT_OBSERVED * noise, unexplained)
+        whiten = np.linalg.inv(np.linalg.cholesky(of_noise + unexplained[..., None] * np.eye(len(differences))))
+        inputs = (whiten[:, :, None] @ pulls).reshape(n_trials, n, n, -1)
+        outputs = (whiten @ change).reshape(n_trials, n, -1, 1)
+        gram = inputs @ inputs.swapaxes(-1, -2) + ridge
+        couplings = _solved(gram, (inputs @ outputs)[..., 0], is_nonnegative)
+        found = (couplings[:, :, None] @ pulls.reshape(n_trials, n, n, -1)).reshape(change.shape)
+        squares = ((change - found) ** 2).mean(axis=-1)
+    return couplings
 
 
 def noise_variance(measured: Array, observed: NDArray[np.bool_]) -> Array:

@@ -76,7 +76,7 @@ class PairQuestion:
     features: Features
 
     def read(self, recording: Recording) -> NDArray[np.int64]:
-        """(trial, individual, individual) edge types as positions among `types`; -1 for no pair, or not known.
+        """(trial, individual, individual) positions among `types`; -1 for no pair, or not known.
 
         Raises:
             InputError: if the target is no whole number per pair, or holds other types.

@@ -56,11 +56,7 @@ class Reading:
         reads_time: bool = False,
         pools_bins: bool = False,
     ) -> Reading:
-        """How rows are read, learned from a training recording.
-
-        Raises:
-            InputError: if values are negative or no individual varies.
-        """
+        """Learned from a training recording; an `InputError` if values are negative or no individual varies."""
         roots, seen = _square_roots(train)
         is_kept = varies([train]).ravel()
         if not is_kept.any():
@@ -78,11 +74,7 @@ class Reading:
         )
 
     def roots(self, recording: Recording) -> NDArray[np.float64]:
-        """(trial, time, input) √counts: zero in bins without an individual, the training mean for one that is missing.
-
-        Raises:
-            InputError: if the recording has other individuals or features than in training.
-        """
+        """(trial, time, input) √counts: zero in bins without anybody, the training mean for one that is missing."""
         roots, seen = _square_roots(recording)
         if recording.individual_ids != self.individual_ids or roots.shape[2] != len(self.mean):
             raise InputError(
@@ -95,11 +87,7 @@ class Reading:
         return np.where(bins[..., None], np.where(seen, roots, self.mean), 0.0)[..., self.is_kept]
 
     def inputs(self, recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(row, input), and which trials (trial,) or bins (trial, time) the rows are.
-
-        Raises:
-            InputError: as `roots`, and if a row is a trial and trials differ in length from those in training.
-        """
+        """(row, input), and which trials (trial,) or bins (trial, time) the rows are."""
         roots, bins = self.roots(recording), recording.bin_is_observed
         if self.level == "trial":
             if (recording.trial_lengths != self.n_bins).any() or not bins[:, : self.n_bins].all():

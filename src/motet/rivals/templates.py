@@ -96,9 +96,7 @@ class TemplateRival(Rival):
         goal = goal.reshape(*goal.shape[:2], -1).astype(np.float64)
         is_known = train.bin_is_observed & np.isfinite(goal).all(axis=2)
         if not is_known.any():
-            raise InputError(
-                f"target {question.target!r} of recording {train.name!r} is unknown in every bin; give some."
-            )
+            raise InputError(f"target {question.target!r} of {train.name!r} is unknown in every bin; give some.")
         if self.is_corrected:
             check_kernel_rows(int(is_known.sum()))
         trial_ids = np.asarray(train.trial_ids)
@@ -145,11 +143,7 @@ class FittedTemplate:
         return {"chosen": self.chosen}
 
     def predict(self, test: PopulationDataset) -> Answer:
-        """The "prediction" of the quantity per bin (trial, time, …), NaN where no individual is observed.
-
-        Raises:
-            InputError: if the recording has other individuals or features than in training.
-        """
+        """The "prediction" of the quantity per bin (trial, time, …), NaN where no individual is observed."""
         recording = only_recording(test, self.rival.name)
         bins = recording.bin_is_observed
         prediction = self.template.predict(self.reading.roots(recording), self.chosen["temperature"])
@@ -254,23 +248,14 @@ class _Correction:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Examples:
-    """Training trials.
+    """Training trials."""
 
-    Attributes:
-        roots: (trial, time, input) √counts.
-        lengths: (trial,) bins.
-        labels: (trial,) classes as 0, 1, …; -1 for unknown.
-        ids: (trial,) the same for windows of one trial.
-        goal: (trial, time, output) the quantity.
-        is_known: (trial, time) where it is known.
-    """
-
-    roots: Array
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    ids: NDArray[Any]
-    goal: Array
-    is_known: NDArray[np.bool_]
+    roots: Array  # (trial, time, input) √counts
+    lengths: NDArray[np.int64]  # (trial,) bins
+    labels: NDArray[np.int64]  # (trial,) classes as 0, 1, …; -1 for unknown
+    ids: NDArray[Any]  # (trial,) the same for windows of one trial
+    goal: Array  # (trial, time, output) the quantity
+    is_known: NDArray[np.bool_]  # (trial, time) where it is known
 
     def select(self, trials: NDArray[np.bool_]) -> _Examples:
         return _Examples(*(getattr(self, field.name)[trials] for field in dataclasses.fields(self)))

@@ -41,14 +41,11 @@ def tune(
     seen, least, gains = [best], tried(best), True
     while gains:
         gains = False
-        for name, values in options.items():
-            for value in values:
-                candidate = best | {name: value}
-                if candidate not in seen:
-                    seen.append(candidate)
-                    found = tried(candidate)
-                    if found < least:
-                        least, best, gains = found, candidate, True
+        for name, value in [(name, value) for name, values in options.items() for value in values]:
+            if (candidate := best | {name: value}) not in seen:
+                seen.append(candidate)
+                if (found := tried(candidate)) < least:
+                    least, best, gains = found, candidate, True
     if least[0]:
         raise refused[0]
     return best

@@ -24,14 +24,7 @@ from motet.systems.population import PopulationSettings, simulate_population
 
 
 class System(NamedTuple):
-    """A kind of system.
-
-    Attributes:
-        description: one line.
-        settings: a `Settings` class.
-        simulate: from such settings to recordings, which carry the law as metadata.
-        law: of force between two individuals; None if there is none.
-    """
+    """A kind of system: recordings, which carry the law of force (if there is one) as metadata, from its settings."""
 
     description: str
     settings: type[Any]

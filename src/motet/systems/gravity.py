@@ -7,7 +7,9 @@ the released simulators), or randomised so that few rules find the systems witho
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -67,10 +69,6 @@ class GravitySettings(SimulationSettings):
         seed: same settings, same recordings; with another noise, the same orbits.
         engine: numpy, or numba (compiled; pip install 'motet[fast]'), the same but for rounding; auto takes numba
             where it is installed.
-
-    Example:
-        >>> GravitySettings(groups=("2x2", "2x3"), noise=0.01).groups
-        ('2x2', '2x3')
     """
 
     groups: tuple[str, ...] = ("2x2",)
@@ -81,7 +79,6 @@ class GravitySettings(SimulationSettings):
     engine: Engine = "auto"
 
     def check(self) -> None:
-        """Refuse groups that are given twice, or none, and what was not published as published."""
         sizes = [group_sizes(group) for group in self.groups]
         check_each_once("groups", sizes)
         if self.protocol == "randomised":
@@ -98,15 +95,7 @@ class GravitySettings(SimulationSettings):
 
 
 def group_sizes(group: str) -> tuple[int, int]:
-    """Number of systems, and of bodies in each.
-
-    Raises:
-        InputError: if it is no "k x m" with at least one system of at least two bodies.
-
-    Example:
-        >>> group_sizes("2x3")
-        (2, 3)
-    """
+    """Number of systems, and of bodies in each, of "k x m"; an `InputError` if it is no such text."""
     match = re.fullmatch(r"\s*(\d+)\s*[x×]\s*(\d+)\s*", group)
     if not match or int(match[1]) < 1 or int(match[2]) < 2:
         raise InputError(f"group {group!r} is no 'k x m', such as '2x3': at least one system of at least two bodies.")
@@ -154,12 +143,7 @@ def gravity_orbits(
         engine: numpy or numba; the same but for rounding.
 
     Returns:
-        Positions and velocities (trajectory, time, body, axis). A trajectory that fails, as bodies that collide do, is
-        flagged and NaN.
-
-    Raises:
-        InputError: if there are fewer than two bodies, two at one place, a mass that is not above 0, a number that is
-            not finite, or times that do not increase.
+        Positions and velocities (trajectory, time, body, axis); flagged and NaN where bodies collide.
 
     Example:
         >>> circle = gravity_orbits([[[1.0, 0], [-1, 0]]], [[[0, 0.5], [0, -0.5]]], [[1.0, 1]], [4 * np.pi])
@@ -167,27 +151,18 @@ def gravity_orbits(
         [[[[1.0, -0.0], [-1.0, 0.0]]]]
     """
     x, masses = np.asarray(positions, dtype=np.float64), np.asarray(masses, dtype=np.float64)
-    if x.ndim != 3 or x.shape[1] < 2 or masses.shape != x.shape[:2]:
-        raise InputError(
-            f"positions {x.shape} and masses {masses.shape} are not those of two bodies or more; give "
-            "(trajectory, body, axis) and (trajectory, body)."
-        )
-    if (masses <= 0).any():
-        raise InputError(f"the least mass is {masses.min():g}; give masses above 0.")
     n_bodies = x.shape[1]
     first, second = np.triu_indices(n_bodies, k=1)
-    if (x[:, first] == x[:, second]).all(axis=-1).any():
-        raise InputError("two bodies of a trajectory are at the same place; give each a place of its own.")
+    acceleration: Acceleration
     if is_compiled(engine):
         from motet.systems.compiled import attraction
 
-        acceleration: Acceleration = attraction
-        parameters = masses
+        acceleration, weights = attraction, masses
     else:
         acceleration = _attraction(n_bodies)
-        parameters = np.concatenate([masses[:, first] * masses[:, second], 1 / masses], axis=1)
+        weights = np.concatenate([masses[:, first] * masses[:, second], 1 / masses], axis=1)
     return integrate(
-        acceleration, positions=x, velocities=velocities, parameters=parameters, times=times, tolerance=tolerance
+        acceleration, positions=x, velocities=velocities, parameters=weights, times=times, tolerance=tolerance
     )
 
 
@@ -214,17 +189,7 @@ def _attraction(n_bodies: int) -> Acceleration:
 
 
 def gravity_energy(positions: Array, velocities: Array, masses: Array) -> Array:
-    """(trajectory, time) kinetic energy, and of every pair.
-
-    Args:
-        positions: (trajectory, time, body, axis).
-        velocities: (trajectory, time, body, axis).
-        masses: (trajectory, body).
-
-    Example:
-        >>> gravity_energy(np.array([[[[1.0, 0], [-1, 0]]]]), np.zeros((1, 1, 2, 2)), np.array([[1.0, 3]])).item()
-        -1.5
-    """
+    """(trajectory, time) kinetic energy, and of every pair, from (trajectory, time, body, axis) and masses."""
     x, v = positions.swapaxes(1, 2), velocities.swapaxes(1, 2)
     return LAW.energy(x, v, masses[:, :, None] * masses[:, None], masses)
 
@@ -232,17 +197,18 @@ def gravity_energy(positions: Array, velocities: Array, masses: Array) -> Array:
 def _record(k: int, m: int, settings: GravitySettings) -> Recording:
     rng = np.random.default_rng([settings.seed, k, m])
     name, n_trials = f"gravity/{k}x{m}", settings.n_trials
+    orbits = functools.partial(_orbits, settings.engine, name)
     simulate = _published if settings.protocol == "published" else _randomised
-    systems, bin_seconds = simulate(k, m, settings, rng, what=name)
-    n_bins = systems.positions.shape[1]
-    values = systems.positions.reshape(n_trials, k, n_bins, m, 2).transpose(0, 1, 3, 2, 4)
+    x, v, masses, bin_seconds = simulate(k, m, settings, rng, orbits)
+    n_bins = x.shape[1]
+    values = x.reshape(n_trials, k, n_bins, m, 2).transpose(0, 1, 3, 2, 4)
     values = values.reshape(n_trials, k * m, n_bins, 2).astype(np.float32)
     if settings.noise:
         values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-    masses = systems.masses.reshape(n_trials, k * m)
+    energy = gravity_energy(x, v, masses).reshape(n_trials, k, n_bins).sum(axis=1)
+    masses = masses.reshape(n_trials, k * m)
     system = np.repeat(np.arange(k), m)
     is_together = system[:, None] == system
-    energy = gravity_energy(*systems).reshape(n_trials, k, n_bins).sum(axis=1)
     targets = {
         "interacts": is_together.astype(np.int64)[None],
         "coupling": masses[:, :, None] * masses[:, None] * is_together,
@@ -253,29 +219,21 @@ def _record(k: int, m: int, settings: GravitySettings) -> Recording:
     return system_recording(name, values, targets, bin_seconds=bin_seconds, law=LAW)
 
 
-class _Systems(NamedTuple):
-    positions: Array  # (system, time, body, axis)
-    velocities: Array
-    masses: Array  # (system, body)
-
-
-def _orbits(x: Array, v: Array, masses: Array, times: Array, *, engine: Engine, what: str) -> tuple[Array, ...]:
-    """Positions and velocities (system, time, body, axis), NaN where the integration failed."""
-    return in_parts(
-        lambda *start: gravity_orbits(*start, engine=engine)[:2], x, v, masses, times, size=PART_SYSTEMS, what=what
-    )
+def _orbits(engine: Engine, what: str, *start: Array) -> tuple[Array, ...]:
+    """Positions and velocities (system, time, body, axis) from a start and times, NaN where the integration failed."""
+    return in_parts(lambda *part: gravity_orbits(*part, engine=engine)[:2], *start, size=PART_SYSTEMS, what=what)
 
 
 def _published(
-    k: int, m: int, settings: GravitySettings, rng: np.random.Generator, *, what: str
-) -> tuple[_Systems, float]:
+    k: int, m: int, settings: GravitySettings, rng: np.random.Generator, orbits: Callable[..., tuple[Array, ...]]
+) -> tuple[Array, Array, Array, float]:
     n, published = settings.n_trials * k, PUBLISHED[k, m]
     n_bins = settings.n_bins or published.n_bins
     bin_seconds = settings.bin_seconds or PUBLISHED_SECONDS / (published.n_points - 1)
     x, v, masses = (_published_pairs if m == 2 else _published_triples)(n, rng)
     times = (rng.integers(published.n_points - n_bins, size=(n, 1)) + np.arange(n_bins, dtype=np.float64)) * bin_seconds
-    x, v = _orbits(x, v, masses, times, engine=settings.engine, what=what)
-    return _Systems(x, v, masses), bin_seconds
+    x, v = orbits(x, v, masses, times)
+    return x, v, masses, bin_seconds
 
 
 def _published_pairs(n: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -294,29 +252,31 @@ def _published_triples(n: int, rng: np.random.Generator) -> tuple[Array, Array, 
 
 
 def _randomised(
-    k: int, m: int, settings: GravitySettings, rng: np.random.Generator, *, what: str
-) -> tuple[_Systems, float]:
+    k: int, m: int, settings: GravitySettings, rng: np.random.Generator, orbits: Callable[..., tuple[Array, ...]]
+) -> tuple[Array, Array, Array, float]:
     n, n_bins = settings.n_trials * k, settings.n_bins or N_BINS
     bin_seconds = settings.bin_seconds or BIN_SECONDS
     seconds = np.arange(n_bins, dtype=np.float64) * bin_seconds
-    x, v, masses = _bound_systems(n, m, seconds, rng, engine=settings.engine, what=what)
+    x, v, masses = _bound_systems(n, m, seconds, rng, orbits)
     speed = np.sqrt((v**2).sum(axis=-1).mean(axis=(1, 2))) * rng.uniform(1, 2, n)
     boost = speed[:, None, None, None] * _polygon(rng.uniform(0, 2 * np.pi, n), 1)[:, None]
     half = (SPACING if settings.spacing is None else settings.spacing) * np.sqrt(k) / 2
     centre = rng.uniform(-half, half, (n, 1, 1, 2))
     x += centre + boost * (seconds - seconds[-1] / 2)[:, None, None]
-    return _Systems(x, v + boost, masses), bin_seconds
+    return x, v + boost, masses, bin_seconds
 
 
-def _bound_systems(n: int, m: int, seconds: Array, rng: np.random.Generator, *, engine: Engine, what: str) -> _Systems:
+def _bound_systems(
+    n: int, m: int, seconds: Array, rng: np.random.Generator, orbits: Callable[..., tuple[Array, ...]]
+) -> tuple[Array, Array, Array]:
     """Systems around their centre of mass, each from a random time within its first turn on."""
-    systems = _Systems(np.empty((n, len(seconds), m, 2)), np.empty((n, len(seconds), m, 2)), np.empty((n, m)))
+    systems = (np.empty((n, len(seconds), m, 2)), np.empty((n, len(seconds), m, 2)), np.empty((n, m)))
     missing = np.arange(n)
     for _ in range(MOST_DRAWS):
         x, v, masses, turn_seconds = _polygons(len(missing), m, rng)
         energy = gravity_energy(x[:, None], v[:, None], masses)
         times = turn_seconds[:, None] * rng.uniform(0, 1, (len(missing), 1)) + seconds
-        x, v = _orbits(x, v, masses, times, engine=engine, what=what)
+        x, v = orbits(x, v, masses, times)
         for array, drawn in zip(systems, (x, v, masses), strict=True):
             array[missing] = drawn
         first, second = np.triu_indices(m, k=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -39,7 +38,7 @@ the diagonal. system: int64, individuals that interact share a number. energy: o
 
 @dataclasses.dataclass(frozen=True)
 class SimulationSettings(Settings):
-    """What every simulation of interacting individuals is told."""
+    """What simulations of interacting individuals share."""
 
     n_trials: Count = 1000
     noise: NonNegative = 0.0
@@ -55,14 +54,7 @@ def check_each_once(name: str, sizes: Sequence[Any]) -> None:
 def system_recording(
     name: str, values: NDArray[Any], targets: Mapping[str, NDArray[Any]], *, bin_seconds: float, law: Law
 ) -> Recording:
-    """A recording of simulated individuals, all observed; pairs lose their diagonal, quantities are rounded to float32.
-
-    Example:
-        >>> targets = {"coupling": np.ones((3, 2, 2))}
-        >>> recording = system_recording("pair", np.zeros((3, 2, 5, 2)), targets, bin_seconds=0.1, law=Law("pair"))
-        >>> recording.target("coupling")[0].tolist()
-        [[nan, 1.0], [1.0, nan]]
-    """
+    """A recording of simulated individuals, all observed; pairs lose their diagonal, quantities become float32."""
     n = values.shape[1]
     known: dict[str, NDArray[Any]] = {}
     for target, array in targets.items():
@@ -84,13 +76,7 @@ def system_recording(
 
 
 def random_graphs(n_trials: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(trial, individual, individual) symmetric, 0 or 1 at equal odds, 0 on the diagonal.
-
-    Example:
-        >>> graphs = random_graphs(4, 3, np.random.default_rng(0))
-        >>> bool((graphs == graphs.transpose(0, 2, 1)).all())
-        True
-    """
+    """(trial, individual, individual) symmetric, 0 or 1 at equal odds, 0 on the diagonal."""
     upper = np.triu(rng.integers(2, size=(n_trials, n, n)), k=1)
     return upper + upper.transpose(0, 2, 1)
 
@@ -98,12 +84,7 @@ def random_graphs(n_trials: int, n: int, rng: np.random.Generator) -> NDArray[np
 def in_parts(
     function: Callable[..., tuple[NDArray[Any], ...]], *arrays: NDArray[Any], size: int, what: str
 ) -> tuple[NDArray[Any], ...]:
-    """What a function gives for arrays (trial, …), some trials at a time, with a progress bar.
-
-    Example:
-        >>> in_parts(lambda array: (array**2,), np.arange(5), size=2, what="squares")
-        (array([ 0,  1,  4,  9, 16]),)
-    """
+    """What a function gives for arrays (trial, …), some trials at a time, with a progress bar."""
     n = len(arrays[0])
     if n <= size:
         return function(*arrays)
@@ -117,18 +98,8 @@ def in_parts(
 
 
 def is_compiled(engine: Engine) -> bool:
-    """Whether an engine is numba; auto is, where numba is installed.
-
-    Example:
-        >>> is_compiled("numpy")
-        False
-    """
-    is_installed = _numba_is_installed()
+    """Whether an engine is numba; auto is, where numba is installed."""
+    is_installed = importlib.util.find_spec("numba") is not None
     if engine == "numba" and not is_installed:
         raise InputError("engine 'numba' is not installed; pip install 'motet[fast]', or choose engine 'numpy'.")
     return engine != "numpy" and is_installed
-
-
-@functools.cache
-def _numba_is_installed() -> bool:
-    return importlib.util.find_spec("numba") is not None

@@ -50,7 +50,6 @@ class KuramotoSettings(SimulationSettings):
     with_frequency: bool = True
 
     def check(self) -> None:
-        """Refuse numbers that are given twice, or none."""
         check_each_once("n_oscillators", self.n_oscillators)
 
 

@@ -54,11 +54,7 @@ class Law(Settings, role="law"):
 
     @classmethod
     def of(cls, recording: Recording) -> Law | None:
-        """The law that a recording carries; None if it carries none.
-
-        Raises:
-            InputError: if what it carries is no law.
-        """
+        """The law that a recording carries; None if it carries none, an `InputError` if that is no law."""
         given = recording.metadata.get("law")
         if given is None:
             return None
@@ -98,11 +94,7 @@ class Law(Settings, role="law"):
         return pull
 
     def couplings(self, recording: Recording) -> Array:
-        """(trial, individual, individual): how strongly each is pulled by each other one; NaN on the diagonal.
-
-        Raises:
-            InputError: if the recording does not hold them.
-        """
+        """(trial, individual, individual) how strongly each is pulled by each other one, if the recording holds it."""
         needed = ("coupling", "mass") if self.masses_divide else ("coupling",)
         if lacking := [target for target in needed if target not in recording.targets]:
             raise InputError(
@@ -119,11 +111,6 @@ class Law(Settings, role="law"):
             velocities: (trial, individual, time, coordinate).
             coupling: (trial, individual, individual) as the target has it, the same in both orders.
             mass: (trial, individual), by default 1.
-
-        Example:
-            >>> x, pair = np.array([[[[1.0, 0]], [[-1.0, 0]]]]), np.array([[[0, 3.0], [3, 0]]])
-            >>> Law("gravity", exponent=-2.0).energy(x, 0 * x, pair).item()
-            -1.5
         """
         first, second = np.triu_indices(positions.shape[1], k=1)
         speed = (velocities**2).sum(axis=-1)
@@ -142,12 +129,6 @@ class Law(Settings, role="law"):
             velocities: (trial, individual, time, coordinate).
             mass: (trial, individual), whose products are the couplings.
             system: (trial, individual), bodies act on those of their own system.
-
-        Example:
-            >>> x, v = np.array([[[[1.0, 0]], [[-1.0, 0]]]]), np.array([[[[5.0, 1]], [[5.0, -1]]]])
-            >>> gravity = Law("gravity", exponent=-2.0)
-            >>> gravity.internal_energy(x, v, mass=np.ones((1, 2)), system=np.zeros((1, 2), dtype=int))
-            array([[0.5]])
         """
         is_together = system[:, :, None] == system[:, None]
         weight = is_together * mass[:, None]

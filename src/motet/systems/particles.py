@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.recording import Recording
-from motet.errors import InputError
 from motet.settings import Count
 from motet.systems.interacting import (
     Array,
@@ -60,24 +59,17 @@ class ParticlesSettings(SimulationSettings):
     engine: Engine = "auto"
 
     def check(self) -> None:
-        """Refuse numbers that are given twice, or none."""
         check_each_once("n_particles", self.n_particles)
 
 
 @dataclasses.dataclass(frozen=True)
 class SpringsSettings(ParticlesSettings):
-    """Particles in a box, half of the pairs joined by springs; one recording per number of particles.
-
-    All settings are those of `ParticlesSettings`.
-    """
+    """Particles in a box, half of the pairs joined by springs; one recording per number of particles."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ChargedSettings(ParticlesSettings):
-    """Particles in a box that attract or repel by their charge; one recording per number of particles.
-
-    All settings are those of `ParticlesSettings`.
-    """
+    """Particles in a box that attract or repel by their charge; one recording per number of particles."""
 
 
 def simulate_springs(settings: SpringsSettings | None = None) -> list[Recording]:
@@ -132,20 +124,12 @@ def box_orbits(
         are_charged: whether the coupling is of charges.
         engine: numpy or numba; both give the same bits.
 
-    Raises:
-        InputError: if a number is not finite, or two charges are at one place.
-
     Example:
         >>> x, v = box_orbits(np.zeros((1, 1, 1)), np.zeros((1, 1, 2)), np.ones((1, 1, 2)), n_bins=2, are_charged=False)
         >>> x.round(6).tolist()
         [[[[0.1, 0.1], [0.2, 0.2]]]]
     """
     n = positions.shape[1]
-    if not all(np.isfinite(array).all() for array in (coupling, positions, velocities)):
-        raise InputError("couplings, positions or velocities of particles are not finite; give numbers.")
-    first, second = np.triu_indices(n, k=1)
-    if are_charged and (positions[:, first] == positions[:, second]).all(axis=-1).any():
-        raise InputError("two charges of a trial are at the same place; give each a place of its own.")
     strength = np.where(np.eye(n, dtype=np.bool_), 0.0, coupling if are_charged else -coupling)
     x, v = _reflected(positions, velocities)
     if is_compiled(engine):
@@ -153,8 +137,8 @@ def box_orbits(
 
         start = np.stack([x, v], axis=1)
         seen = compiled.particles(strength, start, n_bins, STEPS_PER_BIN, STEP_SECONDS, BOX, MOST_FORCE, are_charged)
-        states = seen.transpose(2, 0, 3, 1, 4)
-        return states[0], states[1]
+        x, v = seen.transpose(2, 0, 3, 1, 4)
+        return x, v
     return _leapfrog(strength, x, v, n_bins=n_bins, are_charged=are_charged)
 
 

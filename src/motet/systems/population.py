@@ -52,13 +52,10 @@ Variation = Annotated[float, Range(least=0, most=1)]
 
 
 class NeuronType(NamedTuple):
-    """What the neurons of a type follow, how common they are, and how strongly they follow it.
+    """A type of neuron: the fraction of every subject's neurons, and how strongly it follows what it follows.
 
-    Attributes:
-        name: what modulates the neuron.
-        share: fraction of the neurons of every subject.
-        depth: mean change of the log-rate where what is followed is at its full size (a reach of mean
-            peak speed, the target's distance, the preferred direction).
+    `depth` is the mean change of the log-rate where that is at its full size (a reach of mean peak speed, the target's
+    distance, the preferred direction).
     """
 
     name: str
@@ -66,22 +63,15 @@ class NeuronType(NamedTuple):
     depth: float
 
 
+# The target "type" of a recording is a position here. Speed and ramp neurons are excited or suppressed at equal odds.
 TYPES = (
-    NeuronType("velocity", share=0.3, depth=0.9),
-    NeuronType("preparatory", share=0.15, depth=1.6),
-    NeuronType("speed", share=0.1, depth=0.9),
-    NeuronType("position", share=0.15, depth=0.7),
-    NeuronType("ramp", share=0.15, depth=0.9),
-    NeuronType("untuned", share=0.15, depth=0.0),
+    NeuronType("velocity", share=0.3, depth=0.9),  # cosine tuning to the hand's velocity
+    NeuronType("preparatory", share=0.15, depth=1.6),  # von Mises tuning to the target, until the hand is on its way
+    NeuronType("speed", share=0.1, depth=0.9),  # whatever the direction
+    NeuronType("position", share=0.15, depth=0.7),  # cosine tuning to the hand's position
+    NeuronType("ramp", share=0.15, depth=0.9),  # a step around the onset of movement, the same for all directions
+    NeuronType("untuned", share=0.15, depth=0.0),  # shared gain and noise only
 )
-"""The types of neuron; the target "type" of a simulated recording is a position in this tuple.
-
-velocity: cosine tuning to the hand's velocity. preparatory: sharp (von Mises) tuning to the direction of
-the target, from its appearance until the hand is on its way. speed: the hand's speed, whatever the
-direction. position: cosine tuning to the hand's position. ramp: a step around the onset of movement, the
-same for all directions. untuned: shared gain and noise only. Speed and ramp neurons are excited or
-suppressed at equal odds.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +93,6 @@ class PopulationSettings(Settings):
         curvature_cm: standard deviation of the sideways bow of a reach at its middle; reaches are 8 cm long.
         trials_are_ragged: a trial ends 0.1 s after the hand has stopped, not after `n_bins`.
         seed: same settings, same recordings.
-
-    Example:
-        >>> PopulationSettings(n_subjects=2, n_neurons=(20, 40)).n_neurons
-        (20, 40)
     """
 
     n_subjects: Count = 3
@@ -125,7 +111,6 @@ class PopulationSettings(Settings):
     seed: Seed = 0
 
     def check(self) -> None:
-        """Refuse numbers of neurons whose smallest is the largest."""
         if isinstance(self.n_neurons, tuple) and self.n_neurons[0] > self.n_neurons[1]:
             raise InputError(f"n_neurons is {self.n_neurons!r}; give (smallest, largest).")
 
@@ -144,8 +129,6 @@ def simulate_population(settings: PopulationSettings | None = None) -> list[Reco
         >>> recordings[0]
         Recording('population/subject-1': 16 trials × 20 individuals × 10 bins of 0.1 s; targets: \
 direction per trial, velocity per bin, position per bin, type per individual)
-        >>> recordings[0].individual_ids[0]
-        'population/subject-1/0'
     """
     settings = settings or PopulationSettings()
     return [_record(subject, settings, number) for number, subject in enumerate(_subjects(settings), start=1)]
@@ -155,37 +138,22 @@ def population_rates(settings: PopulationSettings | None = None) -> list[Array]:
     """The firing rates behind `simulate_population`: per subject (trial, neuron, time) in Hz.
 
     Given the same settings, the counts were drawn from Poisson(rate × bin_seconds).
-
-    Example:
-        >>> population_rates(PopulationSettings(n_trials=16, n_neurons=20))[0].shape
-        (16, 20, 10)
     """
     return [subject.rates_hz for subject in _subjects(settings or PopulationSettings())]
 
 
-@dataclasses.dataclass(frozen=True)
 class _Reaches:
     """What the hand does: one entry per trial."""
 
-    direction: NDArray[np.int64]
-    angle: Array
-    onset_seconds: Array
-    duration_seconds: Array
-    bow_cm: Array
-
-    @classmethod
-    def draw(cls, settings: PopulationSettings, rng: np.random.Generator) -> _Reaches:
+    def __init__(self, settings: PopulationSettings, rng: np.random.Generator) -> None:
         n_trials = settings.n_trials
-        direction = rng.permutation(np.arange(n_trials) % settings.n_directions)
-        jitter = settings.reaction_jitter_seconds / REACTION_SECONDS
+        self.direction = rng.permutation(np.arange(n_trials) % settings.n_directions)
+        self.angle = self.direction * (2 * np.pi / settings.n_directions)
         peak_speed = PEAK_SPEED_CM_S * _log_normal(rng, settings.speed_variability, n_trials)
-        return cls(
-            direction=direction,
-            angle=direction * (2 * np.pi / settings.n_directions),
-            onset_seconds=REACTION_SECONDS * _log_normal(rng, jitter, n_trials),
-            duration_seconds=PEAK_OF_MEAN_SPEED * REACH_CM / peak_speed,
-            bow_cm=settings.curvature_cm * rng.standard_normal(n_trials),
-        )
+        self.duration_seconds = PEAK_OF_MEAN_SPEED * REACH_CM / peak_speed
+        jitter = settings.reaction_jitter_seconds / REACTION_SECONDS
+        self.onset_seconds = REACTION_SECONDS * _log_normal(rng, jitter, n_trials)
+        self.bow_cm = settings.curvature_cm * rng.standard_normal(n_trials)
 
     def progress(self, seconds: Array) -> Array:
         """Fraction of the reach's duration that has passed: (trial, time) in 0 … 1."""
@@ -200,35 +168,22 @@ class _Reaches:
         return np.stack([along * cosine - across * sine, along * sine + across * cosine], axis=1)
 
 
-@dataclasses.dataclass(frozen=True)
 class _Neurons:
     """What the neurons follow: one entry per neuron."""
 
-    type: NDArray[np.int64]
-    baseline_hz: Array
-    depth: Array
-    preferred_angle: Array
-    sign: Array
-    lead_bins: NDArray[np.int64]
-    loadings: Array
-
-    @classmethod
-    def draw(cls, settings: PopulationSettings, rng: np.random.Generator) -> _Neurons:
+    def __init__(self, settings: PopulationSettings, rng: np.random.Generator) -> None:
         sizes = settings.n_neurons
         n_neurons = int(rng.integers(*sizes, endpoint=True)) if isinstance(sizes, tuple) else sizes
         quantiles = (np.arange(n_neurons) + 0.5) / n_neurons
-        type_ = rng.permutation(np.searchsorted(np.cumsum([kind.share for kind in TYPES])[:-1], quantiles))
+        self.type = rng.permutation(np.searchsorted(np.cumsum([kind.share for kind in TYPES])[:-1], quantiles))
         loadings = rng.standard_normal((n_neurons, N_SHARED_FACTORS)) / math.sqrt(N_SHARED_FACTORS)
-        depth = np.array([kind.depth for kind in TYPES])[type_]
-        return cls(
-            type=type_,
-            baseline_hz=settings.baseline_rate_hz * _log_normal(rng, BASELINE_VARIATION, n_neurons),
-            depth=depth * _log_normal(rng, DEPTH_VARIATION, n_neurons),
-            preferred_angle=rng.uniform(0, 2 * np.pi, n_neurons),
-            sign=rng.choice([-1.0, 1.0], n_neurons),
-            lead_bins=np.rint(rng.uniform(*LEAD_SECONDS, n_neurons) / settings.bin_seconds).astype(np.int64),
-            loadings=settings.shared_noise * loadings,
-        )
+        self.loadings = settings.shared_noise * loadings
+        self.baseline_hz = settings.baseline_rate_hz * _log_normal(rng, BASELINE_VARIATION, n_neurons)
+        depth = np.array([kind.depth for kind in TYPES])[self.type]
+        self.depth = depth * _log_normal(rng, DEPTH_VARIATION, n_neurons)
+        self.preferred_angle = rng.uniform(0, 2 * np.pi, n_neurons)
+        self.sign = rng.choice([-1.0, 1.0], n_neurons)
+        self.lead_bins = np.rint(rng.uniform(*LEAD_SECONDS, n_neurons) / settings.bin_seconds).astype(np.int64)
 
     def are(self, name: str) -> NDArray[np.bool_]:
         """(neuron,): whether a neuron is of the type of that name."""
@@ -243,14 +198,8 @@ class _Neurons:
         ramp = (1 + np.tanh((centres - reaches.onset_seconds[:, None]) / RAMP_SECONDS)) / 2
         state = np.concatenate([velocity, speed, position[..., 1:] / REACH_CM, ramp[:, None]], axis=1)
         preferred = np.stack([np.cos(self.preferred_angle), np.sin(self.preferred_angle)])
-        weights = np.vstack(
-            [
-                self.are("velocity") * preferred,
-                self.are("speed") * self.sign,
-                self.are("position") * preferred,
-                self.are("ramp") * self.sign,
-            ]
-        ).T
+        followed = {"velocity": preferred, "speed": self.sign, "position": preferred, "ramp": self.sign}
+        weights = np.vstack([self.are(name) * weight for name, weight in followed.items()]).T
         distance = reaches.angle[:, None] - self.preferred_angle
         tuning = self.are("preparatory") * np.exp(CONCENTRATION * (np.cos(distance) - 1))
         plan = 1 - np.exp(-np.maximum(centres, 0) / PLAN_RISE_SECONDS)
@@ -272,7 +221,7 @@ def _subjects(settings: PopulationSettings) -> Iterator[_Subject]:
     """Every subject from a stream of its own, so that it stays the same whatever the others are."""
     for stream in np.random.SeedSequence(settings.seed).spawn(settings.n_subjects):
         rng = np.random.default_rng(stream)
-        neurons, reaches = _Neurons.draw(settings, rng), _Reaches.draw(settings, rng)
+        neurons, reaches = _Neurons(settings, rng), _Reaches(settings, rng)
         rates_hz = _rates(settings, neurons, reaches, rng)
         yield _Subject(reaches, neurons, rates_hz, counts=rng.poisson(rates_hz * settings.bin_seconds))
 
@@ -305,16 +254,14 @@ def _record(subject: _Subject, settings: PopulationSettings, number: int) -> Rec
         goes_on = np.arange(n_bins) * settings.bin_seconds < stop_seconds[:, None]
     position = reaches.position(np.arange(n_bins + 1) * settings.bin_seconds)
     hand = {"velocity": np.diff(position) / settings.bin_seconds, "position": position[..., 1:]}
+    hand = {key: np.where(goes_on[..., None], target.swapaxes(1, 2), np.nan) for key, target in hand.items()}
     return Recording(
         values=np.where(goes_on[:, None], subject.counts, 0)[..., None].astype(np.float32),
         observed=np.repeat(goes_on[:, None], n_neurons, axis=1),
         individual_ids=tuple(f"{name}/{neuron}" for neuron in range(n_neurons)),
         targets={
             "direction": reaches.direction,
-            **{
-                key: np.where(goes_on[..., None], target.transpose(0, 2, 1), np.nan).astype(np.float32)
-                for key, target in hand.items()
-            },
+            **{key: target.astype(np.float32) for key, target in hand.items()},
             "type": np.broadcast_to(subject.neurons.type, (n_trials, n_neurons)),
         },
         bin_seconds=settings.bin_seconds,

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
+from motet.report.forecasts import draw_error_against_horizon, draw_forecast_trajectories
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -54,7 +54,7 @@ def test_numbers_on_a_log_axis_are_written_plainly() -> None:
 def test_forecasts_that_ran_away_count_and_leave_through_the_top() -> None:
     error = np.tile([0.1, 0.2, 0.3, 0.4], (4, 1))
     error[:3, 2:] = np.inf
-    axes = draw_error_against_horizon(SECONDS, {"EIT": np.full((2, 4), 0.1), "fit": error}).axes[0]
+    axes = draw_error_against_horizon(SECONDS, {"EIT": np.full((2, 4), 0.1), "fit": error}, "error").axes[0]
     height = line(axes, "fit")[1]
     np.testing.assert_allclose(height[:2], [0.1, 0.2])
     low, high = axes.get_ylim()
@@ -63,33 +63,29 @@ def test_forecasts_that_ran_away_count_and_leave_through_the_top() -> None:
 
 
 def test_an_error_far_beyond_the_others_leaves_them_their_room() -> None:
-    axes = draw_error_against_horizon(SECONDS, {"EIT": np.full((2, 4), 0.1), "fit": np.full((2, 4), 1e12)}).axes[0]
+    axes = draw_error_against_horizon(
+        SECONDS, {"EIT": np.full((2, 4), 0.1), "fit": np.full((2, 4), 1e12)}, "error"
+    ).axes[0]
     assert axes.get_ylim()[1] < 1e4
 
 
 def test_what_a_log_axis_cannot_show_is_said() -> None:
-    figure = draw_error_against_horizon(SECONDS, {"EIT": np.zeros((1, 4)), "fit": np.full((1, 4), np.nan)})
+    figure = draw_error_against_horizon(SECONDS, {"EIT": np.zeros((1, 4)), "fit": np.full((1, 4), np.nan)}, "error")
     assert entries(figure) == ["EIT (all 0)", "fit (not measured)"]
 
 
 def test_one_trial_and_one_horizon_are_a_dot() -> None:
-    axes = draw_error_against_horizon([0.5], {"EIT": [[0.1]]}).axes[0]
+    axes = draw_error_against_horizon([0.5], {"EIT": [[0.1]]}, "error").axes[0]
     assert axes.lines[0].get_marker() == "o"
 
 
 def test_the_median_divergence_is_a_dot_on_the_median() -> None:
     error = np.tile([1.0, 2.0, 3.0, 4.0], (3, 1))
     times = {"EIT": [1.25, np.inf, 0.5, np.nan], "fit": [np.inf, np.inf, 1.0], "rule": [np.nan]}
-    figure = draw_error_against_horizon(SECONDS, dict.fromkeys(times, error), divergence_seconds=times)
+    figure = draw_error_against_horizon(SECONDS, dict.fromkeys(times, error), "error", divergence_seconds=times)
     marked = [np.asarray(line.get_data()).ravel() for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [list(dot) for dot in marked] == [[1.25, 2.5], []]
     assert entries(figure)[-1] == "median divergence"
-
-
-def test_energy_drift_has_no_sign() -> None:
-    axes = draw_energy_drift(SECONDS, {"EIT": [[-0.1, 0.2, -0.3, 0.4]]}).axes[0]
-    np.testing.assert_allclose(line(axes, "EIT")[1], [0.1, 0.2, 0.3, 0.4])
-    assert axes.get_ylabel() == "relative energy error\nmedian and quartiles"
 
 
 # Forecast trajectories

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.report.decoded import confusion_matrix, decoded_trajectories
-from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
+from motet.report.forecasts import draw_error_against_horizon, draw_forecast_trajectories
 from motet.report.graphs import draw_graphs
 from motet.report.individuals import draw_embeddings, draw_states
 from motet.report.neurons import psths
@@ -71,8 +71,9 @@ SMALL: dict[str, Callable[[], Figure]] = {
     "confusion_matrix": lambda: confusion_matrix([0, 0, 1], [0, 1, 1], [0, 1], title="t"),
     "decoded_trajectories": small_trajectories,
     "embeddings": small_embeddings,
-    "energy_drift": lambda: draw_energy_drift([0.5, 1.0], {"EIT": [[0.1, 0.2]]}),
-    "error": lambda: draw_error_against_horizon([0.5, 1.0], {"EIT": [[0.1, 0.2]]}, divergence_seconds={"EIT": [0.7]}),
+    "error": lambda: draw_error_against_horizon(
+        [0.5, 1.0], {"EIT": [[0.1, 0.2]]}, "position error", divergence_seconds={"EIT": [0.7]}
+    ),
     "forecast_trajectories": small_paths,
     "graphs": small_graphs,
     "learning_curve": lambda: learning_curve([HISTORY, HISTORY], score_name="accuracy", title="t"),
@@ -98,7 +99,6 @@ LABELS: dict[str, set[str]] = {
         "y velocity\n(cm/s)",
     },
     "embeddings": {"PC 1 (80%)", "PC 2 (20%)"},
-    "energy_drift": {"horizon (s)", "relative energy error\nmedian and quartiles"},
     "error": {"horizon (s)", "position error\nmedian and quartiles"},
     "forecast_trajectories": {"trial 0"},
     "graphs": set(),

@@ -43,11 +43,6 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
         prediction: (item,) predicted classes.
         classes: what both are drawn from, in the order of the axes.
         title: what is shown, above the accuracy.
-
-    Example:
-        >>> figure = confusion_matrix([0, 0, 1], [0, 1, 1], classes=[0, 1])
-        >>> figure.get_suptitle()
-        'accuracy 0.667 (largest class 0.667), n = 3'
     """
     true, predicted = np.asarray(target), np.asarray(prediction)
     counts = np.array([[np.sum((true == of) & (predicted == taken)) for taken in classes] for of in classes])
@@ -97,12 +92,6 @@ def decoded_trajectories(
 
     Raises:
         InputError: if no bin has both velocities.
-
-    Example:
-        >>> velocity = np.random.default_rng(0).normal(size=(6, 10, 2))
-        >>> figure = decoded_trajectories(velocity, velocity, [0, 0, 1, 1, 2, 2], 0.1)
-        >>> figure.get_suptitle()
-        'velocity R² 1.000, 6 trials'
     """
     both = np.stack([np.asarray(decoded_velocity), np.asarray(true_velocity)]).astype(np.float64)
     labels = given.labels(direction, what="direction")

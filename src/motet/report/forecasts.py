@@ -37,8 +37,8 @@ _PATHS = {"context": (0.8, 0.35), "what came next": (3.2, 0.3), "forecast": (1.1
 def draw_error_against_horizon(
     horizon_seconds: ArrayLike,
     errors: Mapping[str, ArrayLike],
+    error_name: str,
     *,
-    error_name: str = "position error",
     divergence_seconds: Mapping[str, ArrayLike] | None = None,
     title: str = "",
 ) -> Figure:
@@ -51,11 +51,6 @@ def draw_error_against_horizon(
         divergence_seconds: method → (trial,) when the forecast left the truth, inf for never, NaN where not
             measured. A dot marks the median.
         title: what is shown.
-
-    Example:
-        >>> figure = draw_error_against_horizon([0.1, 0.2], {"EIT": [[0.1, 0.2], [0.1, 0.4], [0.3, 0.3]]})
-        >>> figure.axes[0].lines[0].get_ydata()
-        array([0.1, 0.3])
     """
     seconds = np.asarray(horizon_seconds, dtype=np.float64)
     figure, axes = _quartile_panel(seconds, errors, error_name)
@@ -68,26 +63,6 @@ def draw_error_against_horizon(
             axes.plot(median, at, "o", color=colours[name], markersize=5)
     if divergence_seconds:
         axes.plot([], [], "o", color=INK, markersize=5, label="median divergence")
-    figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
-    return titled(figure, title)
-
-
-@in_our_style
-def draw_energy_drift(horizon_seconds: ArrayLike, drifts: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
-    """Draw by how much forecasts gain or lose energy: median over trials and quartiles of |E - E₀| / |E₀|, log axis.
-
-    Args:
-        horizon_seconds: (horizon,) time after the context, in seconds, increasing.
-        drifts: method → (trial, horizon) relative energy error, of either sign; NaN where not measured.
-        title: what is shown.
-
-    Example:
-        >>> draw_energy_drift([0.1, 0.2], {"EIT": [[-0.01, 0.02]]}).axes[0].lines[0].get_ydata()
-        array([0.01, 0.02])
-    """
-    figure, _ = _quartile_panel(
-        np.asarray(horizon_seconds), {k: np.abs(v) for k, v in drifts.items()}, "relative energy error"
-    )
     figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
     return titled(figure, title)
 
@@ -132,7 +107,7 @@ def draw_forecast_trajectories(
     system: ArrayLike | None = None,
     title: str = "",
 ) -> Figure:
-    r"""Draw forecast paths over true ones: a row per trial, a column per method.
+    """Draw forecast paths over true ones: a row per trial, a column per method.
 
     The trials run evenly from the best to the worst forecast by the first method; a panel's number is the
     mean distance at the last known time.
@@ -143,12 +118,6 @@ def draw_forecast_trajectories(
         predictions: method → likewise; paths end at the first NaN.
         system: (trial, individual) int, the group that colours an individual; by default each has its own colour.
         title: what is shown.
-
-    Example:
-        >>> context, truth = np.zeros((1, 2, 3, 2)), np.ones((1, 2, 4, 2))
-        >>> figure = draw_forecast_trajectories(context, truth, {"EIT": truth + [0.3, 0.4]})
-        >>> figure.axes[0].get_title("left")
-        'EIT\n0.5 off at the end'
     """
     given, true = np.asarray(context, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     forecasts = {name: np.asarray(array, dtype=np.float64) for name, array in predictions.items()}
@@ -209,10 +178,6 @@ def draw_ahead(context: Floats, ahead: Floats, *, system: NDArray[np.int64] | No
         ahead: (trial, individual, horizon, 2); NaN where not forecast.
         system: (trial, individual) int that colours an individual; by default each has its own colour.
         title: what is shown.
-
-    Example:
-        >>> len(draw_ahead(np.zeros((2, 3, 4, 2)), np.ones((2, 3, 5, 2))).axes)
-        2
     """
     n_trials = min(len(context), MOST_PANELS)
     colours = _colours(system, context)
@@ -236,11 +201,6 @@ def draw_series_ahead(context: Floats, ahead: Floats, seconds: Floats, *, name: 
         seconds: (time + horizon,), 0 at the end of the context.
         name: what it is, with its unit.
         title: what is shown.
-
-    Example:
-        >>> figure = draw_series_ahead(np.zeros((1, 3, 4)), np.ones((1, 3, 5)), np.arange(-3.0, 6.0), name="cos φ")
-        >>> len(figure.axes[0].lines)
-        4
     """
     n_trials = min(len(context), 3)
     figure = Figure(figsize=(5.4, 0.7 + 1.3 * n_trials))

@@ -53,7 +53,7 @@ def draw_graphs(
     observed: ArrayLike | None = None,
     title: str = "",
 ) -> Figure:
-    r"""Draw the recovered graphs of some trials: edges found, missed and false, the stronger the more probable.
+    """Draw the recovered graphs of some trials: edges found, missed and false, the stronger the more probable.
 
     With a truth, the trials run evenly from the most to the least accurate one. Where the two directions
     of a pair differ, lines are arrows: [i, j] is what j does to i.
@@ -66,11 +66,6 @@ def draw_graphs(
         system: (trial, individual) int, the true group, which colours the dots; -1 where unknown.
         observed: (trial, individual) bool, which individuals there are; by default all.
         title: what is shown, above the mean accuracy over all trials, and that of "no edge" for every pair.
-
-    Example:
-        >>> figure = draw_graphs([[[0, 0.9], [0.9, 0]]], truth=[[[-1, 1], [1, -1]]])
-        >>> figure.axes[0].get_title("left")
-        'trial 0: accuracy 1.000\n1 of 1 edges found, 0 false'
     """
     likely = np.asarray(probability, dtype=np.float64)
     unknown = np.full(likely.shape, -1)

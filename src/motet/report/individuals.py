@@ -51,12 +51,6 @@ def draw_embeddings(
         system: (trial, individual) int, the true group; -1 where unknown.
         observed: (trial, individual) bool, which individuals there are; by default all with an embedding.
         title: what is shown.
-
-    Example:
-        >>> before, after = np.random.default_rng(0).normal(size=(2, 3, 6, 16))
-        >>> figure = draw_embeddings(before, after, np.tile([0, 0, 0, 1, 1, 1], (3, 1)))
-        >>> len(figure.axes)
-        6
     """
     embeddings = [np.asarray(array, dtype=np.float64) for array in (before, after)]
     group = np.asarray(system)
@@ -126,7 +120,7 @@ def _nearest_in_system(embedding: Floats, group: Integers, seen: Bools) -> tuple
 
 @in_our_style
 def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity: str, *, title: str = "") -> Figure:
-    r"""Draw predicted against true states, such as masses, one panel per method, with R² and median absolute error.
+    """Draw predicted against true states, such as masses, one panel per method, with R² and median absolute error.
 
     What lies farther from the truth's range than half its width is a triangle at the edge. Of many
     points some are drawn; the scores are those of all.
@@ -136,11 +130,6 @@ def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity
         truth: (…), NaN where unknown.
         quantity: what it is, with its unit.
         title: what is shown.
-
-    Example:
-        >>> figure = draw_states({"EIT": [1.0, 1.5, 2.0]}, [1.0, 1.4, 2.1], "mass")
-        >>> figure.axes[0].get_title("left")
-        'EIT\nR² 0.968, median error 0.100'
     """
     true = np.asarray(truth, dtype=np.float64)
     known = true[np.isfinite(true)]

@@ -34,18 +34,13 @@ from motet.report.style import (
 
 @in_our_style
 def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, title: str = "") -> Figure:
-    r"""Draw the ROC and the precision–recall curve of every method, with the areas in the legend.
+    """Draw the ROC and the precision–recall curve of every method, with the areas in the legend.
 
     Args:
         curves: method → (score, truth), each (…): the higher the score, the likelier an edge; truth int, 0 for no
             edge, 1 or more for an edge. Pairs of unknown truth, -1, or of NaN score are left out. Of one class
             there is no curve, and the legend says so.
         title: what is shown.
-
-    Example:
-        >>> figure = draw_roc_and_precision_recall({"EIT": ([0.9, 0.8, 0.1], [1, 1, 0])})
-        >>> figure.legends[0].get_texts()[0].get_text()
-        'EIT\nAUROC 1.000, AP 1.000'
     """
     figure = Figure(figsize=(TWO_COLUMNS_INCHES, 2.6))
     roc, recall_panel = figure.subplots(1, 2)
@@ -101,11 +96,6 @@ def draw_calibration(
         before: likewise, under the same labels, before probabilities were calibrated; drawn at the left.
         legend_title: what the labels are.
         title: what is shown.
-
-    Example:
-        >>> figure = draw_calibration({10: ([0.25, 0.25, 0.25, 0.25], [0, 1, 0, 0])}, legend_title="individuals")
-        >>> figure.legends[0].get_texts()[0].get_text()
-        '10: ECE 0.000'
     """
     stages = {"after calibration": probabilities} if before is None else {"before": before, "after": probabilities}
     names = list(probabilities)
@@ -158,11 +148,6 @@ def draw_size_curve(
         metric: what the score is, with its unit.
         trained_sizes: numbers of individuals in training.
         title: what is shown.
-
-    Example:
-        >>> scores = {"EIT": {4: (0.99, 0.98, 1.0), 8: (0.97, 0.96, 0.98)}}
-        >>> draw_size_curve(scores, "average precision", trained_sizes=[4]).axes[0].lines[0].get_ydata()
-        array([0.99, 0.97])
     """
     sizes = sorted({size for curve in scores.values() for size in curve})
     figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 2.9))

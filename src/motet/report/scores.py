@@ -39,12 +39,6 @@ def score_comparison(
             one's mean.
         intervals: (low, high) of the mean by method (see `motet.statistics.estimate_mean`).
         title: what is shown.
-
-    Example:
-        >>> scores = {"EIT": [0.9, 0.92], "LDA": [0.85, 0.88], "shuffled": [0.1, 0.14]}
-        >>> figure = score_comparison(scores, "accuracy", rivals=["LDA"], chance=["shuffled"])
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['EIT', 'LDA', 'shuffled (chance)']
     """
     folds = {name: np.asarray(values, dtype=np.float64).reshape(-1) for name, values in scores.items()}
     folds = {name: values[np.isfinite(values)] for name, values in folds.items()}
@@ -125,11 +119,6 @@ def learning_curve(
             and those never measured, are left alone.
         score_name: what the score is, with its unit.
         title: what is shown.
-
-    Example:
-        >>> history = {"epoch": [1, 2, 3], "train_loss": [3, 2, 1], "validation_loss": [3.0, 2.0, 2.5]}
-        >>> [text.get_text() for text in learning_curve(history).legends[0].get_texts()]
-        ['training', 'validation', 'best: epoch 2']
     """
     histories = [history] if isinstance(history, Mapping) else history
     names = [name for name in ("epoch", *_CURVES) if name in histories[0]]

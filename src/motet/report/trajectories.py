@@ -45,12 +45,6 @@ def draw_simulation(recording: Recording) -> Figure:
     Args:
         recording: as `motet.simulate` gives it: the first two features are x and y, or, where "frequency" is a
             target, cosine, sine and rate.
-
-    Example:
-        >>> from motet.systems import simulate
-        >>> recording = simulate("kuramoto", n_trials=2)[0]
-        >>> [axes.get_title("left") for axes in draw_simulation(recording).axes]
-        ['trial 0', 'trial 1', '', '']
     """
     are_oscillators = "frequency" in recording.targets
     shown = recording.select(trials=slice(N_TRIALS))

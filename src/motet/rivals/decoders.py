@@ -168,14 +168,17 @@ def _ridge(n_inputs: int) -> Any:
 def _kernel_ridge(n_inputs: int, *, reads_time: bool = False) -> Any:
     gamma = 0.5 / (n_inputs - 1) if reads_time else 1 / n_inputs
     kernel_ridge = KernelRidge(kernel="rbf", gamma=gamma, alpha=KERNEL_RIDGE_ALPHA)
+    pipeline = make_pipeline(_SharedScaler(reads_time=reads_time), kernel_ridge)
     # Kernel ridge has no intercept, so the target is centred.
-    return TransformedTargetRegressor(
-        make_pipeline(_SharedScaler(reads_time=reads_time), kernel_ridge), transformer=StandardScaler(with_std=False)
-    )
+    return TransformedTargetRegressor(pipeline, transformer=StandardScaler(with_std=False))
 
 
 def _logistic(n_inputs: int) -> Any:
     return make_pipeline(_SharedScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=1000))
+
+
+def _svm(n_inputs: int) -> Any:
+    return SVC(C=SVM_C)
 
 
 _timed_kernel_ridge = functools.partial(_kernel_ridge, reads_time=True)
@@ -188,9 +191,7 @@ DECODERS = (
     Decoder("logistic-regression", "class", _logistic, _AROUND),
     Decoder("lda", "class", _lda, _AROUND),
     Decoder("lda-total-counts", "class", _lda, _AROUND, pools_bins=True),
-    Decoder(
-        "kernel-svm-total-counts", "class", lambda n_inputs: SVC(C=SVM_C), _AROUND, pools_bins=True, is_kernel=True
-    ),
+    Decoder("kernel-svm-total-counts", "class", _svm, _AROUND, pools_bins=True, is_kernel=True),
     Decoder("mean", "quantity", lambda n_inputs: DummyRegressor(), (0,)),
     Decoder("ridge", "quantity", _ridge, _BEFORE),
     Decoder("kernel-ridge", "quantity", _kernel_ridge, _BEFORE, is_kernel=True),

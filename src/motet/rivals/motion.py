@@ -75,14 +75,7 @@ class MotionRival(Rival):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedMotion:
-    """A rival that has seen training trials.
-
-    Attributes:
-        rival: the recipe.
-        question: that it was fitted for.
-        chosen: the options.
-        learned: what it learned, if it learns.
-    """
+    """A rival that has seen training trials; `chosen` are its options, `learned` is empty if it learns nothing."""
 
     rival: MotionRival
     question: MotionQuestion
@@ -104,11 +97,7 @@ class FittedMotion:
         return {name: over_trials([one[name] for one in found]) for name in known}
 
     def forecast(self, context: Recording) -> Forecasted:
-        """Where individuals will be after each trial's own end, and the couplings that say so, if there are any.
-
-        Raises:
-            InputError: if the rival does not apply, or nobody is observed.
-        """
+        """Where individuals will be after each trial's own end, and the couplings that say so, if there are any."""
         whole: dict[str, Array] = {}
         for trials, cut in by_length(context):
             found = self.rival.compute(cut, self.question, *self.learned, **self.chosen)
@@ -242,15 +231,9 @@ def follow_truth(context: Recording, question: MotionQuestion) -> Forecasted:
 def follow(
     context: Recording, question: MotionQuestion, law: Law, couplings: Array, *, fits_strength: bool = True
 ) -> Forecasted:
-    """The motion goes on under a known law.
+    """The motion goes on under a known law and couplings (trial, individual, individual), as `Law.couplings`.
 
-    Args:
-        context: what is known.
-        question: see `MotionQuestion`.
-        law: of force.
-        couplings: (trial, individual, individual) how strongly the first is pulled by the second, in the units of the
-            recording; NaN where there is no pair.
-        fits_strength: whether shooting may change couplings too.
+    Shooting changes couplings too, if it fits strength.
     """
     g = question.geometry
     rollout = known_rollout(g, law)
@@ -264,12 +247,7 @@ def follow(
 
 
 def known_rollout(geometry: Geometry, law: Law) -> Rollout:
-    """Motion under one known law, of unit strength at a distance of one length (on the circle, the sine).
-
-    >>> rollout = known_rollout(Geometry(MotionSettings(), 2, 6), FORCES["gravity"])
-    >>> round(rollout.fit.force(torch.tensor([2.0, 0.0]))[0, 0].item(), 4)
-    0.25
-    """
+    """Motion under one known law, of unit strength at a distance of one length (on the circle, the sine)."""
     fit = CouplingFit(geometry, 1)
     with torch.no_grad():
         if geometry.space == "phase":

@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,17 +165,12 @@ def _lagged(recording: Recording, settings: MotionSettings, lags: int, ridge: fl
 # ---------------------------------------------------------------------- forces
 
 
-def _force_fit(
-    recording: Recording, settings: MotionSettings, *, law: Law, ridge: float, is_nonnegative: bool | None = None
-) -> Array:
-    return fit_forces(recording, law, features=settings.features, is_nonnegative=is_nonnegative, ridge=ridge)
+def _force_fit(recording: Recording, settings: MotionSettings, **options: Any) -> Array:
+    return fit_forces(recording, features=settings.features, **options)
 
 
-def _acceleration_fit(
-    recording: Recording, settings: MotionSettings, *, law: Law, ridge: float, is_nonnegative: bool | None = None
-) -> Array:
-    motion = Motion.of(recording, settings)
-    return fit_accelerations(motion, law, is_nonnegative=is_nonnegative, ridge=ridge)
+def _acceleration_fit(recording: Recording, settings: MotionSettings, **options: Any) -> Array:
+    return fit_accelerations(Motion.of(recording, settings), **options)
 
 
 def _charges(recording: Recording, settings: MotionSettings, *, ridge: float) -> Array:
@@ -213,10 +209,6 @@ def _signal(recording: Recording, settings: MotionSettings) -> Array:
 
 def _acceleration(recording: Recording, settings: MotionSettings) -> Array:
     return Motion.of(recording, settings).acceleration
-
-
-def _place(recording: Recording, settings: MotionSettings) -> Array:
-    return _position(recording, settings)[0]
 
 
 def _swing(recording: Recording, settings: MotionSettings) -> Array:
@@ -259,7 +251,7 @@ _RULES = (
     PairRival("antiparallel-swing", _of(_swing, _cosine)),
     PairRival("antiparallel-acceleration", _of(_acceleration, _cosine), options={"window": (4, 2)}),
     PairRival("third-law", _third_law, options={"window": (4, 2)}),
-    PairRival("total-position", _of(_place, _opposed)),
+    PairRival("total-position", _of(lambda *seen: _position(*seen)[0], _opposed)),
     PairRival("total-acceleration", _of(_acceleration, _opposed), options={"window": (3, 2)}),
     PairRival("straight-centre-2", _partial(_straight_centre, size=2)),
     PairRival("straight-centre-3", _partial(_straight_centre, size=3)),

@@ -81,9 +81,6 @@ class PairRival(Rival):
             features: what its features are.
             is_directed: whether a directed score parts the two orders of a pair.
             **options: in place of its own.
-
-        Raises:
-            InputError: if it cannot read such features, or trials are too short.
         """
         check_reads(self.reads, features)
         given = {**self.options, **options}
@@ -146,16 +143,15 @@ class PairRival(Rival):
 
     def _to_try(self, train: PopulationDataset, features: Features) -> dict[str, Sequence[Any]]:
         """The values of each option that it has."""
-        to_try: dict[str, Callable[[], Sequence[Any]]] = {
-            "window": lambda: (VALUES, *WINDOWS) if "none" in self.reads else WINDOWS,
-            "lags": lambda: LAGS,
-            "ridge": lambda: [factor * self.options["ridge"] for factor in RIDGE_FACTORS],
-            "is_nonnegative": lambda: (True, False),
-            "unit": lambda: (self.options["unit"], _typical_unit(train, features)),
+        own = self.options
+        to_try: dict[str, Sequence[Any]] = {
+            "window": () if features == "none" else (VALUES, *WINDOWS) if "none" in self.reads else WINDOWS,
+            "lags": LAGS,
+            "ridge": [factor * own.get("ridge", 1.0) for factor in RIDGE_FACTORS],
+            "is_nonnegative": (True, False),
+            "unit": (own["unit"], _typical_unit(train, features)) if "unit" in own else (),
         }
-        if features == "none":
-            del to_try["window"]
-        return {name: values() for name, values in to_try.items() if name in self.options}
+        return {name: values for name, values in to_try.items() if name in own and values}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -167,8 +163,8 @@ class FittedPairs:
         question: that it was fitted for.
         is_directed: whether the two orders of a pair are scored apart.
         chosen: the options, "is_reversed" (whether it is the first of a pair that acts) and "evidence".
-        log_odds: from scores to log-odds of an edge.
-        calibration: of these.
+        log_odds: of an edge, from scores.
+        calibration: of the log-odds.
         shares: of each edge type among training pairs that have an edge, from the second type on.
     """
 
@@ -183,9 +179,8 @@ class FittedPairs:
     @property
     def n_parameters(self) -> int:
         """Steps of the log-odds, temperature and prior and its slope, shares of types; 1 for a constant."""
-        n_steps = self.log_odds.n_steps
-        n_calibrated = 2 if n_steps > 1 else 0
-        return n_steps + n_calibrated + (self.calibration.prior_by_size[1] != 0) + len(self.shares) - 1
+        n_calibrated = (2 if self.log_odds.n_steps > 1 else 0) + (self.calibration.prior_by_size[1] != 0)
+        return self.log_odds.n_steps + n_calibrated + len(self.shares) - 1
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -199,31 +194,24 @@ class FittedPairs:
 
     def predict(self, test: PopulationDataset) -> Answer:
         """The "log_probability" (trial, individual, individual, type); NaN where there is no pair."""
-        return {"log_probability": over_trials([self._log_probability(one) for one in test.recordings])}
-
-    def _log_probability(self, recording: Recording) -> Array:
-        log_odds = self.log_odds(self.score(recording))
-        both = np.stack((np.zeros_like(log_odds), log_odds), axis=-1)
-        log_p = self.calibration(both, n_observed(recording.observed))
-        by_type = np.concatenate((log_p[..., :1], log_p[..., 1:] + np.log(self.shares)), axis=-1)
-        return only_pairs(by_type, recording.observed)
+        found = []
+        for recording in test.recordings:
+            log_odds = self.log_odds(self.score(recording))
+            both = np.stack((np.zeros_like(log_odds), log_odds), axis=-1)
+            log_p = self.calibration(both, n_observed(recording.observed))
+            by_type = np.concatenate((log_p[..., :1], log_p[..., 1:] + np.log(self.shares)), axis=-1)
+            found.append(only_pairs(by_type, recording.observed))
+        return {"log_probability": over_trials(found)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LogOdds:
-    """Log-odds of an edge that rise with a score, by isotonic regression.
+    """Log-odds of an edge that rise with a score, by isotonic regression: steps, interpolated between."""
 
-    Attributes:
-        score: (step,) where they are known; between, they are interpolated.
-        log_odds: (step,) there.
-        unknown: where the score is NaN.
-        n_steps: different values.
-    """
-
-    score: Array
-    log_odds: Array
-    unknown: float
-    n_steps: int
+    score: Array  # (step,)
+    log_odds: Array  # (step,)
+    unknown: float  # log-odds where the score is NaN
+    n_steps: int  # different values
 
     @classmethod
     def fit(cls, score: Array, is_edge: NDArray[np.int64]) -> LogOdds:

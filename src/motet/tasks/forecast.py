@@ -20,7 +20,7 @@ from motet.errors import InputError
 from motet.estimators.forecaster import EITForecaster
 from motet.models.continuation import places_of
 from motet.names import in_path
-from motet.report.forecasts import draw_energy_drift, draw_error_against_horizon, draw_forecast_trajectories
+from motet.report.forecasts import draw_error_against_horizon, draw_forecast_trajectories
 from motet.report.pair_scores import draw_roc_and_precision_recall
 from motet.report.scores import learning_curve
 from motet.rivals.method import Answer, Method, MotionQuestion
@@ -256,14 +256,14 @@ class EvaluateForecast(EvaluateTask[EITForecaster], Forecasting):
             draw_error_against_horizon(
                 seconds,
                 {method: one.error for method, one in errors.items()},
-                error_name="angle (rad)" if g.space == "phase" else "position error",
+                "angle (rad)" if g.space == "phase" else "position error",
                 divergence_seconds={method: one.diverged_seconds for method, one in errors.items()},
                 title=name,
             ),
         )
-        drifts = {method: one.energy_error for method, one in errors.items() if one.energy_error is not None}
+        drifts = {method: np.abs(one.energy_error) for method, one in errors.items() if one.energy_error is not None}
         if drifts:
-            yield "energy", draw_energy_drift(seconds, drifts, title=name)
+            yield "energy", draw_error_against_horizon(seconds, drifts, "relative energy error", title=name)
         if g.space != "phase" and g.n_dimensions == 2:
             given, known = (np.where(r.observed[..., None], places_of(r, g), np.nan) for r in (windows, true))
             drawn = [method for method in (self.estimator.method, *PATHS_OF) if method in answers]

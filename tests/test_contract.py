@@ -153,9 +153,12 @@ def decoder(of: Rival, target: str, level: Any) -> Member:
         return of.fit(PopulationDataset(train), question)
 
     def predict(fitted: Any, test: Recording) -> np.ndarray:
-        has_probabilities = hasattr(getattr(fitted, "model", None), "predict_proba")
-        dataset = PopulationDataset(test)
-        return fitted.predict_proba(dataset) if has_probabilities else fitted.predict(dataset)["prediction"]
+        if not hasattr(getattr(fitted, "model", None), "predict_proba"):
+            return np.asarray(fitted.predict(PopulationDataset(test))["prediction"])
+        inputs, rows = fitted.reading.inputs(test)
+        probability = np.full((*rows.shape, len(fitted.model.classes_)), np.nan)
+        probability[rows] = fitted.model.predict_proba(inputs)
+        return probability
 
     return Member(f"{of.name}, {target}", of, fit, predict)
 

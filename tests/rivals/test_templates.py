@@ -88,7 +88,7 @@ def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds(monkey
     parts = rng.normal(size=(40, 3)), rng.normal(size=(40, 2)), rng.normal(size=(40, 1))
     rest, folds = np.sin(parts[0][:, :1] + parts[1][:, :1]), np.arange(40) % 4
     monkeypatch.setattr(templates, "SCALES", tuple(itertools.product((0.1, 1.0), (0.1, 1.0), (0.1,))))
-    given, chosen = templates._Correction.tuned(*parts, rest=rest, folds=folds)
+    given, chosen = templates._Correction.tuned(parts, rest, folds=folds)
     variances, errors = [part.var(axis=0).sum() for part in parts], {}
     options = {}
     for scales, ridge in itertools.product(templates.SCALES, templates.RIDGES):
@@ -98,7 +98,7 @@ def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds(monkey
         error = sum(((rest[folds == k] - rest.mean() - held[k]) ** 2).sum() for k in range(4))
         options[error] = scales, ridge
         errors[error] = model.fit(x, rest - rest.mean()).predict(x) + rest.mean()
-    assert np.allclose(given.predict(*parts), errors[min(errors)], atol=1e-8)
+    assert np.allclose(given.predict(parts), errors[min(errors)], atol=1e-8)
     assert chosen == {"scales, ridge": options[min(errors)]}
 
 

@@ -166,9 +166,9 @@ class Method(abc.ABC):
 
 
 class Rival(Method):
-    """A classical or closed-form method, which stands beside the model in every table; `registry.RIVALS` names them.
+    """A classical or closed-form method, which stands beside the model in every table.
 
-    A new one says which questions it answers, and learns: two methods, and an entry in the registry.
+    A new one says which questions it answers, and learns: two methods, and an entry in `registry.RIVALS`.
     """
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,13 +77,9 @@ class TemplateRival(Rival):
         if self.is_corrected:
             known, found = examples.is_known, cross_fitted(chosen["temperature"])
             inputs = reading.inputs(recording)[0][known[recording.bin_is_observed]]
-            correction, more = _Correction.tuned(
-                inputs[:, :-1],
-                found[known],
-                inputs[:, -1:],
-                rest=(examples.goal - found)[known],
-                folds=np.broadcast_to(folds[:, None], known.shape)[known],
-            )
+            of_bins = np.broadcast_to(folds[:, None], known.shape)[known]
+            parts = _parts(inputs, found[known])
+            correction, more = _Correction.tuned(parts, (examples.goal - found)[known], folds=of_bins)
             chosen |= more
         return FittedTemplate(self, template, chosen, correction, reading, question.read(recording).shape[2:])
 
@@ -146,10 +142,10 @@ class FittedTemplate:
         """The "prediction" of the quantity per bin (trial, time, …), NaN where no individual is observed."""
         recording = only_recording(test, self.rival.name)
         bins = recording.bin_is_observed
-        prediction = self.template.predict(self.reading.roots(recording), self.chosen["temperature"])
+        logs = self.template.log_probabilities(self.reading.roots(recording))
+        prediction = self.template.averaged(logs, self.chosen["temperature"])
         if self.correction is not None:
-            inputs, _ = self.reading.inputs(recording)
-            prediction[bins] += self.correction.predict(inputs[:, :-1], prediction[bins], inputs[:, -1:])
+            prediction[bins] += self.correction.predict(_parts(self.reading.inputs(recording)[0], prediction[bins]))
         prediction[~bins] = np.nan
         return {"prediction": prediction.reshape(*bins.shape, *self.shape)}
 
@@ -193,10 +189,6 @@ class Template:
                 logs[:, step:, decoder.classes_] = decoder.predict_log_proba(so_far[:, step])[:, None]
         return logs
 
-    def predict(self, roots: Array, temperature: float) -> Array:
-        """(trial, time, output) from √counts (trial, time, input)."""
-        return self.averaged(self.log_probabilities(roots), temperature)
-
     def averaged(self, logs: Array, temperature: float) -> Array:
         """(trial, time, output): the courses, weighted by tempered probabilities."""
         times = np.minimum(np.arange(logs.shape[1]), self.courses.shape[1] - 1)
@@ -213,11 +205,8 @@ class _Correction:
     offset: Array
 
     @classmethod
-    def tuned(
-        cls, counts: Array, template: Array, time: Array, *, rest: Array, folds: NDArray[np.int64]
-    ) -> tuple[_Correction, Options]:
-        """With the scales and the ridge that predict each fold best from all others."""
-        parts = (counts, template, time)
+    def tuned(cls, parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[_Correction, Options]:
+        """With the scales and the ridge that predict each fold of rows best from all others."""
         variances = [max(float(part.var(axis=0).sum()), np.finfo(float).tiny) for part in parts]
         squares = [cdist(part, part, "sqeuclidean") / variance for part, variance in zip(parts, variances, strict=True)]
         held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
@@ -240,10 +229,15 @@ class _Correction:
         inputs = np.concatenate(parts, axis=1) * stretch
         return cls(stretch, inputs, solved(scales, ridge)[1], offset), chosen
 
-    def predict(self, counts: Array, template: Array, time: Array) -> Array:
+    def predict(self, parts: Sequence[Array]) -> Array:
         """(row, output) from the inputs of each row."""
-        inputs = np.concatenate([counts, template, time], axis=1) * self.stretch
+        inputs = np.concatenate(parts, axis=1) * self.stretch
         return np.exp(-cdist(inputs, self.inputs, "sqeuclidean")) @ self.dual + self.offset
+
+
+def _parts(inputs: Array, template: Array) -> tuple[Array, ...]:
+    """(row, input) of √counts, of what the template predicts, and of time, which comes last in a reading's inputs."""
+    return inputs[:, :-1], template, inputs[:, -1:]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

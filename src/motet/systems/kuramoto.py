@@ -76,11 +76,6 @@ def oscillator_phases(phase: Array, frequency: Array, coupling: Array, *, n_bins
         frequency: (trial, oscillator) in radians per second.
         coupling: (trial, oscillator, oscillator) the pull that the first feels toward the second.
         n_bins: of 0.1 s.
-
-    Example:
-        >>> phases, _ = oscillator_phases(np.array([[0.0, 1.0]]), np.ones((1, 2)), np.zeros((1, 2, 2)), n_bins=3)
-        >>> phases.round(6).tolist()
-        [[[0.0, 0.1, 0.2], [1.0, 1.1, 1.2]]]
     """
     phase, frequency = np.ascontiguousarray(phase.T), np.ascontiguousarray(frequency.T)  # (oscillator, trial)
     coupling = np.ascontiguousarray(coupling.transpose(1, 2, 0))

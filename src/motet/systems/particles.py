@@ -123,11 +123,6 @@ def box_orbits(
         n_bins: the first after 0.1 s.
         are_charged: whether the coupling is of charges.
         engine: numpy or numba; both give the same bits.
-
-    Example:
-        >>> x, v = box_orbits(np.zeros((1, 1, 1)), np.zeros((1, 1, 2)), np.ones((1, 1, 2)), n_bins=2, are_charged=False)
-        >>> x.round(6).tolist()
-        [[[[0.1, 0.1], [0.2, 0.2]]]]
     """
     n = positions.shape[1]
     strength = np.where(np.eye(n, dtype=np.bool_), 0.0, coupling if are_charged else -coupling)

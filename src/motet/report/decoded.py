@@ -13,25 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from motet import given
 from motet.errors import InputError
-from motet.report.style import (
-    GREY,
-    INK,
-    PALE,
-    TWO_COLUMNS_INCHES,
-    Floats,
-    class_colours,
-    class_legend,
-    draw_lines,
-    in_our_style,
-    r_squared,
-    shown,
-    titled,
-)
+from motet.report import style
+from motet.report.style import Floats
 
 N_EXAMPLES = 3  # trials that are followed over time
 
 
-@in_our_style
+@style.in_our_style
 def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence[Any], *, title: str = "") -> Figure:
     """Draw which class was taken for which: counts as text, share of the true class as colour.
 
@@ -48,17 +36,17 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
     counts = np.array([[np.sum((true == of) & (predicted == taken)) for taken in classes] for of in classes])
     n_items = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, n_items, out=np.full(counts.shape, np.nan), where=n_items > 0)
-    names = [shown(label) for label in classes]
+    names = [style.shown(label) for label in classes]
 
     side = float(np.clip(0.9 + 0.2 * len(names), 1.9, 5.8))
     room = 0.07 * max(0, max(map(len, names)) - 6)  # inches that long names take
     figure = Figure(figsize=(side + 1.6 + room, side + 0.9 + room))
     axes = figure.subplots()
-    axes.set_facecolor(PALE)
+    axes.set_facecolor(style.PALE)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     cell_points = 72 * side / len(names)
     for row, column in np.argwhere(counts > 0):
-        ink = "white" if share[row, column] > 0.55 else INK
+        ink = "white" if share[row, column] > 0.55 else style.INK
         size = float(np.clip(cell_points * 0.45, 3.5, 8))
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=size)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) * 5 > cell_points else 0)
@@ -70,10 +58,10 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
     bar.outline.set_visible(False)
     n = counts.sum()
     summary = f"accuracy {np.trace(counts) / n:.3f} (largest class {n_items.max() / n:.3f}), n = {n}"
-    return titled(figure, title, summary)
+    return style.titled(figure, title, summary)
 
 
-@in_our_style
+@style.in_our_style
 def decoded_trajectories(
     decoded_velocity: ArrayLike, true_velocity: ArrayLike, direction: ArrayLike, bin_seconds: float, *, title: str = ""
 ) -> Figure:
@@ -101,19 +89,20 @@ def decoded_trajectories(
     both = np.where(known[..., None], both, np.nan)
     trials = np.flatnonzero(known.any(axis=1))
     classes = np.unique(labels[trials])
-    colours = class_colours(len(classes))[np.searchsorted(classes, labels).clip(max=len(classes) - 1)]
+    colours = style.class_colours(len(classes))[np.searchsorted(classes, labels).clip(max=len(classes) - 1)]
     squared_error = np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials]
     error = np.sqrt(squared_error / known[trials].sum(axis=1))
     spread = np.linspace(0, len(trials) - 1, N_EXAMPLES + 2)[1:-1].round().astype(int)
     examples = {int(trials[i]): f"error {error[i]:.1f} cm/s" for i in np.argsort(error, kind="stable")[spread]}
 
-    figure = Figure(figsize=(TWO_COLUMNS_INCHES, 5.6))
+    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 5.6))
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1])[:, 0]
     _draw_paths(upper, _hand_paths(both, known, bin_seconds), colours)
-    class_legend(upper, classes, title="direction")
+    style.class_legend(upper, classes, title="direction")
     seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
     _draw_velocities(lower, seconds, both, examples, colours)
-    return titled(figure, title, f"velocity R² {r_squared(both[1][known], both[0][known]):.3f}, {len(trials)} trials")
+    explained = style.r_squared(both[1][known], both[0][known])
+    return style.titled(figure, title, f"velocity R² {explained:.3f}, {len(trials)} trials")
 
 
 def _hand_paths(both: Floats, known: NDArray[np.bool_], bin_seconds: float) -> Floats:
@@ -131,10 +120,10 @@ def _draw_paths(figure: SubFigure, both: Floats, colours: NDArray[Any]) -> None:
     centre = (low + high) / 2
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, name, path in zip(panels, ("true", "decoded"), both[::-1], strict=True):
-        draw_lines(axes, path, colours, linewidths=0.7, alpha=0.7)
+        style.draw_lines(axes, path, colours, linewidths=0.7, alpha=0.7)
         last = path[np.arange(len(path)), np.isfinite(path[..., 0]).sum(axis=1) - 1]
         axes.scatter(*last.T, c=colours.tolist(), s=7, linewidths=0, zorder=3)
-        axes.plot(0, 0, "+", color=INK, markersize=6, markeredgewidth=0.8, zorder=4)
+        axes.plot(0, 0, "+", color=style.INK, markersize=6, markeredgewidth=0.8, zorder=4)
         axes.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
         axes.set(aspect="equal", title=f"{name} paths", xlabel="x (cm)")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -151,10 +140,10 @@ def _draw_velocities(
         panels[0, column].set_title(name)
         panels[1, column].set_xlabel("time in the trial (s)")
         for row, axes in enumerate(panels[:, column]):
-            axes.axhline(0, color=GREY, linewidth=0.4, zorder=0)
-            axes.plot(seconds, both[1, trial, :, row], color=GREY, linewidth=2.2)
+            axes.axhline(0, color=style.GREY, linewidth=0.4, zorder=0)
+            axes.plot(seconds, both[1, trial, :, row], color=style.GREY, linewidth=2.2)
             axes.plot(seconds, both[0, trial, :, row], color=colours[trial])
     for axes, component in zip(panels[:, 0], "xy", strict=True):
         axes.set_ylabel(f"{component} velocity\n(cm/s)")
-    handles = [Line2D([], [], color=GREY, linewidth=2.2), Line2D([], [], color=INK)]
+    handles = [Line2D([], [], color=style.GREY, linewidth=2.2), Line2D([], [], color=style.INK)]
     figure.legend(handles, ["true", "decoded"], loc="outside right upper")

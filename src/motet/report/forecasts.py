@@ -11,20 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from motet.report.style import (
-    INK,
-    ONE_COLUMN_INCHES,
-    Floats,
-    draw_lines,
-    frame_plane,
-    group_colours,
-    in_our_style,
-    line_styles,
-    panel_grid,
-    share,
-    spread_from_best,
-    titled,
-)
+from motet.report import style
+from motet.report.style import Floats
 from motet.statistics import quartiles
 
 MOST_PANELS, N_TRIALS = 6, 3
@@ -33,7 +21,7 @@ RAN_AWAY = 1e15  # an error beyond this is on no axis
 _PATHS = {"context": (0.8, 0.35), "what came next": (3.2, 0.3), "forecast": (1.1, 1.0)}
 
 
-@in_our_style
+@style.in_our_style
 def draw_error_against_horizon(
     horizon_seconds: ArrayLike,
     errors: Mapping[str, ArrayLike],
@@ -54,7 +42,7 @@ def draw_error_against_horizon(
     """
     seconds = np.asarray(horizon_seconds, dtype=np.float64)
     figure, axes = _quartile_panel(seconds, errors, error_name)
-    colours = {name: style["color"] for name, style in zip(errors, line_styles(len(errors)), strict=True)}
+    colours = {name: line["color"] for name, line in zip(errors, style.line_styles(len(errors)), strict=True)}
     for name, values in (divergence_seconds or {}).items():
         times = np.asarray(values, dtype=np.float64)
         median = np.median(times[~np.isnan(times)]) if not np.isnan(times).all() else np.inf
@@ -62,9 +50,9 @@ def draw_error_against_horizon(
             at = np.interp(median, seconds, _finite_quartiles(errors[name])[1])
             axes.plot(median, at, "o", color=colours[name], markersize=5)
     if divergence_seconds:
-        axes.plot([], [], "o", color=INK, markersize=5, label="median divergence")
+        axes.plot([], [], "o", color=style.INK, markersize=5, label="median divergence")
     figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
 def _finite_quartiles(values: ArrayLike) -> Floats:
@@ -74,19 +62,19 @@ def _finite_quartiles(values: ArrayLike) -> Floats:
 
 def _quartile_panel(seconds: Floats, curves: Mapping[str, ArrayLike], ylabel: str) -> tuple[Figure, Axes]:
     """A line and a band per method; what runs away leaves through the top."""
-    figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 3.0))
+    figure = Figure(figsize=(style.ONE_COLUMN_INCHES + 0.4, 3.0))
     axes = figure.subplots()
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_autoscaley_on(False)
     tops, bottoms = [], []
-    for (name, values), style in zip(curves.items(), line_styles(len(curves)), strict=True):
+    for (name, values), line in zip(curves.items(), style.line_styles(len(curves)), strict=True):
         low, median, high = _finite_quartiles(values)
         highest = np.nan_to_num(median, nan=-1).max()
         label = name if highest > 0 else f"{name} (all 0)" if highest == 0 else f"{name} (not measured)"
-        axes.plot(seconds, median, label=label, marker="o" if len(seconds) == 1 else "", markersize=4, **style)
-        axes.fill_between(seconds, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.plot(seconds, median, label=label, marker="o" if len(seconds) == 1 else "", markersize=4, **line)
+        axes.fill_between(seconds, low, high, color=line["color"], alpha=0.15, linewidth=0)
         seen = np.concatenate([low, median])
         seen = seen[(seen > 0) & (seen < RAN_AWAY)]
         if len(seen):
@@ -98,7 +86,7 @@ def _quartile_panel(seconds: Floats, curves: Mapping[str, ArrayLike], ylabel: st
     return figure, axes
 
 
-@in_our_style
+@style.in_our_style
 def draw_forecast_trajectories(
     context: ArrayLike,
     truth: ArrayLike,
@@ -122,7 +110,7 @@ def draw_forecast_trajectories(
     given, true = np.asarray(context, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     forecasts = {name: np.asarray(array, dtype=np.float64) for name, array in predictions.items()}
     errors = {name: _last_distance(array, true) for name, array in forecasts.items()}
-    shown = spread_from_best(next(iter(errors.values())), N_TRIALS)
+    shown = style.spread_from_best(next(iter(errors.values())), N_TRIALS)
     colours = _colours(system, true)
     figure = Figure(figsize=(0.3 + 1.9 * len(forecasts), 0.9 + 2.1 * len(shown)))
     panels = figure.subplots(len(shown), len(forecasts), squeeze=False)
@@ -130,18 +118,19 @@ def draw_forecast_trajectories(
         row[0].set_ylabel(f"trial {trial}")
         for axes, (name, forecast) in zip(row, forecasts.items(), strict=True):
             _draw_paths(axes, given[trial], [true[trial], forecast[trial]], colours[trial], list(_PATHS.values()))
-            frame_plane(axes, np.concatenate([given[trial], true[trial]], axis=1))
+            style.frame_plane(axes, np.concatenate([given[trial], true[trial]], axis=1))
             distance = errors[name][trial]
             end = "not forecast" if np.isnan(distance) else f"{distance:.3g} off at the end"
             axes.set_title(end if number else f"{name}\n{end}", fontsize=7.5)
-    handles = [Line2D([], [], color=INK, linewidth=width, alpha=alpha) for width, alpha in _PATHS.values()]
+    handles = [Line2D([], [], color=style.INK, linewidth=width, alpha=alpha) for width, alpha in _PATHS.values()]
     figure.legend(handles, _PATHS, loc="outside lower center", ncols=3)
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
 def _colours(system: ArrayLike | None, places: Floats) -> Floats:
     """(trial, individual, 4) by system, or each individual its own."""
-    return group_colours(np.broadcast_to(np.arange(places.shape[1]) if system is None else system, places.shape[:2]))
+    group = np.arange(places.shape[1]) if system is None else system
+    return style.group_colours(np.broadcast_to(group, places.shape[:2]))
 
 
 def _draw_paths(
@@ -150,7 +139,7 @@ def _draw_paths(
     """One trial's context and what comes after it, (individual, time, 2), each in a width and an opacity."""
     edge = context[:, -1:]
     for path, (width, alpha) in zip((context, *(_joined(edge, path) for path in ahead)), looks, strict=True):
-        draw_lines(axes, path, colours, linewidths=width, alpha=alpha)
+        style.draw_lines(axes, path, colours, linewidths=width, alpha=alpha)
     axes.scatter(edge[:, 0, 0], edge[:, 0, 1], c=colours.tolist(), s=9, edgecolors="white", linewidths=0.4, zorder=3)
 
 
@@ -166,10 +155,10 @@ def _last_distance(forecast: Floats, true: Floats) -> Floats:
     distance = np.hypot(*np.moveaxis(forecast - true, 3, 0))
     at_last = np.take_along_axis(distance, last[..., None], axis=2)[..., 0]
     is_known = np.asarray(known.any(axis=2))
-    return share(np.where(is_known, at_last, 0), is_known)
+    return style.share(np.where(is_known, at_last, 0), is_known)
 
 
-@in_our_style
+@style.in_our_style
 def draw_ahead(context: Floats, ahead: Floats, *, system: NDArray[np.int64] | None = None, title: str = "") -> Figure:
     """Draw where individuals were, and where they will be, a panel per trial.
 
@@ -181,17 +170,18 @@ def draw_ahead(context: Floats, ahead: Floats, *, system: NDArray[np.int64] | No
     """
     n_trials = min(len(context), MOST_PANELS)
     colours = _colours(system, context)
-    figure, panels = panel_grid(n_trials, min(n_trials, 3), panel=(2.3, 2.4), room=(0.3, 0.6))
+    looks = [(0.8, 0.4), (1.4, 1.0)]
+    figure, panels = style.panel_grid(n_trials, min(n_trials, 3), panel=(2.3, 2.4), room=(0.3, 0.6))
     for trial, axes in enumerate(panels):
-        _draw_paths(axes, context[trial], [ahead[trial]], colours[trial], [(0.8, 0.4), (1.4, 1)])
-        frame_plane(axes, np.concatenate([context[trial], ahead[trial]], axis=1))
+        _draw_paths(axes, context[trial], [ahead[trial]], colours[trial], looks)
+        style.frame_plane(axes, np.concatenate([context[trial], ahead[trial]], axis=1))
         axes.set_title(f"trial {trial}")
-    handles = [Line2D([], [], color=INK, linewidth=0.8, alpha=0.4), Line2D([], [], color=INK, linewidth=1.4)]
+    handles = [Line2D([], [], color=style.INK, linewidth=width, alpha=alpha) for width, alpha in looks]
     figure.legend(handles, ["context", "forecast"], loc="outside lower center", ncols=2)
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
-@in_our_style
+@style.in_our_style
 def draw_series_ahead(context: Floats, ahead: Floats, seconds: Floats, *, name: str, title: str = "") -> Figure:
     """Draw one number per individual against time, before and after the end of the context, a panel per trial.
 
@@ -204,13 +194,13 @@ def draw_series_ahead(context: Floats, ahead: Floats, seconds: Floats, *, name: 
     """
     n_trials = min(len(context), 3)
     figure = Figure(figsize=(5.4, 0.7 + 1.3 * n_trials))
-    colours = group_colours(np.arange(context.shape[1]))
+    colours = style.group_colours(np.arange(context.shape[1]))
     for trial, axes in enumerate(figure.subplots(n_trials, 1, squeeze=False, sharex=True)[:, 0]):
         whole = np.concatenate([context[trial], ahead[trial]], axis=1)
         for series, colour in zip(whole, colours, strict=True):
             axes.plot(seconds, series, color=colour)
-        axes.axvline(0.0, color=INK, linewidth=0.6, linestyle=":")
+        axes.axvline(0.0, color=style.INK, linewidth=0.6, linestyle=":")
         axes.set(ylabel=name)
         axes.set_title(f"trial {trial}")
     axes.set_xlabel("time after the context (s)")
-    return titled(figure, title)
+    return style.titled(figure, title)

@@ -13,37 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from motet.report.style import (
-    ACCENT,
-    GREY,
-    INK,
-    ONE_COLUMN_INCHES,
-    TWO_COLUMNS_INCHES,
-    Bools,
-    Floats,
-    Integers,
-    draw_lines,
-    frame_plane,
-    group_colours,
-    in_our_style,
-    panel_grid,
-    share,
-    spread_from_best,
-    titled,
-)
+from motet.report import style
+from motet.report.style import Bools, Floats, Integers
 
 MOST_PANELS = 6
 FALSE = "#EE7733"  # Paul Tol's "vibrant" orange: those who see no red take the house's red for ink
 # What became of a pair → colour and dashes of its line.
 _EDGES: dict[str, tuple[str, Any]] = {
-    "found": (INK, "-"),
-    "missed": (ACCENT, (0, (2, 1.5))),
+    "found": (style.INK, "-"),
+    "missed": (style.ACCENT, (0, (2, 1.5))),
     "false": (FALSE, "-"),
-    "recovered, truth unknown": (GREY, "-"),
+    "recovered, truth unknown": (style.GREY, "-"),
 }
 
 
-@in_our_style
+@style.in_our_style
 def draw_graphs(
     probability: ArrayLike,
     *,
@@ -79,14 +63,14 @@ def draw_graphs(
     edges = dict(zip(_EDGES, fates, strict=True))
     both_ways = (np.where(is_pair, likely, 0), np.where(is_pair, true, -1))
     is_directed = not all(np.allclose(pairs, pairs.swapaxes(1, 2)) for pairs in both_ways)
-    accuracy, no_edge = share(known & (recovered == (true > 0)), known), share(known & (true == 0), known)
-    shown = spread_from_best(-accuracy, MOST_PANELS)
+    accuracy, no_edge = style.share(known & (recovered == (true > 0)), known), style.share(known & (true == 0), known)
+    shown = style.spread_from_best(-accuracy, MOST_PANELS)
 
     n_columns = min(len(shown), 3 if len(shown) != 4 else 2)
-    width = max(TWO_COLUMNS_INCHES / 3, ONE_COLUMN_INCHES / n_columns)
-    figure, panels = panel_grid(len(shown), n_columns, panel=(width, 2.75), room=(0, 0.95))
+    width = max(style.TWO_COLUMNS_INCHES / 3, style.ONE_COLUMN_INCHES / n_columns)
+    figure, panels = style.panel_grid(len(shown), n_columns, panel=(width, 2.75), room=(0, 0.95))
     for axes, trial in zip(panels, shown, strict=True):
-        colours = group_colours(group)[trial]
+        colours = style.group_colours(group)[trial]
         at = _draw_individuals(axes, present[trial], colours, group[trial], None if paths is None else paths[trial])
         lines = {
             name: pairs[trial] & (is_directed | np.tri(len(at), dtype=np.bool_).T) for name, pairs in edges.items()
@@ -101,10 +85,10 @@ def draw_graphs(
         note = "edges; the fainter, the less probable" + ("; arrows point to who is acted on" if is_directed else "")
         figure.legend(handles, shown_names, loc="outside lower center", ncols=4, handlelength=2.2, title=note)
     if not known.any():
-        return titled(figure, title, f"{len(shown)} of {len(likely)} trials")
+        return style.titled(figure, title, f"{len(shown)} of {len(likely)} trials")
     summary = f"mean accuracy of {len(likely)} trials {np.nanmean(accuracy):.3f}, "
     summary += f"of no edge at all {np.nanmean(no_edge):.3f}" + "; shown from best to worst" * (len(shown) > 1)
-    return titled(figure, title, summary)
+    return style.titled(figure, title, summary)
 
 
 def _draw_individuals(axes: Axes, present: Bools, colours: Floats, group: Integers, paths: Floats | None) -> Floats:
@@ -119,10 +103,10 @@ def _draw_individuals(axes: Axes, present: Bools, colours: Floats, group: Intege
         is_known = np.isfinite(paths[..., 0])
         last = paths.shape[1] - 1 - np.argmax(is_known[:, ::-1], axis=1)
         at = paths[np.arange(len(paths)), last]
-        draw_lines(axes, paths, colours, linewidths=0.7, alpha=0.35, zorder=1)
+        style.draw_lines(axes, paths, colours, linewidths=0.7, alpha=0.35, zorder=1)
     size = float(np.clip(240 / max(present.sum(), 1), 9, 34))
     axes.scatter(at[:, 0], at[:, 1], c=colours.tolist(), s=size, edgecolors="white", linewidths=0.5, zorder=3)
-    frame_plane(axes, at if paths is None else paths)
+    style.frame_plane(axes, at if paths is None else paths)
     return at
 
 
@@ -141,7 +125,7 @@ def _draw_edges(axes: Axes, at: Floats, pairs: Bools, likely: Floats, *, name: s
     colours[:, 3] = strength * crowded
     look: dict[str, Any] = {"linestyles": [dashes], "zorder": 1.5 if name == "found" else 2}  # mistakes on top
     widths = (1.3 if name == "missed" else 1.8) * crowded * strength
-    draw_lines(axes, lines, colours, linewidths=widths, label=name, **look)
+    style.draw_lines(axes, lines, colours, linewidths=widths, label=name, **look)
 
 
 def _arrows(start: Floats, end: Floats, *, size: float) -> Floats:

@@ -10,28 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from motet.report.style import (
-    GREY,
-    MARKERS,
-    MOST_POINTS,
-    ONE_COLUMN_INCHES,
-    Bools,
-    Floats,
-    Integers,
-    draw_lines,
-    group_colours,
-    in_our_style,
-    line_styles,
-    r_squared,
-    spread_from_best,
-    titled,
-    write_inside,
-)
+from motet.report import style
+from motet.report.style import Bools, Floats, Integers
 
 MOST_PANELS = 4
 
 
-@in_our_style
+@style.in_our_style
 def draw_embeddings(
     before: ArrayLike,
     after: ArrayLike,
@@ -55,8 +40,8 @@ def draw_embeddings(
     embeddings = [np.asarray(array, dtype=np.float64) for array in (before, after)]
     group = np.asarray(system)
     present = np.ones(group.shape, dtype=np.bool_) if observed is None else np.asarray(observed)
-    shown = spread_from_best(np.arange(len(group)), MOST_PANELS)
-    figure = Figure(figsize=(max(0.4 + 1.75 * len(shown), ONE_COLUMN_INCHES), 4.6))
+    shown = style.spread_from_best(np.arange(len(group)), MOST_PANELS)
+    figure = Figure(figsize=(max(0.4 + 1.75 * len(shown), style.ONE_COLUMN_INCHES), 4.6))
     parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
     near = []
     for part, array, name in zip(parts, embeddings, ("before interaction", "after interaction"), strict=True):
@@ -65,14 +50,14 @@ def draw_embeddings(
         panels = part.subplots(1, len(shown), squeeze=False)[0]
         part.suptitle(name, x=0.01, ha="left", fontsize=8.5)
         for axes, trial in zip(panels, shown, strict=True):
-            colours = group_colours(group)[trial, seen[trial]]
+            colours = style.group_colours(group)[trial, seen[trial]]
             _draw_components(axes, array[trial, seen[trial]], group[trial, seen[trial]], colours)
             axes.set_title(f"trial {trial}" if len(array) > 1 else "", fontsize=7.5)
     (found, chance), (found_after, _) = near
     if np.isnan(found + found_after):
-        return titled(figure, title)
+        return style.titled(figure, title)
     summary = f"nearest neighbour in the same system: {found:.3f} before, {found_after:.3f} after (chance {chance:.3f})"
-    return titled(figure, title, summary)
+    return style.titled(figure, title, summary)
 
 
 def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Floats) -> None:
@@ -81,7 +66,7 @@ def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Fl
     centred = embedding - embedding.mean(axis=0, keepdims=True) if len(embedding) else embedding
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     if not len(embedding) or size[0] <= 1e-9 * np.abs(embedding).max():
-        write_inside(axes, "all alike" if len(embedding) > 1 else f"{len(embedding)} individuals")
+        style.write_inside(axes, "all alike" if len(embedding) > 1 else f"{len(embedding)} individuals")
         return
     components = np.zeros((len(embedding), 2))
     scaled = (left * size)[:, :2]
@@ -93,10 +78,9 @@ def _draw_components(axes: Axes, embedding: Floats, group: Integers, colours: Fl
         members, colour = components[group == label], colours[group == label][0]
         if label >= 0:
             spokes = np.stack([members, np.broadcast_to(members.mean(axis=0), members.shape)], axis=1)
-            draw_lines(axes, spokes, colour[None], linewidths=0.6, alpha=0.5, zorder=1)
-        axes.plot(
-            *members.T, linestyle="", color=colour, marker=MARKERS[label % 8], markersize=4, label=f"system {label}"
-        )
+            style.draw_lines(axes, spokes, colour[None], linewidths=0.6, alpha=0.5, zorder=1)
+        dots: dict[str, Any] = {"color": colour, "marker": style.MARKERS[label % 8], "markersize": 4}
+        axes.plot(*members.T, linestyle="", label=f"system {label}", **dots)
     axes.set(xlabel=f"PC 1 ({explained[0]:.0%})", ylabel=f"PC 2 ({explained[1]:.0%})")
     axes.margins(0.12)
 
@@ -118,7 +102,7 @@ def _nearest_in_system(embedding: Floats, group: Integers, seen: Bools) -> tuple
     return float(found[counted].mean()), float((kin.sum(axis=2)[counted] / others.sum(axis=2)[counted]).mean())
 
 
-@in_our_style
+@style.in_our_style
 def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity: str, *, title: str = "") -> Figure:
     """Draw predicted against true states, such as masses, one panel per method, with R² and median absolute error.
 
@@ -137,14 +121,15 @@ def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity
     reach = (high - low) / 2 or 0.5 * abs(low) or 0.5
     figure = Figure(figsize=(0.5 + 2.1 * len(predictions), 2.7))
     panels = figure.subplots(1, len(predictions), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, (name, values), style in zip(panels, predictions.items(), line_styles(len(predictions)), strict=True):
+    lines = style.line_styles(len(predictions))
+    for axes, (name, values), line in zip(panels, predictions.items(), lines, strict=True):
         predicted = np.asarray(values, dtype=np.float64)
         pairs = np.stack([true, predicted])[:, np.isfinite(true) & ~np.isnan(predicted)]
-        axes.axline((low, low), slope=1, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axes.axline((low, low), slope=1, color=style.GREY, linewidth=0.8, linestyle=":", zorder=0)
         axes.set_title(f"{name}\n{_state_scores(pairs)}")
-        x, y = pairs[:, :: -(-pairs.shape[1] // MOST_POINTS) or 1]
+        x, y = pairs[:, :: -(-pairs.shape[1] // style.MOST_POINTS) or 1]
         size = float(np.clip(2000 / max(len(x), 1), 3, 14))
-        look: dict[str, Any] = {"s": size, "color": style["color"], "alpha": 0.4, "linewidths": 0, "clip_on": False}
+        look: dict[str, Any] = {"s": size, "color": line["color"], "alpha": 0.4, "linewidths": 0, "clip_on": False}
         is_above, is_below = y > high + reach, y < low - reach
         for marker, is_here in (("o", ~is_above & ~is_below), ("^", is_above), ("v", is_below)):
             if is_here.any():
@@ -152,7 +137,7 @@ def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity
         axes.set(xlabel=f"true {quantity}", ylim=(low - reach, high + reach))
     panels[0].set_ylabel(f"predicted {quantity}")
     panels[0].set_xlim(low - reach / 10, high + reach / 10)
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
 def _state_scores(pairs: Floats) -> str:
@@ -160,5 +145,5 @@ def _state_scores(pairs: Floats) -> str:
     if not pairs.shape[1]:
         return "nothing predicted"
     error = pairs[1] - pairs[0]
-    explained = f"{r_squared(*pairs):z.3f}" if np.ptp(pairs[0]) > 0 else "undefined"
+    explained = f"{style.r_squared(*pairs):z.3f}" if np.ptp(pairs[0]) > 0 else "undefined"
     return f"R² {explained}, median error {np.median(np.abs(error)):.3f}".replace("-", "−")

@@ -15,24 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from motet.metrics import auroc, average_precision, expected_calibration_error, reliability
-from motet.report.style import (
-    GREY,
-    MARKERS,
-    MOST_POINTS,
-    ONE_COLUMN_INCHES,
-    PALE,
-    TWO_COLUMNS_INCHES,
-    Bools,
-    Floats,
-    Integers,
-    class_colours,
-    in_our_style,
-    line_styles,
-    titled,
-)
+from motet.report import style
+from motet.report.style import Bools, Floats, Integers
 
 
-@in_our_style
+@style.in_our_style
 def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, title: str = "") -> Figure:
     """Draw the ROC and the precision–recall curve of every method, with the areas in the legend.
 
@@ -42,13 +29,13 @@ def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLik
             there is no curve, and the legend says so.
         title: what is shown.
     """
-    figure = Figure(figsize=(TWO_COLUMNS_INCHES, 2.6))
+    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 2.6))
     roc, recall_panel = figure.subplots(1, 2)
-    roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="chance")
+    roc.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
     handles, labels, prevalences = [], [], set()
-    for name, style in zip(curves, line_styles(len(curves)), strict=True):
+    for name, line in zip(curves, style.line_styles(len(curves)), strict=True):
         score, is_edge = _known_pairs(*curves[name])
-        handles.append(Line2D([], [], **style))
+        handles.append(Line2D([], [], **line))
         if is_edge.all() or not is_edge.any():
             labels.append(f"{name}\n{_one_class(is_edge)}")
             continue
@@ -59,25 +46,25 @@ def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLik
         labels.append("{}\nAUROC {:.3f}, AP {:.3f}".format(name, *areas))
         prevalences.add(round(float(is_edge.mean()), 3))
         shown = _thinned(false + right)
-        roc.plot(false[shown], right[shown], label=name, **style)
+        roc.plot(false[shown], right[shown], label=name, **line)
         # scikit-learn ends on a precision of 1 at recall 0, which is a convention and not measured.
         recall, precision = recall[::-1], np.append(precision[:-1], precision[-2])[::-1]
         shown = _thinned(recall)
-        recall_panel.plot(recall[shown], precision[shown], label=name, drawstyle="steps-pre", **style)
+        recall_panel.plot(recall[shown], precision[shown], label=name, drawstyle="steps-pre", **line)
     for prevalence in prevalences:
-        recall_panel.axhline(prevalence, color=GREY, linewidth=0.8, linestyle=":", label="chance", zorder=0)
+        recall_panel.axhline(prevalence, color=style.GREY, linewidth=0.8, linestyle=":", label="chance", zorder=0)
     roc.set(xlabel="false positive rate", ylabel="true positive rate")
     recall_panel.set(xlabel="recall", ylabel="precision")
     for axes in (roc, recall_panel):
         _square(axes)
         if not prevalences:
-            axes.text(0.5, 0.25, "undefined", ha="center", va="center", color=GREY)
-    handles.append(Line2D([], [], color=GREY, linewidth=0.8, linestyle=":"))
+            axes.text(0.5, 0.25, "undefined", ha="center", va="center", color=style.GREY)
+    handles.append(Line2D([], [], color=style.GREY, linewidth=0.8, linestyle=":"))
     figure.legend(handles, [*labels, "chance"], loc="outside right upper", labelspacing=0.8, handlelength=2.2)
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
-@in_our_style
+@style.in_our_style
 def draw_calibration(
     probabilities: Mapping[Any, tuple[ArrayLike, ArrayLike]],
     *,
@@ -102,12 +89,12 @@ def draw_calibration(
     figure = Figure(figsize=(1.5 + 2.5 * len(stages), 3.5))
     panels = figure.subplots(2, len(stages), squeeze=False, sharex=True, sharey="row", height_ratios=[2.6, 1])
     looks = [
-        {"color": colour, "marker": MARKERS[row % 8], "markersize": 3.5, "linewidth": 1}
-        for row, colour in enumerate(class_colours(len(names)))
+        {"color": colour, "marker": style.MARKERS[row % 8], "markersize": 3.5, "linewidth": 1}
+        for row, colour in enumerate(style.class_colours(len(names)))
     ]
     entries = [f"{name}: ECE" for name in names]
     for (stage, pairs), (upper, lower) in zip(stages.items(), panels.T, strict=True):
-        upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        upper.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":", zorder=0)
         for row, name in enumerate(names):
             likely, is_edge = _known_pairs(*pairs[name])
             entries[row] += " →" if stage == "after" else ""
@@ -130,10 +117,10 @@ def draw_calibration(
     panels[1, 0].set_ylabel("pairs")
     handles = [Line2D([], [], **look) for look in looks]
     figure.legend(handles, entries, loc="outside right upper", title=legend_title or None).set_alignment("left")
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
-@in_our_style
+@style.in_our_style
 def draw_size_curve(
     scores: Mapping[str, Mapping[int, tuple[float, float, float]]],
     metric: str,
@@ -150,17 +137,17 @@ def draw_size_curve(
         title: what is shown.
     """
     sizes = sorted({size for curve in scores.values() for size in curve})
-    figure = Figure(figsize=(ONE_COLUMN_INCHES + 0.4, 2.9))
+    figure = Figure(figsize=(style.ONE_COLUMN_INCHES + 0.4, 2.9))
     axes = figure.subplots()
     for size in sorted(set(trained_sizes)):
-        axes.axvspan(max(size - 0.5, 0.5), size + 0.5, color=PALE, linewidth=0, zorder=0)
-    styles = line_styles(len(scores))
+        axes.axvspan(max(size - 0.5, 0.5), size + 0.5, color=style.PALE, linewidth=0, zorder=0)
+    styles = style.line_styles(len(scores))
     for row, (name, curve) in enumerate(scores.items()):
         n = np.array(sorted(curve))
         mean, low, high = np.array([curve[size] for size in n], dtype=np.float64).reshape(-1, 3).T
         kept = np.isfinite(mean)
         label = name if kept.any() else f"{name} (not measured)"
-        axes.plot(n[kept], mean[kept], label=label, marker=MARKERS[row % 8], markersize=4, **styles[row])
+        axes.plot(n[kept], mean[kept], label=label, marker=style.MARKERS[row % 8], markersize=4, **styles[row])
         axes.vlines(n[kept], low[kept], high[kept], color=styles[row]["color"], linewidth=1)
     axes.set_xscale("log")
     shown = sorted({*sizes, *trained_sizes})
@@ -170,9 +157,9 @@ def draw_size_curve(
     axes.xaxis.set(major_locator=FixedLocator(ticks), major_formatter="{x:g}", minor_locator=NullLocator())
     axes.set(xlabel="number of individuals", ylabel=metric, xlim=(shown[0] / 1.15, shown[-1] * 1.15))
     if trained_sizes:
-        axes.fill_between([], [], color=PALE, label="trained on")
+        axes.fill_between([], [], color=style.PALE, label="trained on")
     figure.legend(loc="outside lower center", ncols=2, handlelength=2.2, columnspacing=1.2)
-    return titled(figure, title)
+    return style.titled(figure, title)
 
 
 def _known_pairs(score: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
@@ -195,4 +182,4 @@ def _square(axes: Axes) -> None:
 
 def _thinned(course: NDArray[Any]) -> Integers:
     """Positions of at most `MOST_POINTS` items, evenly along a course that never decreases."""
-    return np.unique(np.searchsorted(course, np.linspace(course[0], course[-1], MOST_POINTS)))
+    return np.unique(np.searchsorted(course, np.linspace(course[0], course[-1], style.MOST_POINTS)))

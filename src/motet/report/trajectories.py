@@ -14,19 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from motet.data.recording import Recording
-from motet.report.style import (
-    ACCENT,
-    BEST,
-    GREY,
-    INK,
-    TWO_COLUMNS_INCHES,
-    Floats,
-    class_colours,
-    draw_lines,
-    group_colours,
-    in_our_style,
-    titled,
-)
+from motet.report import style
+from motet.report.style import Floats
 
 N_TRIALS = 3
 FAINTEST = 0.12  # opacity at the start of a path
@@ -34,7 +23,7 @@ RATE = 2  # the feature of an oscillator that is its rate, after cosine and sine
 Colours = NDArray[Any]
 
 
-@in_our_style
+@style.in_our_style
 def draw_simulation(recording: Recording) -> Figure:
     """Draw the first trials of a simulated recording, every individual in a colour.
 
@@ -50,7 +39,7 @@ def draw_simulation(recording: Recording) -> Figure:
     shown = recording.select(trials=slice(N_TRIALS))
     has_graph = not {"system", "charge"} & recording.targets.keys()
     height = 1.9 if are_oscillators else 2.3
-    figure = Figure(figsize=(TWO_COLUMNS_INCHES, 0.75 + height + has_graph * 0.95))
+    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 0.75 + height + has_graph * 0.95))
     ratios = [height, 0.9][: 1 + has_graph]
     panels = figure.subplots(1 + has_graph, shown.n_trials, squeeze=False, height_ratios=ratios)
     for trial, axes in enumerate(panels[0]):
@@ -69,19 +58,19 @@ def draw_simulation(recording: Recording) -> Figure:
     words = [f"{recording.n_individuals} individuals, {recording.n_bins} bins over {seconds:.3g} s"]
     words += ["○ start, ● end"] * (not are_oscillators)
     words += ["thin lines join a system"] * ("system" in recording.targets) + ["who interacts is beneath"] * has_graph
-    return titled(figure, recording.name, "; ".join(words))
+    return style.titled(figure, recording.name, "; ".join(words))
 
 
 def _colours(recording: Recording, trial: int) -> Colours:
     """(individual, 4): by system, by sign of charge, by frequency, or each its own."""
     if "system" in recording.targets:
-        return group_colours(recording.target("system")[trial])
+        return style.group_colours(recording.target("system")[trial])
     if "charge" in recording.targets:
-        return to_rgba_array([ACCENT if charge < 0 else BEST for charge in recording.target("charge")[trial]])
+        return to_rgba_array([style.ACCENT, style.BEST])[(recording.target("charge")[trial] >= 0).astype(int)]
     order = np.arange(recording.n_individuals)
     if "frequency" in recording.targets:
         order = np.argsort(np.argsort(recording.target("frequency")[trial], kind="stable"))
-    return class_colours(recording.n_individuals)[order]
+    return style.class_colours(recording.n_individuals)[order]
 
 
 def _draw_paths(axes: Axes, recording: Recording, trial: int, colours: Colours) -> None:
@@ -93,11 +82,12 @@ def _draw_paths(axes: Axes, recording: Recording, trial: int, colours: Colours) 
         is_last = recording.observed[trial, :, -1]
         together = (recording.target("interacts")[trial] == 1) & is_last & is_last[:, None]
         pairs = np.argwhere(np.triu(together, k=1))
-        draw_lines(axes, paths[pairs, -1], colours[pairs[:, 0]], linewidths=0.5, alpha=0.45)
+        style.draw_lines(axes, paths[pairs, -1], colours[pairs[:, 0]], linewidths=0.5, alpha=0.45)
     law = recording.metadata.get("law")
     walls = law.get("walls") if isinstance(law, dict) else None
     if isinstance(walls, float) and np.abs(paths).max() > walls / 2:
-        axes.add_patch(Rectangle((-walls, -walls), 2 * walls, 2 * walls, fill=False, edgecolor=GREY, linewidth=0.6))
+        box = Rectangle((-walls, -walls), 2 * walls, 2 * walls, fill=False, edgecolor=style.GREY, linewidth=0.6)
+        axes.add_patch(box)
     axes.autoscale_view()
     axes.set(aspect="equal", xlabel="x")
 
@@ -110,7 +100,7 @@ def _draw_path(axes: Axes, path: Floats, is_seen: NDArray[np.bool_], colour: Col
     fading[:, 3] = opacity
     segments = np.stack([path[steps], path[steps + 1]], axis=1)
     widths, tint = (0.6 + 1.2 * opacity).tolist(), to_hex(tuple(colour))
-    draw_lines(axes, segments, fading, linewidths=widths)
+    style.draw_lines(axes, segments, fading, linewidths=widths)
     for (x, y), is_end in zip(path[is_seen][[0, -1]] if is_seen.any() else [], (False, True), strict=False):
         area, fill, edge = (26 * mass, tint, "white") if is_end else (9, "white", tint)
         axes.scatter(x, y, s=area, facecolors=[fill], edgecolors=[edge], linewidths=0.7, zorder=3 + is_end)
@@ -130,7 +120,7 @@ def _draw_graph(axes: Axes, interacts: NDArray[np.bool_], colours: Colours) -> N
     angle = np.pi / 2 - 2 * np.pi * np.arange(len(colours)) / len(colours)
     place: Floats = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     edges = place[np.argwhere(np.triu(interacts | interacts.T, k=1))]
-    draw_lines(axes, edges, to_rgba_array([GREY]), linewidths=0.9, zorder=1)
+    style.draw_lines(axes, edges, to_rgba_array([style.GREY]), linewidths=0.9, zorder=1)
     axes.scatter(place[:, 0], place[:, 1], c=colours.tolist(), s=30, linewidths=0.8, edgecolors="white", zorder=2)
     axes.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
     axes.set_axis_off()
@@ -157,12 +147,11 @@ def _legend(figure: Figure, recording: Recording) -> None:
     """What the colours mean, where they mean something that is not drawn."""
     looks: dict[str, dict[str, Any]] = {}
     if "charge" in recording.targets:
-        looks = {
-            f"charge {sign}": {"color": c, "marker": "o", "linestyle": ""} for sign, c in (("−", ACCENT), ("+", BEST))
-        }
+        dot = {"marker": "o", "linestyle": ""}
+        looks = {"charge −": {"color": style.ACCENT, **dot}, "charge +": {"color": style.BEST, **dot}}
     elif "frequency" in recording.targets:
         dashed = {"alpha": 0.5, "linewidth": 0.8, "linestyle": (0, (4, 3))}
-        looks = {"rate": {"color": INK}, "natural frequency": {"color": INK, **dashed}}
+        looks = {"rate": {"color": style.INK}, "natural frequency": {"color": style.INK, **dashed}}
     if looks:
         handles = [Line2D([], [], **look) for look in looks.values()]
         figure.legend(handles, list(looks), loc="outside upper right", ncols=len(looks))

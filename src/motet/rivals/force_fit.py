@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
+from scipy.optimize import nnls
 from scipy.special import gammaincinv
 
 from motet.data.gaps import bridged_array
@@ -33,7 +34,7 @@ LEAST_NOISE = 1e-5
 LEAST_VARIANCE = 1e-30  # keeps squares finite where nothing moves
 # Variance of bins that are not observed, relative to noise.
 NOT_OBSERVED = 1e9
-MOST_PIVOTS, N_SWEEPS = 100, 100
+MOST_PIVOTS = 100
 N_MEAN_FIELD_STEPS, CERTAINTY = 50, 2.0
 BLOCK_SIZE = 2**21  # numbers held at once, 16 MB of float64
 
@@ -223,7 +224,7 @@ def nonnegative_least_squares(gram: Array, toward: Array) -> Array:
         toward: (…, n).
 
     Source: block principal pivoting with its backup rule, Kim & Park, SIAM Journal on Scientific Computing 2011; the
-    few problems that rounding keeps going round in circles are finished by coordinate descent.
+    few problems that rounding keeps going round in circles are solved one by one.
 
     >>> nonnegative_least_squares(np.eye(2), np.array([2.0, -1.0]))
     array([2., 0.])
@@ -233,7 +234,9 @@ def nonnegative_least_squares(gram: Array, toward: Array) -> Array:
     unit_gram = (gram / (scale[..., :, None] * scale[..., None, :])).reshape(-1, n, n)
     unit_toward = (toward / scale).reshape(-1, n)
     solution, undecided = _pivoted(unit_gram, unit_toward)
-    solution[undecided] = _descended(unit_gram[undecided], unit_toward[undecided], solution[undecided])
+    for one in undecided:
+        root = np.linalg.cholesky(unit_gram[one])
+        solution[one] = nnls(root.T, np.linalg.solve(root, unit_toward[one]))[0]
     return solution.reshape(toward.shape) / scale
 
 
@@ -261,16 +264,6 @@ def _pivoted(gram: Array, toward: Array) -> tuple[Array, NDArray[np.int64]]:
         solution[active] = np.linalg.solve(restricted, np.where(free, toward[active], 0)[..., None])[..., 0]
         slope[active] = (gram[active] @ solution[active][..., None])[..., 0] - toward[active]
     return np.maximum(solution, 0), active
-
-
-def _descended(gram: Array, toward: Array, start: Array) -> Array:
-    """Coordinate descent from a start (problem, n); the diagonal of gram is 1."""
-    solution = start.copy()
-    for _ in range(N_SWEEPS):
-        for place in range(toward.shape[1]):
-            slope = (gram[:, place] * solution).sum(axis=1) - toward[:, place]
-            solution[:, place] = np.maximum(solution[:, place] - slope, 0)
-    return solution
 
 
 def expected_charges(couplings: Array) -> Array:

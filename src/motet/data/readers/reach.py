@@ -32,6 +32,7 @@ from motet.data.readers.safe_pickle import load_reach_pickle
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.memory import check_room
+from motet.settings import Positive, check_arguments
 
 N_DIRECTIONS = 8
 _KINEMATICS = {"pos": "position", "vel": "velocity", "acc": "acceleration", "force": "force"}
@@ -66,10 +67,7 @@ def read_reach_pickle(
         name: what to call the recording; by default the file's name.
         subject: the animal.
         bin_seconds: width of the file's bins; by default as its name says ("-bin0.05-"), or 0.1.
-        minimum_speed: keep only bins in which the hand is faster, in cm/s; by default all that the file has.
-
-    Raises:
-        InputError: if the file is damaged, foreign or asks for code, or no bin is fast enough.
+        minimum_speed: keep only bins in which the hand is faster, in cm/s.
     """
     path = Path(path)
     if bin_seconds is None:
@@ -82,13 +80,7 @@ def read_reach_pickle(
         if sum(field.nbytes for field in fields) > path.stat().st_size:
             raise InputError("its trials are larger than the file: some of them are one and the same.")
         trials = [_trial_of_rates(row, mapping, bin_seconds) for row, mapping in enumerate(mappings)]
-        return _recording(
-            trials,
-            name=path.stem if name is None else name,
-            subject=subject,
-            bin_seconds=bin_seconds,
-            minimum_speed=minimum_speed,
-        )
+        return _recording(trials, name or path.stem, minimum_speed, subject=subject, bin_seconds=bin_seconds)
     except _MALFORMED as error:
         raise InputError(f"{path} cannot be read as a public reach recording: {error}") from error
 
@@ -99,16 +91,15 @@ def read_reach_mat(
     *,
     name: str | None = None,
     subject: str = "unknown",
-    bin_seconds: float = 0.1,
+    bin_seconds: Positive = 0.1,
     minimum_speed: float | None = None,
 ) -> Recording:
     """Read a raw MATLAB file and bin it.
 
     A row of `trial_table` is a trial: columns 9 and 12, counted from 0, are the start and the end of the
     movement, column 1 the target. Bins begin at the start; the last one reaches the end or beyond. Rows
-    without a movement (NaN, or an end not after the start) are left out; `trial_ids` are row numbers. A bin
-    is [start, end): a spike on an edge counts once (in the public pickles, twice), and kinematics are the
-    mean of the samples in the bin. A unit without spikes is kept.
+    without a movement (NaN, or an end not after the start) are left out; `trial_ids` are row numbers. A spike on the
+    edge of two bins counts once (in the public pickles, twice), and kinematics are the mean of the samples in the bin.
 
     Args:
         path: the file, of MATLAB version 7 or earlier.
@@ -116,22 +107,13 @@ def read_reach_mat(
         subject: the animal.
         bin_seconds: width of a bin.
         minimum_speed: keep only bins in which the hand is faster, in cm/s (most public pickles: 5).
-
-    Raises:
-        InputError: if the file is damaged, foreign or of MATLAB version 7.3, or no trial or bin remains.
     """
+    check_arguments(read_reach_mat, {"bin_seconds": bin_seconds})
     path = Path(path)
-    if not bin_seconds > 0:
-        raise InputError(f"bin_seconds is {bin_seconds}; give a positive number of seconds.")
     arrays = in_subprocess(arrays_of_mat, path)
     try:
-        return _recording(
-            _binned_trials(arrays, bin_seconds),
-            name=path.stem if name is None else name,
-            subject=subject,
-            bin_seconds=bin_seconds,
-            minimum_speed=minimum_speed,
-        )
+        trials = _binned_trials(arrays, bin_seconds)
+        return _recording(trials, name or path.stem, minimum_speed, subject=subject, bin_seconds=bin_seconds)
     except _MALFORMED as error:
         raise _is_not_raw(path, error) from error
 
@@ -167,10 +149,7 @@ def _is_not_raw(path: Path, error: Exception) -> InputError:
 
 @dataclasses.dataclass(frozen=True)
 class _Trial:
-    """One trial, by its row in the file.
-
-    counts (bin, unit); timestep (bin,); kinematics (bin, 2) by name.
-    """
+    """One trial, by its row in the file: counts (bin, unit); timestep (bin,); kinematics (bin, 2) by name."""
 
     row: int
     direction: float
@@ -237,7 +216,7 @@ def _binned_trials(arrays: Mapping[str, NDArray[Any]], bin_seconds: float) -> li
     ]
 
 
-def _recording(trials: Sequence[_Trial], *, name: str, minimum_speed: float | None, **fields: Any) -> Recording:
+def _recording(trials: Sequence[_Trial], name: str, minimum_speed: float | None, **fields: Any) -> Recording:
     """The recording of the trials that have bins left."""
     if minimum_speed is not None:
         if any("velocity" not in trial.kinematics for trial in trials):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,7 @@ _FIELDS = {field.name for field in dataclasses.fields(Recording)} - {"targets", 
 def write_recording(recording: Recording, path: Path | str, *, compressed: bool = False) -> Path:
     """Save a recording as `.npz`, so that `motet.read_recording` gives the same back, bit by bit.
 
-    The file holds plain arrays only. It appears whole or not at all: an older one is replaced at the end.
-
-    Returns:
-        The path.
+    The file holds plain arrays only. It appears whole or not at all. The path is returned.
 
     Raises:
         InputError: if the name does not end in .npz, or something cannot be stored or written.
@@ -91,21 +88,6 @@ def read_npz(path: Path) -> Recording:
         if key not in {*_FIELDS, _VERSION_KEY, _LEVELS_KEY, _METADATA_KEY} and not key.startswith("target_"):
             raise did_you_mean(key, {*_FIELDS, _LEVELS_KEY, "target_<name>", *TRAJECTORY_ARRAYS}, what="array")
     stored = load_arrays(path, copied=() if "observed" in keys else ("values",))
-    return _recording_of_arrays(stored, default_name=path.stem)
-
-
-def read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", bin_seconds: float = 1.0) -> Recording:
-    """Read (trial, individual, time[, feature]), or (individual, time) for one trial; NaN = not observed."""
-    values = load_array(path)
-    return Recording.from_trials(
-        values[None] if values.ndim == 2 else values,
-        name=path.stem if name is None else name,
-        subject=subject,
-        bin_seconds=bin_seconds,
-    )
-
-
-def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: str) -> Recording:
     version = stored.get(_VERSION_KEY)
     if version is not None and not np.array_equal(version, FORMAT_VERSION):
         raise InputError(f"its format is {version!s:.20}, not {FORMAT_VERSION}; read it with a newer motet.")
@@ -117,7 +99,7 @@ def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: st
     needed = {"values"} if version is None else {*_FIELDS, _LEVELS_KEY}
     if missing := (needed | {f"target_{name}" for name in levels}) - set(stored):
         raise InputError(f"it lacks {', '.join(sorted(missing))}; save it again with motet.write_recording.")
-    fields: dict[str, Any] = {"name": default_name} | {key: stored[key] for key in _FIELDS & set(stored)}
+    fields: dict[str, Any] = {"name": path.stem} | {key: stored[key] for key in _FIELDS & set(stored)}
     for key in ("subject", "name"):
         (fields[key],) = names([np.asarray(fields.get(key, "unknown")).item()], what=f"its {key}")
     if "bin_seconds" in fields:
@@ -134,6 +116,17 @@ def _recording_of_arrays(stored: Mapping[str, NDArray[Any]], *, default_name: st
     if "individual_ids" not in fields:
         raise InputError("it has observed but lacks individual_ids; add them, or mark gaps by NaN.")
     return Recording(**fields)
+
+
+def read_npy(path: Path, *, name: str | None = None, subject: str = "unknown", bin_seconds: float = 1.0) -> Recording:
+    """Read (trial, individual, time[, feature]), or (individual, time) for one trial; NaN = not observed."""
+    values = load_array(path)
+    return Recording.from_trials(
+        values[None] if values.ndim == 2 else values,
+        name=path.stem if name is None else name,
+        subject=subject,
+        bin_seconds=bin_seconds,
+    )
 
 
 def _text(text: str | list[str] | list[list[str]]) -> NDArray[Any]:

@@ -170,9 +170,7 @@ def from_xarray(
     targets_are_optional: bool = False,
     name: str | None = None,
     subject: str = "unknown",
-    bin_seconds: float | None = None,
-    resample_seconds: float | None = None,
-    longest_gap_seconds: float | None = None,
+    **clock: float | None,
 ) -> Recording:
     """Make a recording of an xarray Dataset or DataArray with dimensions individual, time[, trial][, feature].
 
@@ -182,22 +180,17 @@ def from_xarray(
     ([trial,] individual), `interacts` and `coupling` ([trial,] individual and a second dimension of any name). Other
     targets are per bin, if they have a time; per pair, if they have an individual and a second dimension as long whose
     name begins with individual or other; per individual, if they have one; and else per trial. The coordinates of
-    individual and trial are ids; that of time is seconds, datetime64 or timedelta64.
+    individual and trial are ids; that of time is seconds, datetime64 or timedelta64. A DataArray is one variable.
 
     Args:
-        data: a DataArray is one variable, values.
-        columns: what the data call a dimension or variable, by motet's name: {"individual": "fish"}.
+        data: to make it of.
+        columns: as for `read_trajectories`, like the other arguments.
         features: the variables that are features, in this order.
         targets: the variables that are targets.
         targets_are_optional: whether those that are absent are passed over.
         name: what the recording is called; by default the data's own name, or "xarray".
         subject: the animal or system.
-        bin_seconds: as for `read_trajectories`, like resample_seconds and longest_gap_seconds.
-        resample_seconds: the step to resample at.
-        longest_gap_seconds: samples further apart than this are not interpolated.
-
-    Raises:
-        InputError: if a dimension is absent, a variable is of neither kind, or the stamps are irregular.
+        **clock: bin_seconds, resample_seconds and longest_gap_seconds.
 
     Example:
         >>> import xarray
@@ -205,8 +198,7 @@ def from_xarray(
         Recording('shoal': 1 trials × 3 individuals × 4 bins of 0.5 s; targets: none)
     """
     called = str(getattr(data, "name", None) or "xarray") if name is None else name
-    clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
     arrays, others = arrays_of_xarray(
         data, columns, features, targets, source=called, targets_are_optional=targets_are_optional
     )
-    return recording_of_arrays(arrays, clock, targets=others, source=called, name=called, subject=subject)
+    return recording_of_arrays(arrays, Clock(**clock), targets=others, source=called, name=called, subject=subject)

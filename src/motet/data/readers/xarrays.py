@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 _LAYOUT = "layout"
 
 
-class _Variable(NamedTuple):
-    """A variable as it is stored; the attributes of the file are those of one called ""."""
-
-    name: str
-    dimensions: tuple[str, ...]
-    values: Any
-    attributes: Mapping[str, Any]
+# Name, dimensions, values and attributes as they are stored; the attributes of the file are those of one called "".
+_Variable = tuple[str, tuple[str, ...], Any, Mapping[str, Any]]
 
 
 def dataset_of_netcdf(path: Path) -> xarray.Dataset:
@@ -56,12 +51,11 @@ def arrays_of_netcdf(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path} cannot be read as NetCDF (it begins as no such file); give a NetCDF file.")
     arrays: dict[str, NDArray[Any]] = {}
     layout = []
-    for place, variable in enumerate(form(path)):
-        arrays[str(place)] = _array(variable.values, variable.name)
-        values = {key: _attribute(value) for key, value in variable.attributes.items()}
-        known = {key: value for key, value in values.items() if value is not None}
+    for place, (name, dimensions, values, attributes) in enumerate(form(path)):
+        arrays[str(place)] = _array(values, name)
+        known = {key: array for key, value in attributes.items() if (array := _attribute(value)) is not None}
         arrays |= {f"{place}.{number}": value for number, value in enumerate(known.values())}
-        layout.append((variable.name, variable.dimensions, list(known)))
+        layout.append((name, dimensions, list(known)))
     return arrays | {_LAYOUT: np.array(json.dumps(layout))}
 
 
@@ -69,9 +63,9 @@ def _variables_of_3(path: Path) -> Iterator[_Variable]:
     import scipy.io  # slow to import
 
     with scipy.io.netcdf_file(path, mmap=False) as file:
-        yield _Variable("", (), 0, file._attributes)
+        yield "", (), 0, file._attributes
         for name, variable in file.variables.items():
-            yield _Variable(name, variable.dimensions, variable.data, variable._attributes)
+            yield name, variable.dimensions, variable.data, variable._attributes
 
 
 def _variables_of_4(path: Path) -> Iterator[_Variable]:
@@ -88,9 +82,9 @@ def _variables_of_4(path: Path) -> Iterator[_Variable]:
             ):
                 raise InputError(f"{path}: {name!r} lies in another file; save it as one file.")
         with h5netcdf.File(stored, "r") as file:
-            yield _Variable("", (), 0, file.attrs)
+            yield "", (), 0, file.attrs
             for name, variable in file.variables.items():
-                yield _Variable(name, variable.dimensions, variable[...], variable.attrs)
+                yield name, variable.dimensions, variable[...], variable.attrs
 
 
 def _array(values: Any, name: str) -> NDArray[Any]:
@@ -105,10 +99,8 @@ def _array(values: Any, name: str) -> NDArray[Any]:
 
 def _attribute(value: Any) -> NDArray[Any] | None:
     """An attribute that is of numbers or text; None for another, which says nothing to anyone here."""
-    if isinstance(value, bytes):
-        return np.array(_decoded(value))
     try:
-        return _array(value, "")
+        return np.array(_decoded(value)) if isinstance(value, bytes) else _array(value, "")
     except (InputError, ValueError, TypeError):
         return None
 

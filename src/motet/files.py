@@ -32,14 +32,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     Raises:
         InputError: if `path` is there and no regular file, the folder cannot be written or the disk is full; `path` is
             then as it was.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with atomic_path(folder / "note.txt") as temporary:
-        ...     _ = temporary.write_text("whole")
-        >>> [file.name for file in folder.iterdir()]
-        ['note.txt']
     """
     path = Path(path)
     try:
@@ -70,9 +62,9 @@ def write_text(path: Path | str, text: str) -> None:
 def locked_folder(folder: Path) -> Iterator[None]:
     """Hold a folder, made if absent, so that no other command writes there for as long as the block lasts.
 
-    The lock is the kernel's, on a file `.lock` that goes when the block ends. After a kill the file stays and the lock
-    does not, so that the next command takes it. What killed processes left of writes is removed, and so are folders
-    that were made and stayed empty. On a file system without locks a note is logged, and the block goes on.
+    The lock is the kernel's, on a file `.lock`: after a kill the file stays and the lock does not. What killed
+    processes left of writes is removed, and so are folders that were made and stayed empty. On a file system without
+    locks a note is logged, and the block goes on.
 
     Raises:
         InputError: at once, if another command holds the folder, or it cannot be written.

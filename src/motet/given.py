@@ -28,9 +28,6 @@ _WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 def numbers(given: Any, *, what: str) -> NDArray[np.float64]:
     """Numbers of any type and container as float64, NaN where they are masked or missing.
 
-    Raises:
-        InputError: for text, complex numbers, dates, records and anything else that is no number.
-
     Example:
         >>> numbers(np.ma.masked_greater([1, 2, 999], 100), what="values")
         array([ 1.,  2., nan])
@@ -47,9 +44,6 @@ def labels(given: Any, *, what: str) -> NDArray[Any]:
     """Labels as bool, int64, text or float64, unknown where they are masked or missing (see `is_known`).
 
     Booleans of which some are missing become integers.
-
-    Raises:
-        InputError: for complex numbers, dates, records, text mixed with numbers, and integers beyond 64 bits.
 
     Example:
         >>> labels([b"left", None, "right"], what="target")
@@ -71,12 +65,7 @@ def unknown(dtype: np.dtype[Any]) -> Any:
 
 
 def is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which labels, or numbers, are known.
-
-    Example:
-        >>> is_known(np.array(["left", ""]))
-        array([ True, False])
-    """
+    """Which labels, or numbers, are known."""
     if labels.dtype.kind == "f":
         return ~np.isnan(labels)
     if labels.dtype.kind == "b":
@@ -86,9 +75,6 @@ def is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 def names(given: Any, *, what: str) -> tuple[str, ...]:
     """Names as text: bytes are decoded, numbers are as they are written.
-
-    Raises:
-        InputError: if one is missing or is neither text nor a number.
 
     Example:
         >>> names(np.array([b"left", b"right"]), what="individual_ids")
@@ -120,15 +106,7 @@ def trial_names(given: Any, *, what: str) -> NDArray[Any]:
 
 
 def in_order(container: Any, *, what: str) -> list[Any]:
-    """The members of a container, first to last: of a list or generator, the values of a dict or Series, rows.
-
-    Raises:
-        InputError: if it is not a container, or is text.
-
-    Example:
-        >>> in_order({951: [0.1], 953: [0.2]}, what="spike times")
-        [[0.1], [0.2]]
-    """
+    """The members of a container, first to last: of a list or generator, the values of a dict or Series, rows."""
     if isinstance(container, Mapping) and not hasattr(container, "dims"):
         return list(container.values())
     if hasattr(container, "iloc"):
@@ -158,16 +136,9 @@ def dimensions(given: Any) -> tuple[str, ...] | None:
 
 
 def on_axes(given: Any, axes: Sequence[str], *, what: str, others: bool = False) -> Any:
-    """An array with its named axes in the order of `axes`; as it is, if its axes have no names.
+    """An array with its named axes in the order of `axes`, some of which it may lack; as it is, if they have no names.
 
-    Args:
-        given: an array, named or not.
-        axes: names in order; the array may lack some.
-        what: it is, for messages.
-        others: whether axes of other names may follow.
-
-    Raises:
-        InputError: if an axis has another name.
+    Axes of other names may follow if `others`, and are refused if not.
     """
     if hasattr(given, "data_vars"):
         raise InputError(f"{what}: a Dataset where one array is wanted; give one of its variables.")
@@ -199,7 +170,10 @@ def _plain(given: Any, what: str) -> tuple[NDArray[Any], NDArray[np.bool_] | Non
         case "b":
             return array, is_missing
         case "i" | "u":
-            if array.dtype.kind == "u" and array.size and array.max(where=_counted(is_missing), initial=0) > _LARGEST:
+            if (
+                array.dtype.kind == "u"
+                and np.max(array, where=True if is_missing is None else ~is_missing, initial=0) > _LARGEST
+            ):
                 raise InputError(f"{what}: integers up to {array.max()}; give integers of at most 64 bits with a sign.")
             return array.astype(np.int64, copy=False), is_missing
         case "f":
@@ -227,10 +201,6 @@ def _array(given: Any) -> NDArray[Any]:
     ):
         return np.array(given, dtype=object)
     return array
-
-
-def _counted(is_missing: NDArray[np.bool_] | None) -> Any:
-    return True if is_missing is None else ~is_missing
 
 
 def _holds_masks(given: Any) -> bool:

@@ -17,34 +17,24 @@ FIRST_LINE_SECONDS, LINE_SECONDS = 5.0, 30.0  # where there is no terminal
 def progress_bar(description: str, n_steps: float) -> Iterator[Advance]:
     """A bar on standard error, with the time left; where that is no terminal, plain lines.
 
-    Args:
-        description: what is going on.
-        n_steps: how far the bar goes. The function that this yields is called with how far it went on since, and the
-            latest news.
+    The function that this yields is called with how far it went on since, of `n_steps`, and the latest news.
     """
+    from rich import progress as bars  # slow to import
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(description, n_steps)
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[news]}", markup=False),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[news]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bars.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=n_steps, news="")
         yield lambda steps, news: progress.update(task, advance=steps, news=news)
 

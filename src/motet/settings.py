@@ -74,9 +74,6 @@ class Settings:
     A subclass is a frozen dataclass. Its `role` is the name of the setting that holds it, by which messages call its
     fields (`model.width`). What fields must be to each other is checked by `check`.
 
-    Raises:
-        InputError: naming the setting, what was given and what is allowed.
-
     Example:
         >>> @dataclasses.dataclass(frozen=True)
         ... class ExampleSettings(Settings, role="example"):
@@ -107,9 +104,6 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], role: str = "")
 
     Looked at are Literal, int, float (NaN is none), bool, str, None, dataclasses, tuples, sequences, mappings and
     unions of these, and any of them with a `Range`; others pass.
-
-    Raises:
-        InputError: naming the argument, what was given and what is allowed.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     for name, value in arguments.items():
@@ -117,11 +111,7 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], role: str = "")
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
-    """Refuse a value that an annotation does not admit.
-
-    Raises:
-        InputError: calling it by that name.
-    """
+    """Refuse a value that an annotation does not admit."""
     if _fits(value, hint):
         return
     if isinstance(value, str) and (choices := [choice for choice in _choices(hint) if isinstance(choice, str)]):

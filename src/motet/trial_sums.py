@@ -20,7 +20,7 @@ class TrialSums:
 
     Attributes:
         metric: a key of `SCORES`.
-        trials: for each fold (trial,), the name of each trial; folds of repeats, and windows of one trial, share names.
+        trials: for each fold (trial,) names; folds of repeats, and windows of one trial, share them.
         sums: for each fold (trial, sum), what each trial adds.
     """
 
@@ -56,11 +56,7 @@ def sums_by_trial(
 ) -> tuple[list[str], Array]:
     """The trials that are scored, and what each adds to the score.
 
-    Args:
-        metric: a key of `SCORES`.
-        trial: (entry,) the name of the trial that each entry is of.
-        truth: (entry,) classes, or (entry, …) quantities.
-        prediction: of the shape of the truth.
+    The name of the `trial` of each (entry,) goes with a `truth` (entry,) of classes, or (entry, …) of quantities.
 
     Example:
         >>> trial, truth, prediction = np.array(["a", "a", "b"]), np.array([0, 1, 1]), np.array([0, 0, 1])

@@ -38,7 +38,7 @@ class Table:
     Attributes:
         names: of the columns that have one, in the order of the file.
         n_rows: rows below the header; blank lines are none.
-        labels: of every column of labels the distinct cells, in order of appearance, and each row's place among them.
+        labels: of every column of labels the distinct cells, and each row's place among them.
         numbers: of every other column (row,), NaN where a cell is unknown or no number.
         first_text: of those that hold more than numbers, the row and the content of the first cell that is none.
     """
@@ -332,10 +332,6 @@ def claim(
 
     `features` and `targets` say exactly which. Without `targets` they are the known ones. Without `features` they are
     the others, if those have the names of coordinates or counts; anything else might be a label, which is no input.
-
-    Example:
-        >>> claim(["x", "y", "mass"], features=None, targets=None, known_targets=["mass"], source="a.csv")
-        (['x', 'y'], ['mass'])
     """
     as_inputs = None if features is None else listed(features, what="features")
     as_targets = None if targets is None else listed(targets, what="targets")
@@ -345,10 +341,11 @@ def claim(
         for name in given or ():
             if name not in names:
                 raise did_you_mean(name, names, what=f"{kind} of {source}")
+    inputs = set(as_inputs or ())
     if as_targets is None:
-        as_targets = [name for name in names if name in known_targets and name not in (as_inputs or ())]
-    if both := [name for name in as_inputs or () if name in as_targets]:
-        raise InputError(f"{source}: {both[0]!r} is in both features and targets; leave it out of one of them.")
+        as_targets = [name for name in names if name in known_targets and name not in inputs]
+    if both := inputs & set(as_targets):
+        raise InputError(f"{source}: {min(both)!r} is in both features and targets; leave it out of one of them.")
     if as_inputs is None:
         as_inputs = [name for name in names if name not in as_targets]
         if as_inputs and not _are_conventional(as_inputs):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.readers.arrays import LEVELS, checked_target, same_system, system_numbers
+from motet.data.readers.arrays import LEVELS, checked_target, same_system
 from motet.data.readers.tables import TABLE_ENDINGS, UNKNOWN, ending_of, separator_of
 from motet.data.readers.trajectories import COLUMNS
 from motet.data.readers.trajectory_tables import DIRECTED_PAIR, PAIR, pairs_beside
@@ -22,6 +22,7 @@ from motet.data.recording import Recording
 from motet.data.trials import WORST_ROUNDING, extent
 from motet.errors import InputError
 from motet.files import atomic_path
+from motet.given import is_known
 from motet.names import no_formula
 
 
@@ -169,7 +170,7 @@ def _pair_rows(
 
 
 def _is_known(target: NDArray[Any]) -> NDArray[np.bool_]:
-    return ~np.isnan(target) if target.dtype.kind == "f" else system_numbers(target) >= 0
+    return target >= 0 if target.dtype.kind == "i" else is_known(target)
 
 
 def _cells(target: NDArray[Any]) -> list[str]:

@@ -43,7 +43,8 @@ def read_yaml(text: str, *, what: str, advice: str = "correct it") -> Any:
     import yaml
 
     try:
-        _check_size(text, MOST_YAML)
+        if len(text) > MOST_YAML:
+            raise ValueError(f"it has {len(text):,} letters, more than {MOST_YAML:,}")
         depth = 0
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -172,7 +173,8 @@ def read_json(text: str, *, what: str, advice: str = "correct it") -> Any:
         InputError: if it is no JSON, has over 32 million letters, or is nested more than 20 deep.
     """
     try:
-        _check_size(text, MOST_JSON)
+        if len(text) > MOST_JSON:
+            raise ValueError(f"it has {len(text):,} letters, more than {MOST_JSON:,}")
         value = json.loads(text)
         level, depth = [value], 0
         while level := [one for one in level if isinstance(one, dict | list)]:
@@ -234,11 +236,6 @@ def digest(about: Any, arrays: Mapping[str, NDArray[Any]], *, leave_out: Collect
         found.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
-
-
-def _check_size(text: str, most: int) -> None:
-    if len(text) > most:
-        raise ValueError(f"it has {len(text):,} letters, more than {most:,}")
 
 
 @functools.cache

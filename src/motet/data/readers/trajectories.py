@@ -54,7 +54,7 @@ from motet.data.readers.arrays import (
 )
 from motet.data.readers.reading import file_reader
 from motet.data.readers.tables import TABLE_ENDINGS, check_keys, ending_of
-from motet.data.readers.trajectory_tables import PAIR_COLUMNS, known_target, leveled, read_pairs, read_samples
+from motet.data.readers.trajectory_tables import PAIR_COLUMNS, read_pairs, read_samples, told
 from motet.data.readers.xarrays import arrays_of_xarray, dataset_of_netcdf, import_xarray
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
@@ -135,10 +135,11 @@ def read_trajectories(
         unlisted = np.nan if absent_pairs == "unknown" else 0.0
         pairs = read_pairs(path, read.samples, of_pairs, is_directed=pairs_are_directed, unlisted=unlisted)
         grid = on_grid(read.samples, clock)
+        found = {key: told(read, key, grid) for key in read.targets}
         return recording_of_grid(
             grid.values,
-            {key: known_target(read, key) for key in read.targets if key in LEVELS} | pairs,
-            {key: leveled(read, key, grid) for key in read.targets if key not in LEVELS},
+            {key: target for key, (_, target) in found.items() if key in LEVELS} | pairs,
+            {key: target for key, target in found.items() if key not in LEVELS},
             individual_labels=read.samples.individual_labels,
             trial_labels=read.samples.trial_labels,
             bin_seconds=grid.bin_seconds,

@@ -88,59 +88,58 @@ def read_samples(
     return TableOfSamples(table, samples, goals)
 
 
-def known_target(read: TableOfSamples, name: str) -> NDArray[Any]:
-    """(trial, individual): what a column of `KNOWN_TARGETS` says of an individual throughout a trial."""
+def told(read: TableOfSamples, name: str, grid: Grid) -> Leveled:
+    """A column as a target: per trial, per individual or per bin, the first of which it is constant in.
+
+    Those of `KNOWN_TARGETS` are per individual.
+    """
     table, samples = read.table, read.samples
+    labels: NDArray[Any]
     if name == "system":
         cells, code = table.labels[name]
-        distinct: NDArray[Any] = np.array(["" if cell in UNKNOWN else cell for cell in cells] + [""])
-        code = np.where(distinct[code] == "", -1, code)
+        labels = np.array(["" if cell in UNKNOWN else cell for cell in cells] + [""])
+        code = np.where(labels[code] == "", -1, code)
+    elif name in QUANTITIES:
+        labels, code = np.unique(table.finite(name), return_inverse=True)  # NaN comes last, and once
+        code = np.where(np.isnan(labels[code]), -1, code)
+        labels = np.append(labels, np.nan)
     else:
-        column = table.finite(name)
-        distinct, code = np.unique(column, return_inverse=True)  # NaN comes last, and once
-        code = np.where(np.isnan(column), -1, code)
-        distinct = np.append(distinct, np.nan)
-    said, is_alike = _said(code, *_places(samples)["individual"])
-    if not is_alike.all():
-        row = int(is_alike.argmin())
+        distinct, code = table.typed_labels(name)
+        labels = np.append(distinct, np.asarray(unknown(distinct.dtype), dtype=distinct.dtype))
+    places = _places(samples, grid)
+    levels: tuple[Level, ...] = ("individual",) if name in KNOWN_TARGETS else tuple(places)
+    for level in levels:
+        said, is_alike = _said(code, *places[level])
+        if is_alike.all():
+            return level, labels[said]
+    row = int(is_alike.argmin())
+    if name in KNOWN_TARGETS:
         raise table.refusal(
             row,
             f"{name} of individual {samples.individual_labels[samples.individual[row]]!r} in trial "
             f"{samples.trial_labels[samples.trial[row]]!r} is not what other rows say; give one throughout a trial, or "
             "name the column otherwise, or in features.",
         )
-    return distinct[said]
-
-
-def leveled(read: TableOfSamples, name: str, grid: Grid) -> Leveled:
-    """A column as a target: per trial, per individual or per bin, the first of which it is constant in."""
-    table, samples = read.table, read.samples
-    distinct, code = table.typed_labels(name)
-    labels = np.append(distinct, np.asarray(unknown(distinct.dtype), dtype=distinct.dtype))
-    for level, (place, shape) in _places(samples, grid).items():
-        said, is_alike = _said(code, place, shape)
-        if is_alike.all():
-            return level, labels[said]
     if grid.frames is None:
         raise InputError(
             f"{table.path}: target {name!r} differs within a trial, and cannot be resampled; resample it before, or "
             "leave it out."
         )
     raise table.refusal(
-        int(is_alike.argmin()),
+        row,
         f"target {name!r} differs between individuals at one time; give one label per trial, per individual or per "
         "time, or say that it is a feature.",
     )
 
 
-def _places(samples: Samples, grid: Grid | None = None) -> dict[Level, tuple[NDArray[np.int64], tuple[int, ...]]]:
+def _places(samples: Samples, grid: Grid) -> dict[Level, tuple[NDArray[np.int64], tuple[int, ...]]]:
     """Of targets of each level, most general first: which one a row tells, and the shape of all."""
     n_trials, n_individuals = len(samples.trial_labels), len(samples.individual_labels)
     places: dict[Level, tuple[NDArray[np.int64], tuple[int, ...]]] = {
         "trial": (samples.trial, (n_trials,)),
         "individual": (samples.trial * n_individuals + samples.individual, (n_trials, n_individuals)),
     }
-    if grid is not None and grid.frames is not None:
+    if grid.frames is not None:
         n_bins = grid.values.shape[2]
         places["bin"] = samples.trial * n_bins + grid.frames, (n_trials, n_bins)
     return places

@@ -83,30 +83,34 @@ def test_one_class_is_said_and_not_drawn(truth: list[int], said: str) -> None:
 def test_a_bin_stands_at_its_mean_probability_and_frequency() -> None:
     probability = np.array([0.02, 0.06, 0.5, 1.0, 1.0, np.nan, 0.3])
     truth = np.array([0, 1, 1, 1, 0, 1, -1])
-    figure = draw_calibration({"EIT": (probability, truth)})
-    upper, lower = figure.axes
+    figure = draw_calibration(*[{"EIT": (probability, truth)}] * 2, legend_title="method")
+    upper, _, lower, _ = figure.axes
     np.testing.assert_allclose(upper.lines[1].get_data(), [[0.04, 0.5, 1.0], [0.5, 1.0, 0.5]])
     np.testing.assert_array_equal(cast(Any, lower.patches[0]).get_data().values, [2, *[0] * 6, 1, *[0] * 6, 2])
-    assert entries(figure) == [f"EIT: ECE {(2 * 0.46 + 0.5 + 2 * 0.5) / 5:.3f}"]
+    error = f"{(2 * 0.46 + 0.5 + 2 * 0.5) / 5:.3f}"
+    assert entries(figure) == [f"EIT: ECE {error} → {error}"]
 
 
 def test_before_and_after_share_labels_and_the_legend_shows_the_gain() -> None:
     truth = np.arange(100) < 30
-    figure = draw_calibration({10: (np.full(100, 0.3), truth)}, before={10: (np.full(100, 0.8), truth)})
+    figure = draw_calibration({10: (np.full(100, 0.8), truth)}, {10: (np.full(100, 0.3), truth)}, legend_title="n")
     assert entries(figure) == ["10: ECE 0.500 → 0.000"]
     assert [axes.get_title("left") for axes in figure.axes[:2]] == ["before", "after"]
 
 
 def test_a_label_of_one_class_is_said() -> None:
-    figure = draw_calibration({4: ([], np.zeros(0, int)), 5: ([0.0, 1.0], [0, 1]), 6: ([0.1], [0])})
-    assert entries(figure) == ["4: ECE undefined: no pairs", "5: ECE 0.000", "6: ECE undefined: no edge"]
+    pairs = {4: ([], np.zeros(0, int)), 5: ([0.0, 1.0], [0, 1]), 6: ([0.1], [0])}
+    none, found, one = entries(draw_calibration(pairs, pairs, legend_title="n"))
+    assert (none, found) == ("4: ECE undefined: no pairs → undefined: no pairs", "5: ECE 0.000 → 0.000")
+    assert one == "6: ECE undefined: no edge → undefined: no edge"
 
 
 def test_calibration_is_that_of_the_tables() -> None:
     rng = np.random.default_rng(0)
     probability, truth = rng.random((9, 6, 6)), rng.integers(-1, 2, (9, 6, 6))
     error = metrics_of_motet.expected_calibration_error(prediction=probability, target=truth, observed=truth >= 0)
-    assert entries(draw_calibration({6: (probability, truth)})) == [f"6: ECE {error:.3f}"]
+    figure = draw_calibration(*[{6: (probability, truth)}] * 2, legend_title="n")
+    assert entries(figure) == [f"6: ECE {error:.3f} → {error:.3f}"]
 
 
 # Size curve

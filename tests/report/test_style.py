@@ -67,7 +67,7 @@ def small_paths() -> Figure:
 
 
 SMALL: dict[str, Callable[[], Figure]] = {
-    "calibration": lambda: draw_calibration({4: ([0.9, 0.1, 0.4], [1, 0, 1])}, legend_title="individuals"),
+    "calibration": lambda: draw_calibration(*[{4: ([0.9, 0.1, 0.4], [1, 0, 1])}] * 2, legend_title="individuals"),
     "confusion_matrix": lambda: confusion_matrix([0, 0, 1], [0, 1, 1], [0, 1], title="t"),
     "decoded_trajectories": small_trajectories,
     "embeddings": small_embeddings,

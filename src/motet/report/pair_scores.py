@@ -66,10 +66,10 @@ def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLik
 
 @style.in_our_style
 def draw_calibration(
-    probabilities: Mapping[Any, tuple[ArrayLike, ArrayLike]],
+    before: Mapping[Any, tuple[ArrayLike, ArrayLike]],
+    after: Mapping[Any, tuple[ArrayLike, ArrayLike]],
     *,
-    before: Mapping[Any, tuple[ArrayLike, ArrayLike]] | None = None,
-    legend_title: str = "",
+    legend_title: str,
     title: str = "",
 ) -> Figure:
     """Draw how often pairs of a given probability do interact, above how many pairs have that probability.
@@ -77,17 +77,16 @@ def draw_calibration(
     The legend gives `motet.metrics.expected_calibration_error`; of one class there is none, and it says so.
 
     Args:
-        probabilities: label, such as the number of individuals → (probability, truth), each (…); truth as in
+        before: label, such as the recording → (probability, truth), each (…), before calibration; truth as in
             `draw_roc_and_precision_recall`. Pairs of unknown truth or NaN probability are left out; one given both
             ways counts twice.
-        before: likewise, under the same labels, before probabilities were calibrated; drawn at the left.
+        after: likewise, after calibration, under the same labels.
         legend_title: what the labels are.
         title: what is shown.
     """
-    stages = {"after calibration": probabilities} if before is None else {"before": before, "after": probabilities}
-    names = list(probabilities)
-    figure = Figure(figsize=(1.5 + 2.5 * len(stages), 3.5))
-    panels = figure.subplots(2, len(stages), squeeze=False, sharex=True, sharey="row", height_ratios=[2.6, 1])
+    stages, names = {"before": before, "after": after}, list(after)
+    figure = Figure(figsize=(6.5, 3.5))
+    panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
     looks = [
         {"color": colour, "marker": style.MARKERS[row % 8], "markersize": 3.5, "linewidth": 1}
         for row, colour in enumerate(style.class_colours(len(names)))
@@ -110,13 +109,13 @@ def draw_calibration(
                 curve.n_entries, np.linspace(0, 1, len(curve.n_entries) + 1), color=looks[row]["color"], linewidth=1
             )
         _square(upper)
-        upper.set_title(stage if before is not None else "")
+        upper.set_title(stage)
         lower.set(yscale="symlog", ylim=(0, None), xlabel="probability of an edge")
         lower.yaxis.set(major_locator=FixedLocator([0, 10, 1e3, 1e5, 1e7]), major_formatter="{x:g}")
     panels[0, 0].set_ylabel("fraction that interact")
     panels[1, 0].set_ylabel("pairs")
     handles = [Line2D([], [], **look) for look in looks]
-    figure.legend(handles, entries, loc="outside right upper", title=legend_title or None).set_alignment("left")
+    figure.legend(handles, entries, loc="outside right upper", title=legend_title).set_alignment("left")
     return style.titled(figure, title)
 
 

@@ -182,7 +182,7 @@ class Recovery(SystemTask[EITInteractions]):
             found = evaluation.answer(part, self.estimator.method)["log_probability"]
             after[name] = edge_probability(found), known
             before[name] = edge_probability(plain.predict_log_proba(only(part))), known
-        return draw_calibration(after, before=before, legend_title="recording", title="probabilities of an edge")
+        return draw_calibration(before, after, legend_title="recording", title="probabilities of an edge")
 
 
 class TrainInteractions(TrainTask[EITInteractions], Recovery):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -271,10 +270,6 @@ class PopulationDataset:
 
     # ------------------------------------------------------------------ batches
 
-    @functools.cached_property
-    def _tensors(self) -> list[tuple[Tensor, Tensor]]:
-        return [(torch.from_numpy(r.values), torch.from_numpy(r.observed)) for r in self.recordings]
-
     def batch(self, trials: ArrayLike | None = None) -> Batch:
         """The trials at these positions (all by default), padded to the largest among them.
 
@@ -289,13 +284,23 @@ class PopulationDataset:
         )
         values = torch.zeros(len(chosen), n_individuals, n_bins, self.n_features)
         observed = torch.zeros(len(chosen), n_individuals, n_bins, dtype=torch.bool)
+        targets: dict[str, Tensor] = {}
+        leads = {"trial": [], "bin": [n_bins], "individual": [n_individuals], "pair": [n_individuals] * 2}
         for index in present:
-            recording_values, recording_observed = self._tensors[index]
-            rows = np.flatnonzero(of_recording == index)
-            size, length = self.recordings[index].n_individuals, min(n_bins, self.recordings[index].n_bins)
+            recording, rows = self.recordings[index], np.flatnonzero(of_recording == index)
+            size, length = recording.n_individuals, min(n_bins, recording.n_bins)
             picked = torch.from_numpy(in_recording[rows])
-            values[rows, :size, :length] = recording_values[picked][:, :, :length].float()
-            observed[rows, :size, :length] = recording_observed[picked][:, :, :length]
+            values[rows, :size, :length] = torch.from_numpy(recording.values)[picked][:, :, :length].float()
+            observed[rows, :size, :length] = torch.from_numpy(recording.observed)[picked][:, :, :length]
+            for name, target in recording.targets.items():
+                if target.dtype.kind in "bif":
+                    _write_target(
+                        targets,
+                        name,
+                        target[in_recording[rows]],
+                        rows,
+                        (len(chosen), *leads[recording.target_levels[name]]),
+                    )
         sizes = torch.tensor([recording.n_individuals for recording in self.recordings])
         places = torch.arange(n_individuals).expand(len(sizes), -1)
         return Batch(
@@ -304,7 +309,7 @@ class PopulationDataset:
             individual_ids=tuple(recording.individual_ids for recording in self.recordings),
             positions=torch.where(places < sizes[:, None], places, -1),
             recording_index=torch.from_numpy(of_recording),
-            targets=self._target_tensors(chosen, n_individuals, n_bins),
+            targets=targets,
         )
 
     def batches(self, n_bytes: Callable[[int, int], int], *, most_trials: int) -> Iterator[Batch]:
@@ -323,31 +328,20 @@ class PopulationDataset:
                 first, widest, longest = trial, int(n_individuals[trial]), max(1, int(n_bins[trial]))
         yield self.batch(np.arange(first, len(self)))
 
-    def _target_tensors(self, chosen: NDArray[np.int64], n_individuals: int, n_bins: int) -> dict[str, Tensor]:
-        of_recording, in_recording = self.recording_index[chosen], self.trial_index[chosen]
-        tensors: dict[str, Tensor] = {}
-        for index in np.unique(of_recording):
-            recording, rows = self.recordings[index], np.flatnonzero(of_recording == index)
-            for name, target in recording.targets.items():
-                if target.dtype.kind not in "biuf":
-                    continue
-                padded = {"trial": [], "bin": [n_bins], "individual": [n_individuals], "pair": [n_individuals] * 2}
-                lead = padded[recording.target_levels[name]]
-                picked = target[in_recording[rows]]
-                if target.dtype.kind == "i":
-                    picked = np.where(given.is_known(picked), picked, -1)
-                cut = picked[(slice(None), *(slice(size) for size in lead))]
-                rest = target.shape[1 + len(lead) :]
-                if name not in tensors:
-                    is_quantity = target.dtype.kind == "f"
-                    tensors[name] = torch.full(
-                        (len(chosen), *lead, *rest),
-                        np.nan if is_quantity else -1,
-                        dtype=torch.float32 if is_quantity else torch.int64,
-                    )
-                place: Any = (torch.from_numpy(rows), *(slice(size) for size in cut.shape[1 : 1 + len(lead)]))
-                tensors[name][place] = torch.as_tensor(np.ascontiguousarray(cut)).to(tensors[name].dtype)
-        return tensors
+
+def _write_target(
+    targets: dict[str, Tensor], name: str, target: NDArray[Any], rows: NDArray[np.int64], lead: tuple[int, ...]
+) -> None:
+    """Put numbers into some rows of a tensor (trial, …) of leading axes of those sizes; -1 or NaN where unknown."""
+    n_lead = len(lead)
+    if name not in targets:
+        fill, dtype = (np.nan, torch.float32) if target.dtype.kind == "f" else (-1, torch.int64)
+        targets[name] = torch.full((*lead, *target.shape[n_lead:]), fill, dtype=dtype)
+    if target.dtype.kind == "i":
+        target = np.where(given.is_known(target), target, -1)
+    cut = target[(slice(None), *(slice(size) for size in lead[1:]))]
+    place: Any = (torch.from_numpy(rows), *(slice(size) for size in cut.shape[1:n_lead]))
+    targets[name][place] = torch.as_tensor(np.ascontiguousarray(cut)).to(targets[name].dtype)
 
 
 def _check_alike(recordings: Sequence[Recording]) -> None:

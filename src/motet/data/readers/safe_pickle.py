@@ -73,16 +73,9 @@ def _run(file: BinaryIO, admitted: Mapping[tuple[str, str], Any]) -> Any:
             case "MARK":
                 marked.append(stack)
                 stack = []
-            case (
-                "BININT"
-                | "BININT1"
-                | "BININT2"
-                | "LONG1"
-                | "BINUNICODE"
-                | "SHORT_BINUNICODE"
-                | "BINBYTES"
-                | "SHORT_BINBYTES"
-            ):
+            case "BININT" | "BININT1" | "BININT2" | "LONG1":
+                stack.append(argument)
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
                 stack.append(argument)
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[instruction.name])

@@ -183,15 +183,7 @@ def from_xarray(
     name begins with individual or other; per individual, if they have one; and else per trial. The coordinates of
     individual and trial are ids; that of time is seconds, datetime64 or timedelta64. A DataArray is one variable.
 
-    Args:
-        data: to make it of.
-        columns: as for `read_trajectories`, like the other arguments.
-        features: the variables that are features, in this order.
-        targets: the variables that are targets.
-        targets_are_optional: whether those that are absent are passed over.
-        name: what the recording is called; by default the data's own name, or "xarray".
-        subject: the animal or system.
-        **clock: bin_seconds, resample_seconds and longest_gap_seconds.
+    Other arguments are those of `read_trajectories`.
 
     Example:
         >>> import xarray

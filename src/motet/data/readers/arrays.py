@@ -276,10 +276,9 @@ def recording_of_arrays(
         raise InputError(f"{source} has no time, so that nothing can be resampled; give the stamps, time (time,).")
     return recording_of_grid(
         values,
-        {key: arrays[key] for key in LEVELS if key in arrays},
-        targets,
+        {key: (level, arrays[key]) for key, level in LEVELS.items() if key in arrays} | targets,
         source=source,
-        individual_labels=ids.get("individual_ids"),
+        individual_ids=ids.get("individual_ids"),
         trial_labels=ids.get("trial_ids"),
         bin_seconds=step,
         trial_start_seconds=starts,
@@ -289,27 +288,28 @@ def recording_of_arrays(
 
 def recording_of_grid(
     values: NDArray[np.float64],
-    known_targets: Mapping[str, NDArray[Any]],
     targets: Mapping[str, Leveled],
     *,
     source: str,
-    individual_labels: Sequence[str] | None,
     trial_labels: Sequence[str] | None,
     **fields: Any,
 ) -> Recording:
-    """The recording of values (trial, individual, bin, feature) with NaN, of targets of `LEVELS` and of others."""
+    """The recording of values (trial, individual, bin, feature) with NaN; targets of `LEVELS` are checked."""
     _check_values(values, source)
     n_trials, n_individuals = values.shape[:2]
-    check = functools.partial(checked_target, n_trials=n_trials, n_individuals=n_individuals, source=source)
-    checked = {key: check(key, target, n_given=values.nbytes) for key, target in known_targets.items()}
-    if "system" in checked and "interacts" not in checked:
+    check = functools.partial(checked_target, n_given=values.nbytes, source=source)
+    found = {
+        key: check(key, target, n_trials, n_individuals) if key in LEVELS else target
+        for key, (_, target) in targets.items()
+    }
+    levels = {key: level for key, (level, _) in targets.items()}
+    if "system" in found and "interacts" not in found:
         check_pairs("interacts", n_trials, n_individuals, n_given=values.nbytes, source=source)
-        checked["interacts"] = same_system(checked["system"])
+        found["interacts"], levels["interacts"] = same_system(found["system"]), "pair"
     return Recording.from_trials(
         values,
-        targets=checked | {key: target for key, (_, target) in targets.items()},
-        target_levels={key: LEVELS[key] for key in checked} | {key: level for key, (level, _) in targets.items()},
-        individual_ids=individual_labels,
+        targets=found,
+        target_levels=levels,
         trial_ids=None if trial_labels is None else trial_names(trial_labels, what=f"{source}: trial_ids"),
         **fields,
     )

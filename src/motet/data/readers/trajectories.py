@@ -135,12 +135,10 @@ def read_trajectories(
         unlisted = np.nan if absent_pairs == "unknown" else 0.0
         pairs = read_pairs(path, read.samples, of_pairs, is_directed=pairs_are_directed, unlisted=unlisted)
         grid = on_grid(read.samples, clock)
-        found = {key: told(read, key, grid) for key in read.targets}
         return recording_of_grid(
             grid.values,
-            {key: target for key, (_, target) in found.items() if key in LEVELS} | pairs,
-            {key: target for key, target in found.items() if key not in LEVELS},
-            individual_labels=read.samples.individual_labels,
+            {key: told(read, key, grid) for key in read.targets} | pairs,
+            individual_ids=read.samples.individual_labels,
             trial_labels=read.samples.trial_labels,
             bin_seconds=grid.bin_seconds,
             trial_start_seconds=grid.starts,

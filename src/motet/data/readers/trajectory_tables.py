@@ -172,7 +172,7 @@ def pairs_beside(path: Path) -> Path | None:
 
 def read_pairs(
     path: Path, samples: Samples, columns: Mapping[str, str], *, is_directed: bool, unlisted: float
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Leveled]:
     """The targets (trial, individual, individual) of the table of pairs beside a table; none if there is no such.
 
     `is_directed` says whether individual_a and individual_b stand in an order; pairs not in the table have `unlisted`.
@@ -205,7 +205,7 @@ def read_pairs(
     rows = (ends[1], ends[0]) if ends == DIRECTED_PAIR else ends
     trial, a, b, row = _listed(table, samples, present, rows, is_directed=is_directed or ends == DIRECTED_PAIR)
     both = are_pairs(present[..., None])
-    targets = {}
+    targets: dict[str, Leveled] = {}
     for key in kinds:
         cells = table.finite(key)
         if key == "interacts" and (odd := (cells < -1) | (cells != np.rint(cells)) & ~np.isnan(cells)).any():
@@ -219,7 +219,7 @@ def read_pairs(
                 f"{key} differs between the two orders of this pair; make them alike, name the columns source and "
                 "target, or say pairs_are_directed=True.",
             )
-        targets[key] = target
+        targets[key] = "pair", target
     return targets
 
 

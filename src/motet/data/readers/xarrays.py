@@ -125,7 +125,7 @@ def arrays_of_xarray(
     source: str,
     targets_are_optional: bool,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Leveled]]:
-    """The arrays of a Dataset or DataArray, values (trial, individual, time, feature), and its targets of other names.
+    """The arrays of a Dataset or DataArray, values (trial, individual, time, feature), and its targets.
 
     `motet.data.readers.trajectories.from_xarray` says how they are laid out.
     """
@@ -163,20 +163,19 @@ def arrays_of_xarray(
     arrays: dict[str, NDArray[Any]] = {"values": np.concatenate(values, axis=-1)}
     if "observed" in data.variables:
         arrays["observed"] = _on_axes(data, "observed", AXES[:3], source)
-    for key in goals:
-        if key in LEVELS:
-            arrays[key] = _as_stored(data[key].transpose("trial", "individual", ..., missing_dims="ignore"))
     if "time" in data.coords:
         arrays["time"] = data["time"].values
         if (unit := data["time"].attrs.get("units", "s")) not in ("s", "sec", "second", "seconds"):
             raise InputError(f"{source}: time is in {unit!r}; give seconds, datetime64 or timedelta64.")
     arrays |= {f"{axis}_ids": _as_stored(data[axis]) for axis in ("individual", "trial") if axis in data.coords}
-    return arrays, {key: _leveled(data, key, source) for key in goals if key not in LEVELS}
+    return arrays, {key: _leveled(data, key, source) for key in goals}
 
 
 def _leveled(data: xarray.Dataset, name: str, source: str) -> Leveled:
     """A variable as a target, of what its dimensions say."""
     variable = data[name].transpose("trial", "individual", "time", ..., missing_dims="ignore")
+    if name in LEVELS:
+        return LEVELS[name], _as_stored(variable)
     others = [str(dim) for dim in variable.dims if dim not in AXES[:3]]
     level: Level = "trial"
     if {"individual", "time"} <= set(variable.dims):

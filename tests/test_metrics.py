@@ -246,7 +246,7 @@ ONE = np.ones((2, 3), dtype=bool)
         (lambda: auroc(prediction=[0.1, np.nan], target=[0, 1]), "scores are NaN"),
         (lambda: average_precision(prediction=[0.1, 0.2, 0.3], target=[0, 1, 2]), "give 0 and 1"),
         (lambda: reliability(prediction=[0.1, 1.2], target=[0, 1]), "from 0 to 1"),
-        (lambda: expected_calibration_error(prediction=[0.1, 0.2], target=[0, 1], n_intervals=0), "one interval"),
+        (lambda: expected_calibration_error(prediction=[0.1, 0.2], target=[0, 1], n_intervals=0), "n_intervals is 0"),
         (lambda: adjusted_rand(prediction=[[0, 0]], target=[[0, -1]]), "fewer than two"),
         (lambda: adjusted_rand(prediction=[[0, -1]], target=[[0, 1]]), "no predicted group"),
         (lambda: partition_accuracy(prediction=[0, 1], target=[0, 1]), "(trial, individual)"),

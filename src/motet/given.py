@@ -209,8 +209,7 @@ def _holds_masks(given: Any) -> bool:
 
 def _stacked(given: Any) -> Any:
     """Nested lists of masked arrays as one masked array."""
-    is_nested = isinstance(given, list | tuple) and any(isinstance(one, list | tuple | np.ndarray) for one in given)
-    return np.ma.stack([_stacked(one) for one in given]) if is_nested else np.ma.asarray(given)
+    return np.ma.stack([_stacked(one) for one in given]) if _holds_masks(given) else np.ma.asarray(given)
 
 
 def _typed(
@@ -218,8 +217,9 @@ def _typed(
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Python objects as one type, zeros or no text where they are missing, and where that is."""
     members = objects.ravel().tolist()
-    is_masked = np.zeros(len(members), dtype=bool) if is_missing is None else is_missing.ravel()
-    is_absent = np.array([_is_missing(one) for one in members], dtype=bool) | is_masked
+    is_absent = np.array([_is_missing(one) for one in members], dtype=bool)
+    if is_missing is not None:
+        is_absent |= is_missing.ravel()
     kinds = {_kind(one, what) for one, absent in zip(members, is_absent.tolist(), strict=True) if not absent}
     if len(kinds) > 1 and "text" in kinds:
         raise InputError(f"{what}: text beside {', '.join(sorted(kinds - {'text'}))}; give one or the other.")

@@ -16,6 +16,7 @@ from sklearn import metrics
 
 from motet import given
 from motet.errors import InputError
+from motet.settings import Count, check_arguments
 
 
 def accuracy(
@@ -153,12 +154,9 @@ class Reliability(NamedTuple):
 
 
 def reliability(
-    *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, n_intervals: int = 15
+    *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, n_intervals: Count = 15
 ) -> Reliability:
     """Mean probability and frequency of class 1, in intervals of equal width from 0 to 1.
-
-    Raises:
-        InputError: as `auroc`, and if a counted probability is outside 0 to 1.
 
     >>> reliability(prediction=[0.1, 0.2, 0.9, 0.9], target=[0, 1, 1, 1], n_intervals=2).frequency
     array([0.5, 1. ])
@@ -168,8 +166,7 @@ def reliability(
         raise InputError(
             f"probabilities are from {probability.min():g} to {probability.max():g}; give numbers from 0 to 1."
         )
-    if n_intervals < 1:
-        raise InputError(f"n_intervals is {n_intervals}; give at least one interval.")
+    check_arguments(reliability, {"n_intervals": n_intervals})
     interval = np.minimum((probability * n_intervals).astype(np.int64), n_intervals - 1)
     n_entries = np.bincount(interval, minlength=n_intervals)
     n_or_nan = np.where(n_entries, n_entries, np.nan)
@@ -181,7 +178,7 @@ def reliability(
 
 
 def expected_calibration_error(
-    *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, n_intervals: int = 15
+    *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, n_intervals: Count = 15
 ) -> float:
     """Mean distance between probability and frequency over intervals, weighted by entries: 0 is calibrated.
 

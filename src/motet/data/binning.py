@@ -30,9 +30,6 @@ def count_spikes(spike_times: Any, edges: ArrayLike) -> NDArray[np.int64]:
     Returns:
         (…, bin) counts for one unit, (unit, …, bin) for a list of units.
 
-    Raises:
-        InputError: if a spike time is NaN, or edges are not finite or do not increase.
-
     Example:
         >>> count_spikes([0.0, 0.1, 0.1, 0.25, 0.3], edges=[0.0, 0.1, 0.2, 0.3])
         array([1, 2, 1])
@@ -62,9 +59,6 @@ def average_samples(times: ArrayLike, samples: ArrayLike, edges: ArrayLike) -> N
 
     Returns:
         (…, bin, feature) means.
-
-    Raises:
-        InputError: if times do not increase or do not match the samples, or edges do not increase.
 
     Example:
         >>> average_samples([0.0, 0.1, 0.2], [[1.0], [3.0], [9.0]], edges=[0.0, 0.2, 0.4, 0.6])

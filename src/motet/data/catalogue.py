@@ -127,11 +127,6 @@ def load(name: str, **options: Any) -> Recording:
 
     Raises:
         InputError: if the name or an option is unknown, or a file cannot be had or is not the public one.
-
-    Example:
-        >>> load("reach/chewy-1")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        motet.errors.InputError: unknown recording 'reach/chewy-1'; did you mean 'reach/chewie-1'? ...
     """
     entry = _entry(name)
     refuse_unknown_options(entry.reader, options, what=f"option for {name}", fixed=("name", "subject", "bin_seconds"))
@@ -149,9 +144,9 @@ def fetch(name: str) -> list[Path]:
 
 
 def _entry(name: str) -> Entry:
-    if name not in CATALOGUE:
-        raise did_you_mean(name, CATALOGUE, what="recording")
-    return CATALOGUE[name]
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    raise did_you_mean(name, CATALOGUE, what="recording")
 
 
 def _sha256(path: Path) -> str:

@@ -79,8 +79,7 @@ def target_array(
 ) -> tuple[NDArray[Any], NamedLevel | None]:
     """A target as `Recording` has it, padded to `n_bins` if trials differ in length; its level, if its axes say so."""
     what = f"target {key!r} of recording {recording!r}"
-    found = given.dimensions(target)
-    if found is not None:
+    if (found := given.dimensions(target)) is not None:
         if "trial" not in found or {"individual", "time"} <= set(found):
             raise InputError(
                 f"{what}: dimensions {', '.join(found)}; give trial, then time or individual or neither, then others."

@@ -158,9 +158,8 @@ def read_table(
 
 def open_text(path: Path) -> TextIO:
     """A text file to read, unzipped if its name ends in .gz; a byte-order mark is passed over."""
-    if path.name.lower().endswith(".gz"):
-        return io.TextIOWrapper(gzip.GzipFile(path), encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+    file = gzip.GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb")
+    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
 
 
 def separator_of(path: Path) -> str:
@@ -389,9 +388,8 @@ def enumerated(names: Iterable[str]) -> str:
 
 
 def _are_conventional(names: Sequence[str]) -> bool:
-    if len(names) == 1 and LONE_CONVENTION.fullmatch(names[0]):
-        return True
-    return any(all(convention.fullmatch(name) for name in names) for convention in CONVENTIONS)
+    conventions = (*CONVENTIONS, LONE_CONVENTION) if len(names) == 1 else CONVENTIONS
+    return any(all(convention.fullmatch(name) for name in names) for convention in conventions)
 
 
 def _suggestion(left: Sequence[str], targets: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -57,7 +57,8 @@ from motet.data.readers.tables import TABLE_ENDINGS, check_keys, ending_of
 from motet.data.readers.trajectory_tables import PAIR_COLUMNS, read_pairs, read_samples, told
 from motet.data.readers.xarrays import arrays_of_xarray, dataset_of_netcdf, import_xarray
 from motet.data.recording import Recording
-from motet.errors import InputError, did_you_mean
+from motet.errors import InputError
+from motet.settings import check_arguments
 
 if TYPE_CHECKING:
     import xarray
@@ -118,15 +119,11 @@ def read_trajectories(
         [[[True, True], [True, False]]]
     """
     path = Path(path)
+    check_arguments(read_trajectories, {"absent_pairs": absent_pairs})
     ending = ending_of(path, TRAJECTORY_ENDINGS)
     clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
-    about: dict[str, Any] = {
-        "source": str(path),
-        "name": path.name.removesuffix(ending) if name is None else name,
-        "subject": subject,
-    }
-    if absent_pairs not in get_args(AbsentPairs):
-        raise did_you_mean(str(absent_pairs), get_args(AbsentPairs), what="value of absent_pairs")
+    called = path.name.removesuffix(ending) if name is None else name
+    about: dict[str, Any] = {"source": str(path), "name": called, "subject": subject}
     if ending.lower() in TABLE_ENDINGS:
         names = check_keys(columns, (*COLUMNS, *PAIR_COLUMNS))
         of_pairs = {key: theirs for key, theirs in names.items() if key in ("trial", *PAIR_COLUMNS)}

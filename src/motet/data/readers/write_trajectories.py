@@ -45,9 +45,6 @@ def write_trajectories_csv(
         features: names of the columns of features; by default feature_0, feature_1, …
         leave_out: targets not to write.
 
-    Returns:
-        The path.
-
     Raises:
         InputError: if a table cannot hold something, or an older table of pairs would be read with it.
 
@@ -72,12 +69,8 @@ def write_trajectories_csv(
     }
     own = {key: target for key, target in targets.items() if LEVELS[key] == "individual"}
     pairs = {key: target for key, target in targets.items() if LEVELS[key] == "pair"}
-    if (
-        "system" in own
-        and set(pairs) == {"interacts"}
-        and np.array_equal(pairs["interacts"], same_system(own["system"]))
-    ):
-        pairs = {}
+    if "system" in own and set(pairs) == {"interacts"}:
+        pairs = {} if np.array_equal(pairs["interacts"], same_system(own["system"])) else pairs
     pairs_path = path.with_name(f"{path.name.removesuffix(ending)}.pairs{ending.lower()}")
     if (old := pairs_beside(path)) is not None and (not pairs or old != pairs_path):
         raise InputError(f"{old} would be read as the pairs of {path}; remove it, or choose another name.")

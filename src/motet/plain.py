@@ -60,17 +60,10 @@ def read_yaml(text: str, *, what: str, advice: str = "correct it") -> Any:
 
 
 def read_options(path: Path | str) -> dict[str, Any]:
-    r"""The names and values of a YAML file of options.
+    """The names and values of a YAML file of options.
 
     Raises:
         InputError: if it cannot be read by `read_yaml`, or names a class to import.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "options.yaml"
-        >>> _ = path.write_text("training:\n  max_steps: 3\n")
-        >>> read_options(path)
-        {'training': {'max_steps': 3}}
     """
     advice = "give a YAML file, see --print_config"
     try:
@@ -189,9 +182,6 @@ def read_json(text: str, *, what: str, advice: str = "correct it") -> Any:
 
 def plain_values(given: Any, *, what: str, depth: int = MOST_DEPTH) -> Any:
     """A copy of lists, mappings, text, finite numbers, booleans and None that JSON gives back as the same.
-
-    Raises:
-        InputError: for anything else, a mapping whose keys are not text, or one nested more than 20 deep.
 
     Example:
         >>> plain_values({"law": {"exponent": np.float64(-2), "axes": (0, 1)}}, what="metadata")

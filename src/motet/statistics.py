@@ -216,11 +216,6 @@ def compare_all(
 
     Raises:
         InputError: as `compare`, and if `against` is not one of the methods.
-
-    >>> folds = {"lda": [0.80, 0.81, 0.79, 0.82, 0.8], "eit": [0.85, 0.87, 0.84, 0.86, 0.86]}
-    >>> found = compare_all(folds, against="lda", test_fraction=0.2)["eit"]
-    >>> round(found.mean, 3), round(found.p, 3)
-    (0.052, 0.001)
     """
     if against not in scores:
         raise did_you_mean(against, scores, what="method")

@@ -116,6 +116,11 @@ def test_nothing_observed_is_no_leak():
     assert leaks(empty, WHOLE) == leaks(WHOLE, empty) == leaks(empty, empty) == []
 
 
+def test_a_fingerprint_of_an_older_motet_is_refused():
+    with pytest.raises(InputError, match="train it again"):
+        found_in(PopulationDataset(WHOLE), np.arange(3, dtype=np.uint64))
+
+
 def test_a_fingerprint_is_small_and_still_tells_all_trials_of_a_large_recording():
     large = counts(1.0, 30, n_trials=4000, n_bins=50)
     kept = fingerprint(PopulationDataset(large))

@@ -76,6 +76,8 @@ def fingerprint(dataset: PopulationDataset, *, most: int | None = MOST_KEPT) -> 
 
 def found_in(test: PopulationDataset, trained: Fingerprint) -> list[Leak]:
     """The trials of a dataset that were trained on; or whole recordings, where only all trials together tell it."""
+    if trained.ndim != 2:
+        raise InputError("what the run was trained on was kept by an older motet; train it again.")
     if not len(trained):
         return []
     known, n_stands, of_known = trained.T

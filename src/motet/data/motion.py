@@ -232,7 +232,8 @@ def _measured(
     if features == "position":
         return values, None, None
     if features == "position-velocity":
-        return *np.split(values, 2, axis=-1), None
+        position, velocity = np.split(values, 2, axis=-1)
+        return position, velocity, None
     phase = _unwrapped(values[..., 0], values[..., 1], observed)[..., None]
     velocity, own = values[..., 2:3], values[..., 3:].sum(axis=2) / np.maximum(observed.sum(-1), 1)[..., None]
     return phase, velocity if velocity.size else None, own[..., 0] if own.size else None

@@ -55,8 +55,7 @@ class Recording:
         metadata: plain values by name that say where the recording comes from, as the "law" of a simulation.
 
     Raises:
-        InputError: if shapes disagree, ids repeat, values are not finite, a target is infinite, or its level is
-            ambiguous.
+        InputError: if shapes disagree, ids repeat, values are not finite, or the level of a target is ambiguous.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(2.0, (20, 5, 8))

@@ -32,14 +32,9 @@ _HEAD_BYTES = 16
 
 
 class Reader(NamedTuple):
-    """One form of files.
+    """One form of files; the keyword-only arguments of `read` are its options."""
 
-    Attributes:
-        sniff: from a path and how the file begins to whether it is of this form, where no earlier reader's is.
-        read: from a path to the recording; its keyword-only arguments are the options.
-    """
-
-    sniff: Callable[[Path, bytes], bool]
+    sniff: Callable[[Path, bytes], bool]  # from a path and how the file begins, where no earlier reader's it is
     read: Callable[..., Recording]
 
 

@@ -27,16 +27,7 @@ _MOST_CHARACTERS = 2000  # of a message
 
 
 def file_reader(reader: Callable[P, R]) -> Callable[P, R]:
-    """A reader that refuses what is no file, and raises nothing but `InputError`; its positional arguments are paths.
-
-    Example:
-        >>> @file_reader
-        ... def first_number(path: Path) -> int:
-        ...     return int(Path(path).read_bytes()[0])
-        >>> first_number(Path("/dev/zero"))
-        Traceback (most recent call last):
-        motet.errors.InputError: /dev/zero is no file; give the path of one.
-    """
+    """A reader that refuses what is no file, and raises only `InputError`; its positional arguments are paths."""
     signature = inspect.signature(reader)
 
     @functools.wraps(reader)

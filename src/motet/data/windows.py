@@ -25,6 +25,7 @@ class Windows:
         margin: bins at a cut that are read from the window on its other side.
 
     Example:
+        >>> from motet.data.recording import Recording
         >>> trial = Recording.from_trials(np.arange(22.0).reshape(1, 1, 22))
         >>> windows = Windows.cut(PopulationDataset(trial), 8)
         >>> windows.start

@@ -88,7 +88,7 @@ class Task(abc.ABC):
     @property
     def title(self) -> str:
         """Of the progress bar."""
-        return type(self).__name__.lower()
+        return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__).strip()
 
     @abc.abstractmethod
     def parts(self) -> Sequence[Part]:

@@ -40,10 +40,10 @@ FLOORS = [
     {"cli", "__main__"},
 ]
 PUBLIC = [
-    "Batch", "EIT", "EITClassifier", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor", "EITSettings",
-    "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording",
-    "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
-    "write_recording",
+    "Batch", "EIT", "EITClassifier", "EITEncoder", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor",
+    "EITSettings", "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess",
+    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording",
+    "recover_interactions", "simulate", "write_recording",
 ]  # fmt: skip
 
 

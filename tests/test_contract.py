@@ -25,13 +25,14 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.base import Estimator
 from motet.estimators.decoders import EITClassifier, EITRegressor
+from motet.estimators.encoder import EITEncoder
 from motet.estimators.forecaster import EITForecaster
 from motet.estimators.interactions import EITInteractions
 from motet.models.eit import EITSettings
 from motet.models.geometry import Geometry
 from motet.models.pairs import PairSettings
 from motet.models.reference import EITReference
-from motet.rivals.method import MotionQuestion, PairQuestion, Rival, TargetQuestion
+from motet.rivals.method import Draw, MotionQuestion, PairQuestion, Rival, TargetQuestion, TransferQuestion
 from motet.rivals.motion import MOTION_RIVALS, MotionRival
 from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.pairs import PairRival
@@ -52,13 +53,13 @@ def with_gaps(recording: Recording) -> Recording:
     return dataclasses.replace(recording, observed=observed, values=np.where(observed[..., None], recording.values, 0))
 
 
-def counts(n_trials: int, seed: int) -> Recording:
+def counts(n_trials: int, seed: int, *, subject: int = 0) -> Recording:
     """Five neurons that tell three directions and how fast a hand moves; targets of every kind and level."""
     rng = np.random.default_rng(seed)
     direction, time = np.arange(n_trials) % 3, np.arange(6)
     speed = np.sin(np.pi * (time + 0.5) / 6) * rng.uniform(0.5, 1.5, (n_trials, 1))
     angle = 2 * np.pi * direction[:, None] / 3
-    tuning = np.random.default_rng(0).normal(size=(3, 5))
+    tuning = np.random.default_rng(subject).normal(size=(3, 5))
     values = rng.poisson(np.exp(0.5 + tuning[direction][:, :, None] * (0.5 + speed[:, None])))
     targets = {
         "direction": direction,
@@ -145,6 +146,20 @@ def estimator(of: type[Estimator], predict: str, **about: Any) -> Member:
     return Member(of.__name__, of, fit, lambda fitted, test: getattr(fitted, predict)(test), **about)
 
 
+def encoder() -> Member:
+    """Adapted to the trials that it was pretrained on."""
+
+    def fit(train: Recording, seed: int) -> EITEncoder:
+        training = dataclasses.replace(TRAINING, batch_trials=32)
+        model = dataclasses.replace(MODEL, identity="none")
+        return EITEncoder("direction", model=model, training=training, seed=seed).fit(train, on_epoch=silent)
+
+    def predict(fitted: EITEncoder, test: Recording) -> np.ndarray:
+        return fitted.adapt(data("counts")[0]).predict_proba(test)
+
+    return Member("EITEncoder", EITEncoder, fit, predict)
+
+
 def decoder(of: Rival, target: str, level: Any) -> Member:
     kind: Any = "quantity" if target in ("peak", "velocity") else "class"
     question = TargetQuestion(target, kind, level, class_target="direction")
@@ -161,6 +176,25 @@ def decoder(of: Rival, target: str, level: Any) -> Member:
         return probability
 
     return Member(f"{of.name}, {target}", of, fit, predict)
+
+
+def few_shot(of: Rival, target: str, level: Any) -> Member:
+    """Of a new population; some trials have labels, others have none, and another population is known before."""
+    goal = TargetQuestion(target, "quantity" if level == "bin" else "class", level, class_target="direction")
+
+    def fit(train: Recording, seed: int) -> Any:
+        is_labelled = train.trial_ids % 2 == 0
+        labelled, unlabelled = train.select(trials=is_labelled), train.select(trials=~is_labelled)
+        question = TransferQuestion(goal, (Draw(labelled, unlabelled, np.arange(1)),), period=3)
+        return of.fit(PopulationDataset(counts(40, 3, subject=1)), question)
+
+    def predict(fitted: Any, test: Recording) -> np.ndarray:
+        (draw,) = fitted.question.draws
+        draws = (dataclasses.replace(draw, tested=np.arange(test.n_trials)),)
+        asked = dataclasses.replace(fitted, question=dataclasses.replace(fitted.question, draws=draws))
+        return np.asarray(asked.predict(PopulationDataset(test))["prediction"][0])
+
+    return Member(f"{of.name}, few-shot {target}", of, fit, predict)
 
 
 def pair_rival(rival: PairRival) -> Member:
@@ -232,6 +266,7 @@ TARGETS = (
 MEMBERS = (
     estimator(EITClassifier, "predict_proba", reads=("fewer",)),
     estimator(EITRegressor, "predict", reads=("fewer",)),
+    encoder(),
     estimator(EITInteractions, "predict_log_proba", kind="bodies", axes=(1, 2), reads=ANY_SYSTEM),
     estimator(EITForecaster, "predict", kind="bodies", axes=(1,), reads=ANY_SYSTEM),
     reference(),
@@ -239,6 +274,11 @@ MEMBERS = (
         decoder(of, target, level)
         for target, kind, level in TARGETS
         for of in rivals_of(TargetQuestion(target, kind, level))
+    ),
+    *(
+        few_shot(of, target, level)
+        for target, kind, level in (TARGETS[0], TARGETS[3])
+        for of in rivals_of(TransferQuestion(TargetQuestion(target, kind, level), (), period=3))
     ),
     *map(pair_rival, PAIR_RULES.values()),
     *map(motion_rival, MOTION_RIVALS),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motet.data.recording import Recording
     from motet.errors import InputError
     from motet.estimators.decoders import EITClassifier, EITRegressor
+    from motet.estimators.encoder import EITEncoder
     from motet.estimators.forecaster import EITForecaster
     from motet.estimators.interactions import EITInteractions, recover_interactions
     from motet.models.eit import EIT, EITSettings, Encoding
@@ -35,6 +36,7 @@ _HOME = {
     "Batch": "motet.data.batch",
     "EIT": "motet.models.eit",
     "EITClassifier": "motet.estimators.decoders",
+    "EITEncoder": "motet.estimators.encoder",
     "EITForecaster": "motet.estimators.forecaster",
     "EITInteractions": "motet.estimators.interactions",
     "EITReference": "motet.models.reference",
@@ -60,10 +62,10 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 (the list that users read)
-    "Batch", "EIT", "EITClassifier", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor", "EITSettings",
-    "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess", "PreprocessSettings", "Recording",
-    "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording", "recover_interactions", "simulate",
-    "write_recording",
+    "Batch", "EIT", "EITClassifier", "EITEncoder", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor",
+    "EITSettings", "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess",
+    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording",
+    "recover_interactions", "simulate", "write_recording",
 ]  # fmt: skip
 
 

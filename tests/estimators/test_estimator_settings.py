@@ -18,7 +18,7 @@ from motet.training.settings import TrainingSettings
 
 DECODERS = [motet.EITClassifier, motet.EITRegressor]
 OF_PAIRS = [motet.EITInteractions, motet.EITForecaster]
-ESTIMATORS = [*DECODERS, *OF_PAIRS]
+ESTIMATORS = [*DECODERS, motet.EITEncoder, *OF_PAIRS]
 
 # Another value of every kind of setting: no estimator is fitted with it.
 OTHER = {bool: lambda old: not old, int: lambda old: 2 * old or 1, float: lambda old: old / 2 + 0.01}
@@ -28,7 +28,9 @@ def other(old, hint):
     if isinstance(old, str):
         return next((choice for choice in typing.get_args(hint) if choice != old), f"not {old}")
     if isinstance(old, tuple):
-        return tuple(other(*part) for part in zip(old, typing.get_args(hint), strict=True))
+        hints = typing.get_args(hint)
+        hints = hints[:1] * len(old) if hints[1:] == (...,) else hints
+        return tuple(other(*part) for part in zip(old, hints, strict=True))
     return OTHER[type(old)](old)
 
 

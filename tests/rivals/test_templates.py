@@ -88,7 +88,7 @@ def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds(monkey
     parts = rng.normal(size=(40, 3)), rng.normal(size=(40, 2)), rng.normal(size=(40, 1))
     rest, folds = np.sin(parts[0][:, :1] + parts[1][:, :1]), np.arange(40) % 4
     monkeypatch.setattr(templates, "SCALES", tuple(itertools.product((0.1, 1.0), (0.1, 1.0), (0.1,))))
-    given, chosen = templates._Correction.tuned(parts, rest, folds=folds)
+    given, chosen = templates.Correction.tuned(parts, rest, folds=folds)
     variances, errors = [part.var(axis=0).sum() for part in parts], {}
     options = {}
     for scales, ridge in itertools.product(templates.SCALES, templates.RIDGES):

@@ -113,7 +113,43 @@ class MotionQuestion:
     shoots: bool = True
 
 
-Question = TargetQuestion | PairQuestion | MotionQuestion
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draw:
+    """What a decoder of a new population may learn from, and what it is tested on.
+
+    Attributes:
+        labelled: calibration trials with the target.
+        unlabelled: trials without it; None if there are none.
+        tested: (tested,) positions among the test trials; as many in every draw.
+    """
+
+    labelled: Recording
+    unlabelled: Recording | None
+    tested: NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TransferQuestion:
+    """What is this target in a population of which little is known? Answered by "prediction", (draw, tested, …).
+
+    Training trials are of other populations: nobody in them is in the test.
+
+    Attributes:
+        goal: the target.
+        draws: of calibration trials.
+        tests_together: whether the tested trials may be looked at together, as if they were unlabelled; otherwise each
+            is answered alone.
+        period: classes per turn, where they lie on a circle: class c is at the angle 2πc / period. None for categories.
+            Of the goal, or of its `class_target` if the goal is a quantity.
+    """
+
+    goal: TargetQuestion
+    draws: tuple[Draw, ...]
+    tests_together: bool = False
+    period: float | None = None
+
+
+Question = TargetQuestion | PairQuestion | MotionQuestion | TransferQuestion
 
 
 @runtime_checkable

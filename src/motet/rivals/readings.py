@@ -34,7 +34,7 @@ class Reading:
         individual_ids: of the training recording.
         n_bins: of the longest training trial.
         mean: (individual × feature,) mean √count over the observed training bins.
-        is_kept: (individual × feature,) True for those which vary in the training recording.
+        is_kept: (individual × feature,) True for those which are read.
     """
 
     level: Literal["trial", "bin"]
@@ -55,8 +55,13 @@ class Reading:
         lags: tuple[int, ...],
         reads_time: bool = False,
         pools_bins: bool = False,
+        keeps_silent: bool = False,
     ) -> Reading:
-        """Learned from a training recording; an `InputError` if values are negative or no individual varies."""
+        """Learned from a training recording; those who are silent there, who never vary, are read only if so wished.
+
+        Raises:
+            InputError: if values are negative or no individual varies.
+        """
         roots, seen = _square_roots(train)
         is_kept = varies([train]).ravel()
         if not is_kept.any():
@@ -70,7 +75,7 @@ class Reading:
             individual_ids=train.individual_ids,
             n_bins=n_bins,
             mean=(roots * seen).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1),
-            is_kept=is_kept,
+            is_kept=is_kept | keeps_silent,
         )
 
     def roots(self, recording: Recording) -> NDArray[np.float64]:

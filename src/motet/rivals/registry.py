@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from motet.rivals.alignment import ALIGNED
 from motet.rivals.decoders import DECODERS
+from motet.rivals.empirical_bayes import EMPIRICAL_BAYES
+from motet.rivals.few_shot_classes import CLASS_RIVALS
+from motet.rivals.few_shot_courses import COURSE_RIVALS
 from motet.rivals.method import Question, Rival
 from motet.rivals.motion import MOTION_RIVALS
 from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.templates import TEMPLATES
 
 RIVALS: dict[str, Rival] = {
-    rival.name: rival for rival in (*DECODERS, *TEMPLATES, *PAIR_RULES.values(), *MOTION_RIVALS)
+    rival.name: rival
+    for rival in (
+        *DECODERS,
+        *TEMPLATES,
+        *PAIR_RULES.values(),
+        *MOTION_RIVALS,
+        *CLASS_RIVALS,
+        *EMPIRICAL_BAYES,
+        *ALIGNED,
+        *COURSE_RIVALS,
+    )
 }
 """The name of a row of a table → the rival."""
 

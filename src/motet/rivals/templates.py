@@ -79,7 +79,7 @@ class TemplateRival(Rival):
             inputs = reading.inputs(recording)[0][known[recording.bin_is_observed]]
             of_bins = np.broadcast_to(folds[:, None], known.shape)[known]
             parts = _parts(inputs, found[known])
-            correction, more = _Correction.tuned(parts, (examples.goal - found)[known], folds=of_bins)
+            correction, more = Correction.tuned(parts, (examples.goal - found)[known], folds=of_bins)
             chosen |= more
         return FittedTemplate(self, template, chosen, correction, reading, question.read(recording).shape[2:])
 
@@ -124,7 +124,7 @@ class FittedTemplate:
     rival: TemplateRival
     template: Template
     chosen: Mapping[str, Any]
-    correction: _Correction | None
+    correction: Correction | None
     reading: Reading
     shape: tuple[int, ...]
 
@@ -196,7 +196,7 @@ class Template:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Correction:
+class Correction:
     """Kernel ridge from √counts, template and time to what a template leaves."""
 
     stretch: Array
@@ -205,7 +205,7 @@ class _Correction:
     offset: Array
 
     @classmethod
-    def tuned(cls, parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[_Correction, Options]:
+    def tuned(cls, parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[Correction, Options]:
         """With the scales and the ridge that predict each fold of rows best from all others."""
         variances = [max(float(part.var(axis=0).sum()), np.finfo(float).tiny) for part in parts]
         squares = [cdist(part, part, "sqeuclidean") / variance for part, variance in zip(parts, variances, strict=True)]

@@ -53,6 +53,20 @@ VERBS: dict[str, Verb] = {
             "motet.tasks.predict:predict",
         ),
         Verb(
+            "pretrain",
+            "RECORDING …",
+            "learn from some populations to decode others from few trials; leaves a run",
+            "pretrain reach/chewie-1 reach/chewie-2 --target direction --output runs/chewie",
+            "motet.tasks.pretrain:pretrain",
+        ),
+        Verb(
+            "transfer",
+            "RECORDING …",
+            "decode populations never seen from few labelled trials, beside rivals",
+            "transfer reach/mihi-1 --encoder runs/chewie --target direction",
+            "motet.tasks.transfer:transfer",
+        ),
+        Verb(
             "interactions train",
             "RECORDING …",
             "learn who interacts with whom where it is known; leaves a run",

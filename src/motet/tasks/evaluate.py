@@ -106,6 +106,10 @@ class Task(abc.ABC):
     def measure(self, answer: Answer, truth: Any) -> Measured:
         """How good an answer is."""
 
+    def question_of(self, part: Part) -> Question:
+        """What is asked on a part; the same on all by default."""
+        return self.question
+
     def seen(self, test: PopulationDataset) -> PopulationDataset:
         """What of test trials every method may see, targets aside."""
         return test
@@ -139,7 +143,7 @@ def evaluate(task: Task) -> Outcome:
     """
     run = Run(task.settings.folder)
     parts = list(task.parts())
-    for part in parts:
+    for part in {(id(part.train), id(part.test)): part for part in reversed(parts)}.values():
         if part.train is not None and part.test is not None:
             refuse_leak(part.train, part.test, what=f"{part.section or part.name}")
     evaluation = Evaluation(task, run, parts)
@@ -168,7 +172,7 @@ class Evaluation:
         self.parts = parts
         self.results: dict[str, Any] = {}
         self._left_out: set[tuple[str, str]] = set()
-        self._fitted: dict[str, tuple[PopulationDataset | None, Fitted, float]] = {}
+        self._fitted: dict[str, tuple[PopulationDataset | None, Question | None, Fitted, float]] = {}
 
     # ------------------------------------------------------------------ jobs
 
@@ -262,14 +266,14 @@ class Evaluation:
 
     def fit(self, part: Part, method: Method, say: Any = None) -> tuple[Fitted, float]:
         """A method that has learned from a part, and the seconds that took; parts may share what they learn from."""
-        known = self._fitted.get(method.name)
-        if known is None or known[0] is not part.train:
+        known, question = self._fitted.get(method.name), self.task.question_of(part) if part.name != OWN else None
+        if known is None or known[0] is not part.train or known[1] is not question:
             started = time.monotonic()
             folder = self.folder(part, method.name)
-            fitted = method.fit(part.train, None if part.name == OWN else self.task.question, run=folder, say=say)
-            known = part.train, fitted, time.monotonic() - started
+            fitted = method.fit(part.train, question, run=folder, say=say)
+            known = part.train, question, fitted, time.monotonic() - started
             self._fitted[method.name] = known
-        return known[1:]
+        return known[2:]
 
     def _question_of(self, test: PopulationDataset, method: Method) -> PopulationDataset:
         """Test trials as a method sees them: without targets, but for an oracle."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from motet.errors import did_you_mean
 from motet.training.objectives.classify import Classify
+from motet.training.objectives.context import Context, ContextSettings
 from motet.training.objectives.forecast import DIVERGED, FEWEST_BINS, FUTURE, Forecast, ForecastSettings
 from motet.training.objectives.interactions import InteractionSettings, RecoverInteractions, pair_target
 from motet.training.objectives.objective import TRIAL_WEIGHT, Joint, Objective, ObjectiveSettings, Supervised, hidden
@@ -25,6 +26,8 @@ __all__ = [
     "OBJECTIVES",
     "TRIAL_WEIGHT",
     "Classify",
+    "Context",
+    "ContextSettings",
     "Forecast",
     "ForecastSettings",
     "HiddenState",
@@ -51,6 +54,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "interactions": RecoverInteractions,
     "state": HiddenState,
     "forecast": Forecast,
+    "context": Context,
 }
 """Objectives by name. Of a kind of target, the first is what "auto" means."""
 

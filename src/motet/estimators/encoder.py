@@ -1,0 +1,319 @@
+"""`EITEncoder`: pretrained on some populations, adapted to another with a few labelled trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from motet.data.dataset import PopulationDataset
+from motet.data.preprocess import Preprocess, PreprocessSettings
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.estimators.adapted import AdaptedDecoder
+from motet.estimators.arrays import read_population
+from motet.estimators.base import Estimator, Population, stacked
+from motet.given import is_known
+from motet.models.eit import EIT, EITSettings
+from motet.models.tuning import Candidates, Signals, TuningReadout, TuningSettings
+from motet.plain import from_plain
+from motet.settings import Count, Seed
+from motet.training.history import Epoch
+from motet.training.learner import Learner
+from motet.training.objectives import Context, ContextSettings, Target
+from motet.training.run import Run
+from motet.training.settings import TrainingSettings
+
+FEWEST_ON_CIRCLE = 4
+
+
+class EITEncoder(Estimator):
+    """An EIT that reads any population, and the priors by which a decoder is fitted to a few of its trials.
+
+    Args:
+        target: a class per trial; may be left out where there is one only.
+        period: where classes are numbers on a circle, such as directions of a reach: how much once around is. By
+            default classes 0 to n-1, of which there are four or more, are taken for a circle of n if that explains the
+            training trials better than classes without a geometry; 0 says that there is none.
+        model: see `EITSettings`; the identity is "none".
+        tuning: see `TuningSettings`.
+        objective: see `ContextSettings`.
+        training: see `TrainingSettings`.
+        preprocess: see `PreprocessSettings`; individuals are neither centred nor scaled by what was seen of them.
+        seed: of initial weights, order, episodes and the validation part.
+        batch_trials: trials read at a time.
+        random_state: see `Estimator`.
+
+    Attributes:
+        learner_: the trained model and objective.
+        period_: as it was given, or found; 0 for classes without a geometry.
+        history_: one `Epoch` per epoch.
+
+    Example:
+        >>> import motet
+        >>> *known, new = motet.simulate("population", n_subjects=3, n_trials=64, n_neurons=20)
+        >>> encoder = EITEncoder("direction", training=TrainingSettings(max_steps=2)).fit(known)
+        >>> decoder = encoder.adapt(new.select(trials=range(16)), new.select(trials=range(16, 40)))
+        >>> decoder.predict(new.select(trials=range(40, 64))).shape
+        (24,)
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        period: float | None = None,
+        model: EITSettings = EITSettings(identity="none"),
+        tuning: TuningSettings = TuningSettings(),
+        objective: ContextSettings = ContextSettings(),
+        training: TrainingSettings = TrainingSettings(max_steps=100, batch_trials=256),
+        preprocess: PreprocessSettings = PreprocessSettings(centre="none", scale="none"),
+        seed: Seed = 0,
+        batch_trials: Count = 256,
+        random_state: Any = None,
+    ) -> None:
+        self.target = target
+        self.period = period
+        self.model = model
+        self.tuning = tuning
+        self.objective = objective
+        self.training = training
+        self.preprocess = preprocess
+        self.seed = seed
+        self.batch_trials = batch_trials
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ pretraining
+
+    def fit(
+        self,
+        X: Population | ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        run: Run | Path | str | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> Self:
+        """Pretrain on recordings of any sizes, or on one population in arrays.
+
+        Args:
+            X: recordings with the target; or trials (trial, individual, time), NaN where not observed.
+            y: with arrays, a class per trial.
+            run: a folder where the state of training is kept, so that a fit that was interrupted continues.
+            on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
+
+        Raises:
+            InputError: for recordings or targets that cannot be used.
+        """
+
+        def read() -> tuple[PopulationDataset, None]:
+            return read_population(X, y, target=self.target or "y", kind="class", level="trial"), None
+
+        return self._fit(read, run=run, on_epoch=on_epoch)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.model.identity != "none":
+            raise InputError("model.identity of an EITEncoder is 'none': it meets individuals it has never seen.")
+        if "individual" in (self.preprocess.centre, self.preprocess.scale):
+            raise InputError(
+                "preprocess.centre and preprocess.scale of an EITEncoder are 'shared' or 'none': of an individual that "
+                "it meets it has seen nothing."
+            )
+        if self.period is not None and self.period < 0:
+            raise InputError(f"period is {self.period}; give a positive number, or 0 for classes without a geometry.")
+
+    def _fit_statistics(self, train: PopulationDataset) -> None:
+        if train.n_features != 1:
+            raise InputError(f"the recordings have {train.n_features} features; an EITEncoder reads one.")
+        name = self._target_name(train)
+        self.target_ = Target.fit(train, name, kind="class", levels=("trial",))
+        self.preprocess_ = Preprocess.fit(train, self.preprocess)
+        self.period_ = self.found_period(train)
+
+    def _target_name(self, dataset: PopulationDataset) -> str:
+        if self.target is not None:
+            dataset.target_values(self.target)
+            return self.target
+        names = list(dataset.recordings[0].targets)
+        if len(names) != 1:
+            raise InputError(f"the recordings have the targets {names}; say which with target=….")
+        return str(names[0])
+
+    def found_period(self, X: Population) -> float:
+        """The period that pretraining on recordings works with: the one that was given, or what they speak for.
+
+        A circle is taken if it explains one half of the trials by the other better than classes without a geometry.
+        """
+        if self.period is not None:
+            return float(self.period)
+        train = X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+        target = Target.fit(train, self._target_name(train), kind="class", levels=("trial",))
+        classes = target.classes
+        if len(classes) < FEWEST_ON_CIRCLE or list(classes) != list(range(len(classes))):
+            return 0.0
+        readout, prepared = TuningReadout(self.tuning), Preprocess.fit(train, self.preprocess)(train)
+        of_circle, of_classes = (
+            sum(
+                _held_out(readout, recording, target, self._candidates(classes, period))
+                for recording in prepared.recordings
+            )
+            for period in (float(len(classes)), 0.0)
+        )
+        return float(len(classes)) if of_circle > of_classes else 0.0
+
+    def _candidates(self, classes: tuple[Any, ...], period: float) -> Candidates:
+        if not period:
+            return Candidates.categories(len(classes))
+        angle = 2 * math.pi / period * torch.as_tensor(np.asarray(classes, dtype=np.float64))
+        return Candidates.circle(angle, self.tuning.harmonics)
+
+    def _make_learner(self) -> Learner:
+        model = EIT(self.model, n_features=self.n_features_in_)
+        objective = Context(
+            self.target_,
+            self._candidates(self.target_.classes, self.period_),
+            width=self.model.width,
+            settings=self.objective,
+            tuning=self.tuning,
+        )
+        return Learner(model, objective)
+
+    @property
+    def _learns(self) -> str:
+        return f"to decode {self.target_.name} from few trials"
+
+    def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
+        return self.learner_.objective.prepare(self.preprocess_(dataset))
+
+    # ------------------------------------------------------------------ a new population
+
+    @property
+    def readout(self) -> TuningReadout:
+        """What is fitted to a new population."""
+        check_is_fitted(self)
+        return cast(Context, self.learner_.objective).readout
+
+    @property
+    def n_priors_(self) -> int:
+        """Numbers that were learned of tuning and noise alone."""
+        return sum(p.numel() for name, p in self.readout.named_parameters() if not name.startswith("to_channels"))
+
+    def adapt(
+        self, labelled: Recording, unlabelled: Recording | None = None, *, roots_only: bool = False
+    ) -> AdaptedDecoder:
+        """A decoder of another population: no gradient step, no correspondence of individuals.
+
+        Args:
+            labelled: calibration trials with the target, of the individuals that will be read later.
+            unlabelled: other trials of the same individuals; their targets, if they have any, are not looked at.
+            roots_only: whether embeddings are left aside: the rule alone.
+
+        Raises:
+            InputError: if the trials do not fit each other or the encoder, or no target is known.
+        """
+        check_is_fitted(self)
+        name = self.target_.name
+        labels = labelled.target(name)
+        if labels.ndim != 1 or labelled.target_levels[name] != "trial":
+            raise InputError(f"target {name!r} of the labelled trials is of shape {labels.shape}; give one per trial.")
+        if not is_known(labels).any():
+            raise InputError(f"no labelled trial has a known {name!r}; give one of each class at least.")
+        target = self._with_classes(np.unique(labels[is_known(labels)]))
+        read = functools.partial(self._signals, roots_only=roots_only)
+        candidates = self._candidates(target.classes, self.period_)
+        return AdaptedDecoder(self.readout, target, candidates, read, labelled, unlabelled)
+
+    def _with_classes(self, found: NDArray[Any]) -> Target:
+        """The target: on a circle with the classes of pretraining and those that were found, otherwise with these."""
+        if self.period_:
+            known = np.asarray(self.target_.classes)
+            if found.dtype.kind not in "biuf":
+                raise InputError(
+                    f"labels are {found.tolist()}; the encoder knows numbers on a circle, {known.tolist()}."
+                )
+            return dataclasses.replace(self.target_, classes=tuple(np.union1d(found, known).tolist()))
+        if len(found) < 2:
+            raise InputError(
+                f"all labelled trials are of class {found[0]!r} of {self.target_.name!r}; give trials of two classes "
+                "at least: of others nothing is known."
+            )
+        return dataclasses.replace(self.target_, classes=tuple(found.tolist()))
+
+    def _signals(self, recording: Recording, n_bins: int, *, roots_only: bool) -> Signals:
+        """What the readout reads of trials of at most so many bins; no target is looked at."""
+        bare = dataclasses.replace(recording, targets={}, target_levels={})
+        parts = []
+        for encoding, batch in self.learner_.read(self.preprocess_(PopulationDataset(bare)), self.batch_trials):
+            both = torch.cat((encoding.individual, encoding.population), -1)
+            root, observed, both = (_padded(x, n_bins) for x in (batch.values[..., 0], batch.observed, both))
+            with torch.no_grad():
+                parts.append(self.readout.signals(root, observed, both))
+        signals = functools.reduce(Signals.and_those_of, parts)
+        return self.readout.roots(signals) if roots_only else signals
+
+    def encode(self, X: Population) -> list[dict[str, NDArray[Any]]]:
+        """Embeddings of every individual at every time: "individual" and "population" for each recording.
+
+        Both are (trial, individual, time, width), NaN where not observed; "individual_ids" names their axis.
+        """
+        check_is_fitted(self)
+        dataset = X if isinstance(X, PopulationDataset) else PopulationDataset(X)
+        found = []
+        for recording in self.preprocess_(dataset).recordings:
+            encodings = [e for e, _ in self.learner_.read(PopulationDataset(recording), self.batch_trials)]
+            stages = {
+                stage: stacked(
+                    [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encodings],
+                    axis=2,
+                )
+                for stage in ("individual", "population")
+            }
+            found.append({**stages, "individual_ids": np.asarray(recording.individual_ids)})
+        return found
+
+    # ------------------------------------------------------------------ saving
+
+    def _learned(self) -> dict[str, Any]:
+        statistics = {"mean": self.preprocess_.mean, "std": self.preprocess_.std}
+        return {"target": self.target_, "period": self.period_, "preprocess": statistics}
+
+    def _restore(self, learned: Mapping[str, Any]) -> None:
+        self.target_ = from_plain(Target, learned["target"], what="target")
+        self.period_ = from_plain(float, learned["period"], what="period")
+        mean, std = (np.asarray(learned["preprocess"][name], dtype=np.float64) for name in ("mean", "std"))
+        if mean.shape != (1, self.n_features_in_) or std.shape != mean.shape or not (std > 0).all():
+            raise ValueError(f"its statistics have shapes {mean.shape} and {std.shape}, or are not positive")
+        self.preprocess_ = Preprocess(self.preprocess, (), (), mean, std)
+
+
+def _held_out(readout: TuningReadout, recording: Recording, target: Target, candidates: Candidates) -> float:
+    """Log-probability of the classes of every second trial, decoded by the others."""
+    code = torch.from_numpy(target.codes(recording.target(target.name)))
+    known = (code >= 0).nonzero().flatten()
+    code = code[known]
+    is_first = torch.arange(len(code)) % 2 == 0
+    total = 0.0
+    with torch.no_grad():
+        signals = readout.read(None, PopulationDataset(recording).batch(known.numpy()))
+        belief = torch.nn.functional.one_hot(code, len(candidates)).double()
+        for fitted in (is_first, ~is_first):
+            if fitted.any() and not fitted.all():
+                tuning = readout(signals[fitted], belief[fitted], candidates)
+                likelihood = readout.log_likelihood(tuning, signals[~fitted]).log_softmax(1)
+                total += float(likelihood.gather(1, code[~fitted][:, None]).sum())
+    return total
+
+
+def _padded(x: Tensor, n_bins: int) -> Tensor:
+    """Trials of so many bins, (trial, individual, time, …)."""
+    lacking = n_bins - x.shape[2]
+    return x if not lacking else torch.cat((x, x.new_zeros(*x.shape[:2], lacking, *x.shape[3:])), 2)

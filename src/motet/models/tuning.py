@@ -1,0 +1,465 @@
+"""A readout that is fitted, not trained: how each individual is tuned to a target, and what all of them say together.
+
+Empirical Bayes, in closed form. The signals of an individual in a trial are normal around its *tuning curve*, a sum of
+smooth functions of the target under a normal prior; a few labelled trials give its posterior. Individuals are combined
+by their evidence: a prediction weighs each by its noise and by how little is known of its curve, and takes out what a
+common gain, rotation or offset of the whole population, or noise seen in other trials, explains. Unlabelled trials are
+used by expectation maximisation.
+
+Nothing here is learned from the new population by gradient steps. What is learned, on other populations, are a few
+numbers: how deep and how smooth tuning is, how noise goes with rate, how much noise is shared. All is differentiable,
+so that an encoder can learn signals for which this works best. It is equivariant to the order of individuals, and of
+calibration trials.
+
+Source: the likelihood is that of Bayesian linear regression with a mixture of prior variances (Bishop, Pattern
+Recognition and Machine Learning, §3.3 and §3.5); shared noise enters by the matrix inversion lemma.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from motet.data.batch import Batch
+from motet.models.eit import Encoding
+from motet.settings import Count, Range, Settings, Whole
+
+N_NOISE_ROUNDS = 2  # of noise and curves in turn
+FLAT = 4.0  # log variance of the prior of an individual's mean
+LEAST_SIZE = 0.05  # of a root count; below it, an individual counts as silent
+N_PARTS = 4  # of the labelled trials, each of which is judged by the others
+STRANGE = 2.0  # times as far from its curve as is usual, a trial loses trust
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningSettings(Settings, role="tuning"):
+    """What a tuning curve is made of.
+
+    Attributes:
+        root_channels: of the root counts of an individual, over the bins of a trial: their mean, and slower to faster
+            cosines.
+        embedding_channels: read linearly off an encoder's embeddings of the individual, averaged over the trial; 0 for
+            none.
+        harmonics: of a tuning curve.
+        depths: how many classes of individuals there are, from hardly to strongly tuned.
+        rounds: of expectation maximisation, where there are unlabelled trials.
+        first_tempering: posteriors of unlabelled trials begin at this power, and end at 1.
+        balance: how far, from 0 to 1, unlabelled trials are believed to be of all classes equally.
+    """
+
+    root_channels: Count = 3
+    embedding_channels: Whole = 2
+    harmonics: Count = 3
+    depths: Count = 3
+    rounds: Count = 12
+    first_tempering: Annotated[float, Range(above=0, most=1)] = 0.3
+    balance: Annotated[float, Range(least=0, most=1)] = 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidates:
+    """The values that a target may have, and the functions of it that tuning curves are sums of.
+
+    Attributes:
+        functions: at each candidate; the first is constant.
+        slopes: their derivatives, by which a rotation of the population moves a curve; 0 where nothing can rotate.
+        order: of each function: 0 is the mean, and the prior of a higher order is narrower.
+    """
+
+    functions: Float[Tensor, "candidate function"]
+    slopes: Float[Tensor, "candidate function"]
+    order: Int[Tensor, " function"]
+
+    @classmethod
+    def circle(cls, angle: Float[Tensor, " candidate"], n_harmonics: int) -> Candidates:
+        """Angles in radians; curves are Fourier series.
+
+        Example:
+            >>> Candidates.circle(torch.linspace(0, 6, 8), 2).order.tolist()
+            [0, 1, 1, 2, 2]
+        """
+        order = torch.arange(1, n_harmonics + 1, dtype=torch.float64)
+        phase = angle.double()[:, None] * order
+        waves = torch.stack((phase.cos(), phase.sin()), -1).flatten(1) * math.sqrt(2)
+        slopes = torch.stack((-order * phase.sin(), order * phase.cos()), -1).flatten(1) * math.sqrt(2)
+        return cls._of(waves, slopes, order.long().repeat_interleave(2))
+
+    @classmethod
+    def categories(cls, n_classes: int) -> Candidates:
+        """Classes without a geometry: each has a mean of its own."""
+        own = torch.eye(n_classes, dtype=torch.float64) * math.sqrt(2)
+        return cls._of(own, torch.zeros_like(own), torch.ones(n_classes, dtype=torch.long))
+
+    @classmethod
+    def line(cls, place: Float[Tensor, "candidate dimension"], n_harmonics: int) -> Candidates:
+        """Points of a line or a box with sides from 0 to 1; curves are products of cosines."""
+        grids = torch.meshgrid(*[torch.arange(n_harmonics + 1)] * place.shape[1], indexing="ij")
+        degrees = torch.stack([grid.flatten() for grid in grids], -1)
+        order = degrees.sum(-1)
+        kept = (order > 0) & (order <= n_harmonics)
+        waves = (math.pi * place.double()[:, None] * degrees[kept]).cos() * math.sqrt(2) ** (degrees[kept] > 0)
+        waves = waves.prod(-1)
+        return cls._of(waves, torch.zeros_like(waves), order[kept])
+
+    @classmethod
+    def _of(cls, functions: Tensor, slopes: Tensor, order: Tensor) -> Candidates:
+        one = torch.ones_like(functions[:, :1])
+        return cls(
+            torch.cat((one, functions), 1),
+            torch.cat((torch.zeros_like(one), slopes), 1),
+            torch.cat((torch.zeros_like(order[:1]), order)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.functions)
+
+    def to(self, device: torch.device) -> Candidates:
+        """The same on another device."""
+        return Candidates(self.functions.to(device), self.slopes.to(device), self.order.to(device))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Signals:
+    """What of some trials is read.
+
+    Attributes:
+        values: (trial, individual, channel) float64.
+        present: whether the individual was observed in the trial.
+        channels: which of the readout's channels these are.
+    """
+
+    values: Float[Tensor, "trial individual channel"]
+    present: Bool[Tensor, "trial individual"]
+    channels: tuple[int, ...]
+
+    def __getitem__(self, trials: Tensor) -> Signals:
+        return dataclasses.replace(self, values=self.values[trials], present=self.present[trials])
+
+    def and_those_of(self, other: Signals) -> Signals:
+        """The trials of both."""
+        return dataclasses.replace(
+            self, values=torch.cat((self.values, other.values)), present=torch.cat((self.present, other.present))
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tuning:
+    """What is known of every individual of a population.
+
+    Attributes:
+        mean: the tuning curve, at the candidates.
+        variance: of the signals of a trial around it: noise, and what is not known of the curve.
+        shared: what moves the signals of all individuals together, one standard deviation of each.
+        seen: deviations of calibration trials from their curves, scaled so that their squares add up to the covariance
+            that was seen.
+        prior_share: of `variance` and `shared` in the covariance, beside what was seen.
+    """
+
+    mean: Float[Tensor, "channel individual candidate"]
+    variance: Float[Tensor, "channel individual candidate"]
+    shared: Float[Tensor, "factor channel individual candidate"]
+    seen: Float[Tensor, "trial channel individual"]
+    prior_share: Float[Tensor, ""] | float = 1.0
+
+
+class Numbers(nn.Module):
+    """A few numbers, float64, which learn faster than weights do and are not drawn to 0.
+
+    Args:
+        first: their values before training.
+    """
+
+    STRIDE = 10.0  # times the learning rate of weights
+
+    def __init__(self, first: Float[Tensor, "..."]) -> None:
+        super().__init__()
+        self.shape = first.shape
+        self.scaled = nn.Parameter(first.flatten() / self.STRIDE)
+
+    def forward(self) -> Float[Tensor, "..."]:
+        return self.scaled.double().view(self.shape) * self.STRIDE
+
+
+class TuningReadout(nn.Module):
+    """Fits tuning curves to calibration trials, and reads the target off others.
+
+    1. Signals: root counts of an individual over the bins of a trial, and what an encoder makes of it.
+    2. Prior: of the functions a curve is made of, wider for individuals that fire more, and of several depths.
+    3. Posterior: curves and noise, in turn, from the trials whose target is known or believed.
+    4. Likelihood: of the signals of a trial, for every value that the target may have.
+
+    Args:
+        settings: see `TuningSettings`.
+        width: of an encoder's embedding; 0 without encoder.
+    """
+
+    def __init__(self, settings: TuningSettings, *, width: int = 0) -> None:
+        super().__init__()
+        s = self.settings = settings
+        self.n_read = s.embedding_channels if width else 0
+        n_channels, order = s.root_channels + self.n_read, torch.arange(s.harmonics + 1.0)
+        self.to_channels = nn.Linear(2 * width, self.n_read) if self.n_read else None
+        self.log_variance = Numbers(-1.0 * order - 1.5 * (torch.arange(n_channels) > 0)[:, None])
+        self.log_noise = Numbers(torch.full((n_channels,), -1.2))
+        self.depth_exponent = Numbers(torch.tensor(0.7))
+        self.noise_exponent = Numbers(torch.tensor(0.0))
+        self.log_depth = Numbers(torch.linspace(-1.2, 1.2, s.depths) if s.depths > 1 else torch.zeros(1))
+        self.depth_logit = Numbers(torch.zeros(s.depths))
+        self.log_noise_trials = Numbers(torch.tensor(3.0))
+        self.log_seen_trials = Numbers(torch.tensor(5.0))
+        self.log_shared = Numbers(torch.tensor([-2.5, -2.5, -3.5]))
+        self.log_temperature = Numbers(torch.tensor(0.0))
+
+    # ------------------------------------------------------------------ 1. signals
+
+    def signals(
+        self,
+        root: Float[Tensor, "trial individual time"],
+        observed: Bool[Tensor, "trial individual time"],
+        embedding: Float[Tensor, "trial individual time both"] | None = None,
+    ) -> Signals:
+        """What is read of trials with equally many bins.
+
+        Args:
+            root: root counts, or signals of like noise.
+            observed: bins that are not are taken for the mean of those that are.
+            embedding: of each individual alone and among the others, side by side; if there is an encoder.
+        """
+        seen = observed.to(root.dtype)
+        n_seen = seen.sum(-1, keepdim=True)
+        share = seen / n_seen.clamp(min=1)
+        mean = (root * share).sum(-1, keepdim=True)
+        filled = torch.where(observed, root, mean).double()
+        n_bins = root.shape[-1]
+        kept = range(min(self.settings.root_channels, n_bins))
+        time = (torch.arange(n_bins, dtype=torch.float64, device=root.device) + 0.5) / n_bins
+        waves = torch.stack([(math.pi * k * time).cos() * math.sqrt(2 - (k == 0)) for k in kept])
+        values = filled @ waves.T / math.sqrt(n_bins)
+        channels = tuple(kept)
+        if self.to_channels is not None:
+            assert embedding is not None, "an encoder was announced"
+            read = self.to_channels((embedding * share[..., None].to(embedding.dtype)).sum(2))
+            values = torch.cat((values, read.double()), -1)
+            channels += tuple(range(self.settings.root_channels, self.settings.root_channels + self.n_read))
+        present = n_seen.squeeze(-1) > 0
+        return Signals(values * present[..., None], present, channels)
+
+    def read(self, encoding: Encoding | None, batch: Batch, trials: Int[Tensor, " trial"] | None = None) -> Signals:
+        """The signals of trials of one recording, of the individuals and bins that any of them has.
+
+        Args:
+            encoding: of the batch; None if there is no encoder.
+            batch: with root counts, or signals of like noise, as the first feature of its values.
+            trials: positions in the batch; by default all.
+        """
+        trials = torch.arange(len(batch), device=batch.values.device) if trials is None else trials
+        observed = batch.observed[trials]
+        individuals, n_bins = observed.any(2).any(0), 1 + int(observed.any(1).any(0).nonzero().max())
+        embedding = None
+        if encoding is not None and self.to_channels is not None:
+            both = torch.cat((encoding.individual[trials], encoding.population[trials]), -1)
+            embedding = both[:, individuals, :n_bins]
+        root = batch.values[trials][:, individuals, :n_bins, 0]
+        return self.signals(root, observed[:, individuals, :n_bins], embedding)
+
+    def roots(self, signals: Signals) -> Signals:
+        """The signals without what an encoder made."""
+        kept = [place for place, channel in enumerate(signals.channels) if channel < self.settings.root_channels]
+        channels = tuple(signals.channels[place] for place in kept)
+        return dataclasses.replace(signals, values=signals.values[..., kept], channels=channels)
+
+    # ------------------------------------------------------------------ 2. and 3. prior and posterior
+
+    def forward(
+        self,
+        signals: Signals,
+        belief: Float[Tensor, "trial candidate"],
+        candidates: Candidates,
+    ) -> Tuning:
+        """Tuning curves of all individuals.
+
+        Args:
+            signals: of calibration trials.
+            belief: how probable each candidate is in each trial: labelled, one is certain. Trials count by its sum.
+            candidates: of the target.
+        """
+        candidates = candidates.to(signals.values.device)
+        basis, order = candidates.functions, candidates.order
+        channel = list(signals.channels)
+        x = signals.values.permute(2, 1, 0)  # channel, individual, trial
+        weight = signals.present.double().T[..., None] * belief.double()  # individual, trial, candidate
+        count = weight.sum((1, 2))
+        at = weight.sum(1)  # individual, candidate
+
+        # Moments of signals and functions over trials
+        functions = torch.einsum("ig,gf,gh->ifh", at, basis, basis)
+        product = torch.einsum("itg,dit,gf->dif", weight, x, basis)
+        square = torch.einsum("itg,dit->di", weight, x.square())
+
+        # 2. Prior
+        size = (square[0] / count.clamp(min=1e-9)).sqrt().clamp(min=LEAST_SIZE).log()
+        log_variance = self.log_variance()[channel][:, order.clamp(max=self.settings.harmonics)]
+        width = log_variance[:, None] + (self.depth_exponent() * size)[:, None]
+        width = torch.where(order == 0, FLAT, width + self.log_depth()[:, None, None, None])
+        prior_noise = (self.log_noise()[channel][:, None] + self.noise_exponent() * size).exp()
+
+        # 3. Posterior of curves, of depth and of noise
+        precision = torch.diag_embed((-width).exp())
+        trust = self.log_noise_trials().exp()
+        noise = prior_noise
+        for step in range(N_NOISE_ROUNDS + 1):
+            gram = precision + functions / noise[..., None, None]
+            inverse = torch.cholesky_inverse(root := torch.linalg.cholesky(gram))
+            moment = product / noise[..., None]
+            curve = torch.einsum("ldifh,dih->ldif", inverse, moment)
+            log_det = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + width.sum(-1)
+            evidence = ((curve * moment).sum(-1) - log_det).sum(1) / 2
+            depth = (evidence + self.depth_logit()[:, None]).softmax(0)[:, None, :, None]
+            if step < N_NOISE_ROUNDS:
+                second = inverse + curve[..., None] * curve[..., None, :]
+                second = (depth[..., None] * second).sum(0)
+                left = square - 2 * ((depth * curve).sum(0) * product).sum(-1) + (second * functions).sum((-2, -1))
+                noise = (trust * prior_noise + left.clamp(min=0)) / (trust + count)
+
+        mean = (depth * (curve @ basis.T)).sum(0)
+        unknown = torch.einsum("gf,ldifh,gh->ldig", basis, inverse, basis)
+        variance = (depth * (unknown + (curve @ basis.T - mean).square())).sum(0) + noise[..., None]
+
+        # What moves all together
+        slope = (depth * (curve @ candidates.slopes.T)).sum(0)
+        offset = torch.zeros_like(mean)
+        offset[0] = 1
+        shared = torch.stack((mean, slope, offset)) * self.log_shared().exp()[:, None, None, None]
+        tuning = Tuning(mean, variance, shared, mean.new_zeros(0, *mean.shape[:2]))
+        return self.with_noise_of(tuning, signals, belief)
+
+    def with_noise_of(self, tuning: Tuning, signals: Signals, belief: Float[Tensor, "trial candidate"]) -> Tuning:
+        """The same curves, with a covariance drawn towards that of the deviations of these trials from them."""
+        belief = belief.double()
+        taken = belief.sum(1)
+        away = signals.values.permute(0, 2, 1) - torch.einsum("tg,dig->tdi", belief, tuning.mean)
+        away = away * signals.present[:, None] * taken.sqrt()[:, None, None]
+        trust = self.log_seen_trials().exp()
+        return dataclasses.replace(
+            tuning, seen=away / (trust + taken.sum()).sqrt(), prior_share=trust / (trust + taken.sum())
+        )
+
+    # ------------------------------------------------------------------ 4. likelihood
+
+    def log_likelihood(self, tuning: Tuning, signals: Signals) -> Float[Tensor, "trial candidate"]:
+        """Of the signals of trials, each alone, up to a constant of the trial."""
+        distance, log_det, _ = self._distances(tuning, signals)
+        return -(distance + log_det) / 2 * self.log_temperature().exp()
+
+    def strangeness(self, tuning: Tuning, signals: Signals) -> Float[Tensor, " trial"]:
+        """How far trials are from the nearest candidate: mean squared deviation of their signals, in units of noise."""
+        distance, _, n_signals = self._distances(tuning, signals)
+        return distance.min(1).values / n_signals.clamp(min=1)
+
+    def _distances(
+        self, tuning: Tuning, signals: Signals
+    ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, "trial candidate"], Float[Tensor, " trial"]]:
+        """Squared distances of trials from candidates, log-determinants, and of how many signals they are."""
+        patterns, which = torch.unique(signals.present, dim=0, return_inverse=True)
+        distance = signals.values.new_zeros(len(signals.values), tuning.mean.shape[-1])
+        log_det = torch.zeros_like(distance)
+        for number, present in enumerate(patterns):
+            trials = (which == number).nonzero().flatten()
+            of_pattern = self._of_pattern(tuning, signals.values[trials][:, present], present)
+            distance = distance.index_put((trials,), of_pattern[0])
+            log_det = log_det.index_put((trials,), of_pattern[1].expand(len(trials), -1))
+        return distance, log_det, signals.present.sum(1).double() * len(signals.channels)
+
+    def _of_pattern(
+        self, tuning: Tuning, values: Float[Tensor, "trial observed channel"], present: Bool[Tensor, " individual"]
+    ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, " candidate"]]:
+        """Squared distances and log-determinants, of trials in which the same individuals are present."""
+        share = torch.as_tensor(tuning.prior_share)
+        mean, variance = tuning.mean[:, present].flatten(0, 1), share * tuning.variance[:, present].flatten(0, 1)
+        shared = share.sqrt() * tuning.shared[:, :, present].flatten(1, 2)  # factor, signal, candidate
+        seen = tuning.seen[:, :, present].flatten(1)[..., None].expand(-1, -1, mean.shape[-1])
+        factors = torch.cat((shared, seen)).permute(2, 1, 0)  # candidate, signal, factor
+        away = values.permute(0, 2, 1).flatten(1)[..., None] - mean  # trial, signal, candidate
+        scaled = factors / variance.T[..., None]
+        inner = factors.mT @ scaled + torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
+        root = torch.linalg.cholesky(inner)
+        explained = torch.linalg.solve_triangular(root, scaled.mT @ away.permute(2, 1, 0), upper=False)
+        distance = (away.square() / variance).sum(1) - explained.square().sum(1).T
+        return distance, variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    # ------------------------------------------------------------------ unlabelled trials
+
+    @torch.no_grad()
+    def learn_unlabelled(
+        self,
+        labelled: Signals,
+        belief: Float[Tensor, "trial candidate"],
+        unlabelled: Signals,
+        candidates: Candidates,
+        trust: Float[Tensor, " other"] | None = None,
+    ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
+        """Expectation maximisation: what is believed of unlabelled trials, and curves fitted to all, in turn.
+
+        A trial is judged by curves that it helped to fit, but not by its own noise: the noise that is taken out
+        of one half of the unlabelled trials is that of the labelled ones and of the other half.
+
+        Args:
+            labelled: calibration trials.
+            belief: of them.
+            unlabelled: other trials.
+            candidates: of the target.
+            trust: how much each unlabelled trial counts (see `trusted`); by default as much as a labelled one.
+
+        Returns:
+            The tuning for trials to come, and the log-likelihood of the unlabelled ones.
+        """
+        s = self.settings
+        both = labelled.and_those_of(unlabelled)
+        n_labelled, n_other = len(labelled.values), len(unlabelled.values)
+        likelihood = self.log_likelihood(self(labelled, belief, candidates), unlabelled)
+        half = torch.arange(n_other) % 2
+        known = torch.ones(n_labelled, dtype=torch.bool)
+        beliefs = belief
+        for step in range(s.rounds):
+            power = s.first_tempering + (1 - s.first_tempering) * step / max(1, s.rounds - 1)
+            guess = self._balanced((likelihood * power).softmax(1))
+            beliefs = torch.cat((belief, guess if trust is None else guess * trust[:, None]))
+            tuning = self(both, beliefs, candidates)
+            for part in (0, 1):
+                others = torch.cat((known, half != part))
+                judge = self.with_noise_of(tuning, both[others], beliefs[others])
+                likelihood[half == part] = self.log_likelihood(judge, unlabelled[half == part])
+        return tuning, likelihood
+
+    @torch.no_grad()
+    def trusted(
+        self, labelled: Signals, belief: Float[Tensor, "trial candidate"], others: Signals, candidates: Candidates
+    ) -> Float[Tensor, " other"]:
+        """How far other trials are to be trusted, from 0 to 1: less if they are strange, as those of another task are.
+
+        What is usual is learned from the labelled trials: how strange each is to curves fitted to the rest of them.
+        """
+        n_labelled = len(labelled.values)
+        if n_labelled < 2:
+            return torch.ones(len(others.values), dtype=torch.float64)
+        part = torch.arange(n_labelled) % min(N_PARTS, n_labelled)
+        usual = torch.cat(
+            [
+                self.strangeness(self(labelled[part != own], belief[part != own], candidates), labelled[part == own])
+                for own in range(int(part.max()) + 1)
+            ]
+        ).median()
+        strange = self.strangeness(self(labelled, belief, candidates), others)
+        return (STRANGE * usual / strange.clamp(min=1e-12)).pow(4).clamp(max=1)
+
+    def _balanced(self, belief: Float[Tensor, "trial candidate"]) -> Float[Tensor, "trial candidate"]:
+        """Beliefs moved towards equal numbers of trials for every candidate."""
+        for _ in range(2):
+            belief = belief / belief.mean(0).clamp(min=1e-9) ** self.settings.balance
+            belief = belief / belief.sum(1, keepdim=True)
+        return belief

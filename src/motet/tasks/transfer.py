@@ -1,0 +1,313 @@
+"""Decode populations that were never seen from a few labelled trials, beside rivals that get the same trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from motet.data.dataset import PopulationDataset
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.estimators.encoder import EITEncoder
+from motet.given import is_known
+from motet.names import in_path
+from motet.report.few_shot import draw_few_shot
+from motet.rivals.few_shot import Decode, FittedFewShot
+from motet.rivals.method import Answer, Draw, Fitted, Kind, Method, Say, TargetQuestion, TransferQuestion
+from motet.rivals.registry import rivals_of
+from motet.settings import Count
+from motet.statistics import Score, blockwise
+from motet.tasks.comparison import Column, Measured
+from motet.tasks.evaluate import Evaluation, Part, Task, evaluate, without_targets
+from motet.tasks.find import stem
+from motet.tasks.outcome import Outcome
+from motet.tasks.pretrain import EncoderSettings
+from motet.tasks.systems import check_unlearned, made
+from motet.training.run import Run
+
+Unlabelled = Literal["none", "others", "tested"]
+WORDS: Mapping[Unlabelled, str] = {
+    "none": "labelled trials only",
+    "others": "half of the other trials without labels, tested on the other half",
+    "tested": "the tested trials are there without labels",
+}
+MODEL, RULE, CONTROL = "tuning + eit", "tuning", "tuning + eit, shuffled labels"
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferSettings(EncoderSettings):
+    """Which populations to decode from a few of their trials.
+
+    Attributes:
+        recordings: files, or names in the catalogue. Each in turn is the new population; without an encoder, one is
+            pretrained on the others.
+        encoder: the folder of a run of motet pretrain, whose settings then count.
+        output: the run's folder; by default "runs/transfer-<recording>".
+        k: labelled trials of each class.
+        unlabelled: "none": only labelled trials are there. "others": half of the other trials too, without labels, and
+            the other half is tested. "tested": so are the tested trials themselves.
+        draws: of labelled trials.
+        rivals: whether classical decoders get the same trials.
+        control: whether the model is also adapted to shuffled labels, to show chance.
+    """
+
+    encoder: str | None = None
+    k: tuple[Count, ...] = (1, 2, 3)
+    unlabelled: tuple[Unlabelled, ...] = ("none", "others", "tested")
+    draws: Count = 20
+    rivals: bool = True
+    control: bool = True
+
+    def check(self) -> None:
+        super().check()
+        if self.encoder is None and len(self.recordings) < 2:
+            raise InputError(
+                "recordings names one population, and none is left to pretrain on; give two at least, or --encoder RUN."
+            )
+        if not self.k or not self.unlabelled:
+            raise InputError("k and unlabelled name what is asked; give one of each at least.")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output or f"runs/transfer-{stem(self.recordings[0])}")
+
+
+def transfer(settings: TransferSettings) -> Outcome:
+    """Decode new populations from few trials each, beside rivals and chance; leaves a run with tables and figures.
+
+    What was finished before is kept: run it again to go on after an interruption.
+
+    Raises:
+        InputError: for recordings, runs or settings that cannot be used, or that do not fit each other.
+    """
+    return evaluate(Transfer(settings))
+
+
+class Asked(NamedTuple):
+    """What one section of the table is about."""
+
+    recording: str
+    k: int
+    unlabelled: Unlabelled
+
+
+class Transfer(Task):
+    """Parts are new populations × labelled trials × what is there without labels; draws are within a part."""
+
+    columns: Mapping[str, Column] = {
+        "accuracy": Column("accuracy", has_interval=True, bounds=(0.0, 1.0)),
+        "worst": Column("worst draw", form=".2f", bounds=(0.0, 1.0)),
+    }
+
+    def __init__(self, settings: TransferSettings) -> None:
+        s = self.settings = settings
+        self.recordings = {recording.name: recording for recording in map(s.found, s.recordings)}
+        dataset = PopulationDataset(list(self.recordings.values()))
+        self.inputs = {"recordings": dataset.recordings}
+        self.run = Run(s.folder)
+        self._tests = {name: PopulationDataset(recording) for name, recording in self.recordings.items()}
+        self._trains: dict[str, PopulationDataset | None]
+        if s.encoder is None:
+            self.training = s.training
+            self._trains = {name: self._others(name) for name in self.recordings}
+        else:
+            self.weights = Run(s.encoder)
+            check_unlearned(self.weights, dataset.recordings)
+            train = self._pretrained_on(self.weights) if s.rivals else None
+            self._trains = dict.fromkeys(self.recordings, train)
+        self._encoders: dict[str, EITEncoder] = {}
+        self.asked = {
+            self._name(asked): (asked, self._question(asked))
+            for asked in (Asked(name, k, how) for name in self.recordings for k in s.k for how in s.unlabelled)
+        }
+
+    def _others(self, name: str) -> PopulationDataset:
+        return PopulationDataset([recording for other, recording in self.recordings.items() if other != name])
+
+    def _pretrained_on(self, run: Run) -> PopulationDataset:
+        """What rivals learn from: the recordings that the encoder learned from."""
+        kept = run.read_settings() if run.has_settings else {}
+        try:
+            as_then = dataclasses.replace(self.settings, **{name: kept[name] for name in ("reading", "bins")})
+            return PopulationDataset([as_then.found(name) for name in kept["recordings"]])
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(
+                f"rivals learn from what {run.folder} was pretrained on, which cannot be read ({error}); give "
+                "rivals=false."
+            ) from error
+
+    @staticmethod
+    def _name(asked: Asked) -> str:
+        return f"parts/{in_path(asked.recording)}/k{asked.k}-{asked.unlabelled}"
+
+    def _question(self, asked: Asked) -> TransferQuestion:
+        recording, target = self.recordings[asked.recording], self.settings.target
+        goal = TargetQuestion(target, "class", "trial")
+        goal.read(recording)
+        draws = tuple(_draws(recording, goal, asked, self.settings.draws, self.settings.seed))
+        return TransferQuestion(goal, draws, asked.unlabelled == "tested", self._period(asked.recording) or None)
+
+    @functools.cache  # noqa: B019 (a task lives as long as its verb)
+    def _period(self, name: str) -> float:
+        """Of the classes on a circle, found where the encoder is trained; 0 for none."""
+        if self.weights is not None:
+            return float(EITEncoder.load(self.weights).period_)
+        train = self._trains[name]
+        assert train is not None
+        return float(made(EITEncoder, self.settings).found_period(train))
+
+    # ------------------------------------------------------------------ what evaluate asks
+
+    def parts(self) -> Sequence[Part]:
+        return [
+            Part(name, self._trains[asked.recording], self._tests[asked.recording], section=name.partition("/")[2])
+            for name, (asked, _) in self.asked.items()
+        ]
+
+    def question_of(self, part: Part) -> TransferQuestion:
+        return self.asked[part.name][1]
+
+    def methods(self, part: Part) -> Sequence[Method]:
+        s = self.settings
+        encoder = functools.partial(self._encoder, part)
+        has_eit = self.settings.tuning.embedding_channels > 0
+        models = [Adapted(MODEL, encoder)] if has_eit else []
+        rule = Adapted(RULE, encoder, roots_only=True)
+        rivals = rivals_of(self.question_of(part)) if s.rivals else []
+        control = [Adapted(CONTROL, encoder, shuffles=True, kind="control")] if s.control else []
+        return [*models, rule, *rivals, *control]
+
+    def truth(self, part: Part) -> NDArray[Any]:
+        """(draw, tested) classes."""
+        asked, question = self.asked[part.name]
+        labels = self.recordings[asked.recording].target(self.settings.target)
+        return np.stack([labels[draw.tested] for draw in question.draws])
+
+    def measure(self, answer: Answer, truth: NDArray[Any]) -> Measured:
+        right = (answer["prediction"] == truth).mean(axis=1)
+        return Measured(
+            {"accuracy": blockwise(float(right.mean()), right.tolist(), bounds=(0.0, 1.0)), "worst": Score(right.min())}
+        )
+
+    def kept(self, ranked: Sequence[str]) -> Sequence[str]:
+        return []
+
+    def _encoder(self, part: Part, say: Say | None) -> EITEncoder:
+        """The encoder for a new population: the one that was given, or pretrained on the others, once."""
+        name = self.asked[part.name][0].recording
+        if self.weights is not None:
+            name = ""
+        if name not in self._encoders:
+            run = self.weights or self.run.part(f"pretrained/{in_path(name)}")
+            if self.weights is None and not run.has_tensors("weights"):
+                encoder = made(EITEncoder, self.settings)
+                n_epochs = self.settings.training.n_epochs(len(part.train or ()))
+                more = {} if say is None else {"on_epoch": lambda row: say(1 / n_epochs, f"pretraining, {row}")}
+                encoder.fit(part.train, run=run, **more).save(run)
+                run.delete_tensors("checkpoint")
+            encoder = EITEncoder.load(run)
+            learned = encoder.target_.name
+            if learned != self.settings.target:
+                raise InputError(f"{run.folder} was pretrained to decode {learned!r}; give target={learned!r}.")
+            self._encoders[name] = encoder
+        return self._encoders[name]
+
+    # ------------------------------------------------------------------ what people read
+
+    def heading(self, section: str, parts: Sequence[Part]) -> str:
+        asked, question = self.asked[parts[0].name]
+        recording = self.recordings[asked.recording]
+        few = f"{asked.k} labelled trial{'s' if asked.k > 1 else ''} of each class; {WORDS[asked.unlabelled]}"
+        return (
+            f"{asked.recording} ({recording.n_individuals} individuals): {few} "
+            f"({len(question.draws[0].tested)} tested, {len(question.draws)} draws)"
+        )
+
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
+        yield "Mean over draws of labelled trials, with its 95 % interval over draws; differences are paired by draw."
+        yield f"'{RULE}' is the readout on root counts alone; '{MODEL}' reads embeddings beside them."
+
+    def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
+        sections = evaluation.results["sections"]
+        for how in self.settings.unlabelled:
+            scores: dict[str, dict[str, dict[int, tuple[float, ...]]]] = {}
+            for name, (asked, _) in self.asked.items():
+                if asked.unlabelled == how:
+                    for method, found in sections[name.partition("/")[2]]["methods"].items():
+                        of_recording = scores.setdefault(asked.recording, {})
+                        of_recording.setdefault(method, {})[asked.k] = found["scores"]["accuracy"].samples
+            yield (
+                f"few_shot_{how}",
+                draw_few_shot(scores, "accuracy", models=(MODEL, RULE), chance=CONTROL, title=WORDS[how]),
+            )
+
+
+def _draws(recording: Recording, goal: TargetQuestion, asked: Asked, n: int, seed: int) -> Iterator[Draw]:
+    """Labelled, unlabelled and tested trials, the same for every method."""
+    labels = recording.target(goal.target)
+    known = np.flatnonzero(is_known(labels))
+    classes, counts = np.unique(labels[known], return_counts=True)
+    if len(classes) < 2 or counts.min() <= asked.k:
+        raise InputError(
+            f"recording {recording.name!r} has {counts.min()} trials of class {classes[counts.argmin()]} of "
+            f"{goal.target!r}, and k is {asked.k}; give a smaller k."
+            if len(classes) > 1
+            else f"recording {recording.name!r} has one class of {goal.target!r}; give trials of two at least."
+        )
+    for number in range(n):
+        rng = np.random.default_rng([seed, number, asked.k])
+        few = np.concatenate([rng.permutation(known[labels[known] == label])[: asked.k] for label in classes])
+        rest = rng.permutation(np.setdiff1d(known, few))
+        n_unlabelled = len(rest) // 2 if asked.unlabelled == "others" else 0
+        labelled = dataclasses.replace(
+            recording.select(trials=few),
+            targets={goal.target: labels[few]},
+            target_levels={goal.target: "trial"},
+            metadata={},
+        )
+        unlabelled = without_targets(recording.select(trials=np.sort(rest[:n_unlabelled]))) if n_unlabelled else None
+        yield Draw(labelled, unlabelled, np.sort(rest[n_unlabelled:]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adapted(Method):
+    """A pretrained encoder, adapted to every draw.
+
+    Attributes:
+        name: the row of a table.
+        encoder: the pretrained one; trained where it is not yet.
+        roots_only: whether embeddings are left aside.
+        shuffles: whether labels of the labelled trials are shuffled.
+        kind: see `Method`.
+    """
+
+    name: str
+    encoder: Any
+    roots_only: bool = False
+    shuffles: bool = False
+    kind: Kind = "model"
+
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
+        encoder: EITEncoder = self.encoder(say)
+        rng = np.random.default_rng(0)
+
+        def adapt(labelled: Recording, unlabelled: Recording | None) -> Decode:
+            if self.shuffles:
+                name = question.goal.target
+                labelled = dataclasses.replace(labelled, targets={name: rng.permutation(labelled.targets[name])})
+            decoder = encoder.adapt(labelled, unlabelled, roots_only=self.roots_only)
+            if question.tests_together:
+                return lambda tested: decoder.predict_unlabelled()
+            return decoder.predict
+
+        n_parameters = encoder.n_priors_ if self.roots_only else encoder.n_parameters_
+        return FittedFewShot(adapt, question, n_parameters)

@@ -1,0 +1,215 @@
+"""Pretraining on some populations, and adaptation to another."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.estimators.encoder import EITEncoder
+from motet.systems import simulate
+from motet.training.objectives import ContextSettings
+from motet.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(max_steps=6, batch_trials=128)
+LONGER = TrainingSettings(max_steps=30, batch_trials=128)
+FEW = range(16)  # two trials of each direction
+
+
+@pytest.fixture(scope="module")
+def subjects() -> list[Recording]:
+    """Three subjects of different size; directions in turn."""
+    found = simulate("population", n_subjects=3, n_trials=96, n_neurons=(30, 50), n_bins=8, seed=1)
+    return [_in_turn(recording) for recording in found]
+
+
+def _in_turn(recording: Recording) -> Recording:
+    order = np.argsort(recording.targets["direction"], kind="stable").reshape(8, -1).T.ravel()
+    return recording.select(trials=order)
+
+
+def _called(name: str, recording: Recording, labels: NDArray[Any]) -> Recording:
+    """The recording with one target only."""
+    return dataclasses.replace(recording, targets={name: labels}, target_levels={})
+
+
+@pytest.fixture(scope="module")
+def encoder(subjects: list[Recording]) -> EITEncoder:
+    return EITEncoder("direction", training=LONGER).fit(subjects[:2])
+
+
+def few(subject: Recording) -> Recording:
+    return subject.select(trials=FEW)
+
+
+def rest(subject: Recording) -> Recording:
+    return subject.select(trials=range(16, 96))
+
+
+def without_targets(recording: Recording) -> Recording:
+    return dataclasses.replace(recording, targets={}, target_levels={})
+
+
+def test_a_new_population_is_decoded_from_two_trials_of_each_class(
+    encoder: EITEncoder, subjects: list[Recording]
+) -> None:
+    new = subjects[2]
+    labelled = encoder.adapt(few(new))
+    helped = encoder.adapt(few(new), without_targets(rest(new)))
+    assert labelled.score(rest(new)) > 0.45
+    assert np.mean(helped.predict_unlabelled() == rest(new).targets["direction"]) > labelled.score(rest(new))
+
+
+def test_labels_of_unlabelled_trials_are_not_looked_at(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    shown = rest(new)
+    wrong = dataclasses.replace(shown, targets={**shown.targets, "direction": 7 - shown.targets["direction"]})
+    found = [
+        encoder.adapt(few(new), others).predict_proba(few(new)) for others in (shown, wrong, without_targets(shown))
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_every_trial_is_decoded_alone(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    decoder = encoder.adapt(few(new))
+    together = decoder.predict_proba(rest(new))
+    alone = np.concatenate([decoder.predict_proba(rest(new).select(trials=[trial])) for trial in range(5)])
+    np.testing.assert_allclose(together[:5], alone, atol=1e-5)
+
+
+def test_neither_order_nor_names_of_individuals_matter(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    order = np.random.default_rng(0).permutation(new.n_individuals)
+    other = new.select(individuals=order)
+    known = subjects[0].individual_ids
+    names = tuple(known[place] if place < len(known) else f"x{place}" for place in range(new.n_individuals))
+    renamed = dataclasses.replace(new, individual_ids=names)
+    plain = encoder.adapt(few(new)).predict_proba(rest(new))
+    np.testing.assert_allclose(plain, encoder.adapt(few(other)).predict_proba(rest(other)), atol=1e-5)
+    np.testing.assert_array_equal(plain, encoder.adapt(few(renamed)).predict_proba(rest(renamed)))
+
+
+def test_individuals_are_found_by_name_in_later_trials(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    decoder = encoder.adapt(few(new))
+    later = rest(new).select(individuals=np.arange(new.n_individuals)[::-1])
+    np.testing.assert_allclose(decoder.predict_proba(rest(new)), decoder.predict_proba(later), atol=1e-5)
+
+
+def test_shuffled_labels_are_at_chance(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new, scores = subjects[2], []
+    for seed in range(8):
+        order = np.random.default_rng(seed).permutation(16)
+        labelled = few(new)
+        shuffled = dataclasses.replace(
+            labelled, targets={**labelled.targets, "direction": labelled.targets["direction"][order]}
+        )
+        scores.append(encoder.adapt(shuffled).score(rest(new)))
+    assert np.mean(scores) < 0.3
+
+
+def test_what_is_saved_decodes_the_same(encoder: EITEncoder, subjects: list[Recording], tmp_path: Path) -> None:
+    encoder.save(tmp_path / "run")
+    again = EITEncoder.load(tmp_path / "run")
+    new = subjects[2]
+    np.testing.assert_array_equal(
+        encoder.adapt(few(new)).predict_proba(rest(new)), again.adapt(few(new)).predict_proba(rest(new))
+    )
+
+
+def test_a_circle_is_found_where_there_is_one(subjects: list[Recording]) -> None:
+    assert EITEncoder("direction").found_period(subjects[:2]) == 8
+    relabel = np.array([3, 6, 0, 5, 1, 7, 4, 2])
+    mixed = [_called("direction", one, relabel[one.targets["direction"]]) for one in subjects[:2]]
+    assert EITEncoder("direction").found_period(mixed) == 0
+    assert EITEncoder("direction", period=16).found_period(subjects[:2]) == 16
+
+
+def test_classes_without_geometry_are_those_of_the_labelled_trials(subjects: list[Recording]) -> None:
+    named = [
+        dataclasses.replace(
+            one, targets={"side": np.array(["left", "right"])[one.targets["direction"] // 4]}, target_levels={}
+        )
+        for one in subjects
+    ]
+    encoder = EITEncoder("side", training=TRAINING).fit(named[:2])
+    new = dataclasses.replace(
+        named[2],
+        targets={"side": np.array(["a", "b", "c", "d"])[subjects[2].targets["direction"] // 2]},
+        target_levels={},
+    )
+    decoder = encoder.adapt(few(new))
+    assert decoder.classes_.tolist() == ["a", "b", "c", "d"]
+    assert decoder.score(rest(new)) > 0.35
+
+
+def test_later_trials_teach_and_one_bad_trial_moves_little(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    seen, later = new.select(trials=range(16, 56)), new.select(trials=range(56, 96))
+    first = encoder.adapt(few(new)).score(later)
+    decoder = encoder.adapt(few(new), without_targets(seen.select(trials=range(20))))
+    decoder.update(without_targets(seen.select(trials=range(20, 40))))
+    assert decoder.score(later) >= first - 0.05
+    before = decoder.predict(later)
+    bad = dataclasses.replace(seen.select(trials=[0]), values=40 + 0 * seen.values[:1], targets={}, target_levels={})
+    assert np.mean(decoder.update(bad).predict(later) == before) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: (r, r.select(individuals=range(3))), "differ in individuals"),
+        (
+            lambda r: (dataclasses.replace(r, targets={"x": r.targets["direction"]}, target_levels={}), None),
+            "direction",
+        ),
+        (lambda r: (r.select(bins=slice(4)), r), "give trials of equally many"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    change: Any, message: str, encoder: EITEncoder, subjects: list[Recording]
+) -> None:
+    with pytest.raises(InputError, match=message):
+        encoder.adapt(*change(few(subjects[2])))
+
+
+def test_unlabelled_trials_of_another_task_are_noticed(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    other = dataclasses.replace(without_targets(rest(new)), values=rest(new).values[:, ::-1] ** 2)
+    assert np.median(encoder.adapt(few(new), without_targets(rest(new))).trust_) == 1
+    with pytest.raises(InputError, match="same task"):
+        encoder.adapt(few(new), other)
+
+
+def test_one_labelled_class_is_refused_where_classes_have_no_geometry(subjects: list[Recording]) -> None:
+    encoder = EITEncoder("direction", period=0, training=TRAINING).fit(subjects[:2])
+    one = few(subjects[2]).select(trials=np.flatnonzero(few(subjects[2]).targets["direction"] == 3))
+    with pytest.raises(InputError, match="two classes"):
+        encoder.adapt(one)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"period": -1.0}, "positive"),
+        ({"objective": {"labelled": ()}}, "one number"),
+        ({"objective": {"hidden_individuals": (0.5, 0.2)}}, "lower fraction first"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(
+    settings: dict[str, Any], message: str, subjects: list[Recording]
+) -> None:
+    with pytest.raises(InputError, match=message):
+        _with(settings).fit(subjects[:2])
+
+
+def _with(settings: dict[str, Any]) -> EITEncoder:
+    return EITEncoder("direction", **{**settings, "objective": ContextSettings(**settings.get("objective", {}))})

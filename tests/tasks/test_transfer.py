@@ -1,0 +1,171 @@
+"""`motet pretrain` and `motet transfer`: who sees what, and one run from files to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from motet.cli import main
+from motet.data.readers import write_recording
+from motet.errors import InputError
+from motet.estimators.encoder import EITEncoder
+from motet.rivals.registry import RIVALS
+from motet.systems import simulate
+from motet.tasks.pretrain import PretrainSettings, pretrain
+from motet.tasks.transfer import CONTROL, MODEL, RULE, Transfer, TransferSettings, transfer
+from motet.training.settings import TrainingSettings
+
+QUICK: dict[str, Any] = {
+    "target": "direction",
+    "training": TrainingSettings(max_steps=2, batch_trials=64),
+    "draws": 5,
+    "k": (1,),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two subjects, and a third."""
+    folder = tmp_path_factory.mktemp("subjects")
+    names = []
+    for recording in simulate("population", n_subjects=3, n_trials=48, n_neurons=(25, 30), n_bins=8, seed=2):
+        name = str(folder / f"{recording.name.rpartition('/')[2]}.npz")
+        write_recording(recording, name)
+        names.append(name)
+    return names
+
+
+@pytest.fixture
+def settings(files: list[str], tmp_path: Path) -> Callable[..., TransferSettings]:
+    def made(**changed: Any) -> TransferSettings:
+        return TransferSettings(**{"recordings": tuple(files[:2]), "output": str(tmp_path / "run"), **QUICK, **changed})
+
+    return made
+
+
+def test_labelled_unlabelled_and_tested_trials_are_apart(settings: Callable[..., TransferSettings]) -> None:
+    task = Transfer(settings(unlabelled=("none", "others", "tested"), draws=3))
+    assert len(task.parts()) == 6
+    for part in task.parts():
+        question = task.question_of(part)
+        recording = task.recordings[task.asked[part.name][0].recording]
+        ids = np.asarray(recording.trial_ids)
+        for draw in question.draws:
+            tested = set(ids[draw.tested])
+            labelled = set(draw.labelled.trial_ids)
+            unlabelled = set(draw.unlabelled.trial_ids) if draw.unlabelled else set()
+            assert not labelled & tested
+            assert not unlabelled & (labelled | tested)
+            assert len(labelled | unlabelled | tested) == recording.n_trials
+            assert np.unique(draw.labelled.targets["direction"], return_counts=True)[1].tolist() == [1] * 8
+            assert draw.labelled.targets.keys() == {"direction"}
+            assert draw.unlabelled is None or not draw.unlabelled.targets
+
+
+def test_nobody_who_is_tested_was_pretrained_on(settings: Callable[..., TransferSettings]) -> None:
+    task = Transfer(settings())
+    for part in task.parts():
+        assert part.train is not None
+        assert part.test is not None
+        assert not set(part.train.individual_ids) & set(part.test.individual_ids)
+
+
+def test_an_encoder_is_not_tested_on_what_it_was_pretrained_on(
+    settings: Callable[..., TransferSettings], files: list[str], tmp_path: Path
+) -> None:
+    encoder = str(tmp_path / "encoder")
+    pretrain(PretrainSettings((files[0], files[1]), "direction", encoder, training=QUICK["training"]))
+    for recordings in ((files[0],), (files[2], files[1])):
+        with pytest.raises(InputError, match="learned from"):
+            Transfer(settings(recordings=recordings, encoder=encoder))
+    outcome = transfer(settings(recordings=(files[2],), encoder=encoder, unlabelled=("none",)))
+    assert RIVALS["empirical-bayes"].name in outcome.table
+
+
+def test_the_control_is_at_chance_and_everyone_else_is_above(settings: Callable[..., TransferSettings]) -> None:
+    outcome = transfer(settings(unlabelled=("tested",), draws=10, rivals=False))
+    for section in outcome.results["sections"].values():
+        value = {name: method["scores"]["accuracy"]["value"] for name, method in section["methods"].items()}
+        assert value[CONTROL] < 0.25
+        assert min(value[MODEL], value[RULE]) > value[CONTROL] + 0.1
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_numbers(
+    settings: Callable[..., TransferSettings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = transfer(settings(unlabelled=("none",), rivals=False))
+    adapt, calls = EITEncoder.adapt, []
+
+    def interrupted(self: EITEncoder, *trials: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return adapt(self, *trials, **options)
+
+    again = settings(unlabelled=("none",), rivals=False, output=str(tmp_path / "again"))
+    monkeypatch.setattr(EITEncoder, "adapt", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transfer(again)
+    monkeypatch.setattr(EITEncoder, "adapt", adapt)
+    scores = [
+        {
+            name: method["scores"]
+            for section in outcome.results["sections"].values()
+            for name, method in section["methods"].items()
+        }
+        for outcome in (whole, transfer(again))
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_the_command_line_leaves_tables_and_pictures(files: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["transfer", *files[:2], "--target", "direction", "--k", "[1, 2]", "--draws", "5", "--output", str(run)]
+    assert main([*command, "--training.max_steps", "2", "--training.batch_trials", "64"]) == 0
+    table = (run / "table.md").read_text()
+    for method in (MODEL, RULE, CONTROL, "harmonics-em", "empirical-bayes"):
+        assert f"| {method} |" in table
+    assert (run / "figures" / "few_shot_none.png").stat().st_size > 10_000
+    assert (
+        main(
+            [
+                "pretrain",
+                *files[:2],
+                "--target",
+                "direction",
+                "--output",
+                str(tmp_path / "enc"),
+                "--training.max_steps",
+                "2",
+            ]
+        )
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"k": (6,)}, "smaller k"),
+        ({"k": ()}, "one of each"),
+        ({"target": "velocity"}, "one class per trial"),
+        ({"target": "directoin"}, "did you mean 'direction'"),
+        ({"period": -2.0}, "at least 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    changed: dict[str, Any], message: str, settings: Callable[..., TransferSettings]
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Transfer(settings(**changed))
+
+
+def test_one_population_without_an_encoder_is_refused(
+    settings: Callable[..., TransferSettings], files: list[str]
+) -> None:
+    with pytest.raises(InputError, match="none is left to pretrain on"):
+        settings(recordings=(files[0],))

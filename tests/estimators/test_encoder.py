@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.estimators.decoders import EITClassifier
 from motet.estimators.encoder import EITEncoder
 from motet.systems import simulate
 from motet.training.objectives import ContextSettings
@@ -114,6 +115,33 @@ def test_shuffled_labels_are_at_chance(encoder: EITEncoder, subjects: list[Recor
         )
         scores.append(encoder.adapt(shuffled).score(rest(new)))
     assert np.mean(scores) < 0.3
+
+
+@pytest.mark.parametrize("way", ["readout", "fine-tune"])
+def test_a_readout_is_trained_on_a_frozen_encoder_or_with_it(
+    way: Any, encoder: EITEncoder, subjects: list[Recording], tmp_path: Path
+) -> None:
+    new = subjects[2]
+    trained = encoder.adapt(few(new), way=way)
+    before, after = (e.learner_.model.state_dict() for e in (encoder, trained))
+    assert all((before[name] == after[name]).all() for name in before) == (way == "readout")
+    assert trained.score(rest(new)) > 0.2
+    trained.save(tmp_path / "run")
+    again = EITClassifier.load(tmp_path / "run")
+    np.testing.assert_allclose(trained.predict_proba(rest(new)), again.predict_proba(rest(new)), atol=1e-5)
+    with pytest.raises(InputError, match="way='context'"):
+        encoder.adapt(few(new), rest(new), way=way)  # type: ignore[call-overload]
+
+
+def test_a_quantity_per_bin_is_decoded_by_courses_of_the_classes(
+    encoder: EITEncoder, subjects: list[Recording]
+) -> None:
+    new = subjects[2]
+    alone = encoder.adapt(few(new), quantity="velocity")
+    assert alone.score(rest(new)) > 0.2
+    first = rest(new).select(bins=slice(0, 5))
+    np.testing.assert_allclose(alone.predict(first), alone.predict(rest(new))[:, :5])  # causal
+    assert encoder.adapt(few(new), without_targets(rest(new)), quantity="velocity").score(rest(new)) > 0.2
 
 
 def test_what_is_saved_decodes_the_same(encoder: EITEncoder, subjects: list[Recording], tmp_path: Path) -> None:

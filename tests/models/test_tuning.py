@@ -69,7 +69,7 @@ def test_a_curve_is_the_posterior_mean_of_bayesian_linear_regression() -> None:
         size = np.log(np.sqrt(np.mean(x**2)))
         prior = np.exp(readout.log_variance()[0].detach().numpy()[CIRCLE.order] + 0.7 * size)
         prior[0] = np.exp(4.0)
-        noise = first_noise = np.exp(-1.2)
+        noise = first_noise = np.exp(-1.2) / (1 + np.exp(-1.0 - 2 * size)) + np.exp(-2.5)
         for _ in range(2):
             inverse = np.linalg.inv(np.diag(1 / prior) + basis.T @ basis / noise)
             curve = inverse @ basis.T @ x / noise

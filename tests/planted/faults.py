@@ -529,8 +529,8 @@ FAULTS = (
     Fault(
         "transfer: the control is not shuffled",
         "src/motet/tasks/transfer.py",
-        "if self.shuffles:",
-        "if not self.name:",
+        "order = rng.permutation(labelled.n_trials)",
+        "order = np.arange(labelled.n_trials)",
         ("tests/tasks/test_transfer.py::test_the_control_is_at_chance_and_everyone_else_is_above",),
     ),
     Fault(

@@ -16,9 +16,10 @@ from motet.estimators.encoder import EITEncoder
 from motet.rivals.registry import RIVALS
 from motet.systems import simulate
 from motet.tasks.pretrain import PretrainSettings, pretrain
-from motet.tasks.transfer import CONTROL, MODEL, RULE, Transfer, TransferSettings, transfer
+from motet.tasks.transfer import MODEL, RULE, Transfer, TransferSettings, transfer
 from motet.training.settings import TrainingSettings
 
+CONTROL = f"{MODEL}, shuffled labels"
 QUICK: dict[str, Any] = {
     "target": "direction",
     "training": TrainingSettings(max_steps=2, batch_trials=64),
@@ -89,7 +90,7 @@ def test_an_encoder_is_not_tested_on_what_it_was_pretrained_on(
 def test_the_control_is_at_chance_and_everyone_else_is_above(settings: Callable[..., TransferSettings]) -> None:
     outcome = transfer(settings(unlabelled=("tested",), draws=10, rivals=False))
     for section in outcome.results["sections"].values():
-        value = {name: method["scores"]["accuracy"]["value"] for name, method in section["methods"].items()}
+        value = {name: method["scores"]["score"]["value"] for name, method in section["methods"].items()}
         assert value[CONTROL] < 0.25
         assert min(value[MODEL], value[RULE]) > value[CONTROL] + 0.1
 
@@ -124,7 +125,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_numbers(
 
 def test_the_command_line_leaves_tables_and_pictures(files: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ["transfer", *files[:2], "--target", "direction", "--k", "[1, 2]", "--draws", "5", "--output", str(run)]
+    command = ["transfer", *files[:2], "--target", "direction", "--k", "[1]", "--draws", "5", "--output", str(run)]
     assert main([*command, "--training.max_steps", "2", "--training.batch_trials", "64"]) == 0
     table = (run / "table.md").read_text()
     for method in (MODEL, RULE, CONTROL, "harmonics-em", "empirical-bayes"):
@@ -147,12 +148,20 @@ def test_the_command_line_leaves_tables_and_pictures(files: list[str], tmp_path:
     )
 
 
+def test_a_quantity_per_bin_is_decoded_beside_its_rivals(settings: Callable[..., TransferSettings]) -> None:
+    outcome = transfer(settings(target="velocity", k=(2,), unlabelled=("none",)))
+    for section in outcome.results["sections"].values():
+        value = {name: method["scores"]["score"]["value"] for name, method in section["methods"].items()}
+        assert value["tuning, courses"] > value["tuning, courses, shuffled labels"] + 0.1
+        assert {"few-shot-ridge", "few-shot-template"} < value.keys()
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"k": (6,)}, "smaller k"),
         ({"k": ()}, "one of each"),
-        ({"target": "velocity"}, "one class per trial"),
+        ({"target": "type"}, "one class per trial"),
         ({"target": "directoin"}, "did you mean 'direction'"),
         ({"period": -2.0}, "at least 0"),
     ],

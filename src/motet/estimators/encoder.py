@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast, overload
 
 import numpy as np
 import torch
@@ -22,11 +22,13 @@ from motet.errors import InputError
 from motet.estimators.adapted import AdaptedDecoder
 from motet.estimators.arrays import read_population
 from motet.estimators.base import Estimator, Population, stacked
+from motet.estimators.courses import AdaptedCourses
+from motet.estimators.decoders import EITClassifier
 from motet.given import is_known
 from motet.models.eit import EIT, EITSettings
 from motet.models.tuning import Candidates, Signals, TuningReadout, TuningSettings
 from motet.plain import from_plain
-from motet.settings import Count, Seed
+from motet.settings import Count, Seed, check_arguments
 from motet.training.history import Epoch
 from motet.training.learner import Learner
 from motet.training.objectives import Context, ContextSettings, Target
@@ -34,6 +36,7 @@ from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
 FEWEST_ON_CIRCLE = 4
+Way = Literal["context", "readout", "fine-tune"]
 
 
 class EITEncoder(Estimator):
@@ -207,27 +210,61 @@ class EITEncoder(Estimator):
         """Numbers that were learned of tuning and noise alone."""
         return sum(p.numel() for name, p in self.readout.named_parameters() if not name.startswith("to_channels"))
 
+    @overload
     def adapt(
-        self, labelled: Recording, unlabelled: Recording | None = None, *, roots_only: bool = False
-    ) -> AdaptedDecoder:
-        """A decoder of another population: no gradient step, no correspondence of individuals.
+        self,
+        labelled: Recording,
+        unlabelled: Recording | None = None,
+        *,
+        way: Literal["context"] = "context",
+        quantity: None = None,
+        roots_only: bool = False,
+    ) -> AdaptedDecoder: ...
+
+    @overload
+    def adapt(self, labelled: Recording, unlabelled: Recording | None = None, *, quantity: str) -> AdaptedCourses: ...
+
+    @overload
+    def adapt(self, labelled: Recording, *, way: Literal["readout", "fine-tune"]) -> EITClassifier: ...
+
+    def adapt(
+        self,
+        labelled: Recording,
+        unlabelled: Recording | None = None,
+        *,
+        way: Way = "context",
+        quantity: str | None = None,
+        roots_only: bool = False,
+    ) -> AdaptedDecoder | AdaptedCourses | EITClassifier:
+        """A decoder of another population, without correspondence of individuals.
 
         Args:
             labelled: calibration trials with the target, of the individuals that will be read later.
             unlabelled: other trials of the same individuals; their targets, if they have any, are not looked at.
+            way: "context" takes no gradient step: tuning is fitted in closed form. "readout" trains a readout of these
+                individuals on the frozen encoder, as in the paper; "fine-tune" trains the encoder with it.
+            quantity: a target per bin, such as velocity, to be decoded instead of the class: by the courses it takes in
+                the classes, and which of them the bins so far speak for. Root counts alone are read.
             roots_only: whether embeddings are left aside: the rule alone.
 
         Raises:
             InputError: if the trials do not fit each other or the encoder, or no target is known.
         """
         check_is_fitted(self)
+        check_arguments(type(self).adapt, {"way": way})
         name = self.target_.name
         labels = labelled.target(name)
         if labels.ndim != 1 or labelled.target_levels[name] != "trial":
             raise InputError(f"target {name!r} of the labelled trials is of shape {labels.shape}; give one per trial.")
         if not is_known(labels).any():
             raise InputError(f"no labelled trial has a known {name!r}; give one of each class at least.")
+        if way != "context":
+            if unlabelled is not None or quantity is not None or roots_only:
+                raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
+            return _Trained(self, is_frozen=way == "readout").fit(labelled)
         target = self._with_classes(np.unique(labels[is_known(labels)]))
+        if quantity is not None:
+            return AdaptedCourses(self.readout, quantity, name, self.period_, labelled, unlabelled)
         read = functools.partial(self._signals, roots_only=roots_only)
         candidates = self._candidates(target.classes, self.period_)
         return AdaptedDecoder(self.readout, target, candidates, read, labelled, unlabelled)
@@ -293,6 +330,36 @@ class EITEncoder(Estimator):
         if mean.shape != (1, self.n_features_in_) or std.shape != mean.shape or not (std > 0).all():
             raise ValueError(f"its statistics have shapes {mean.shape} and {std.shape}, or are not positive")
         self.preprocess_ = Preprocess(self.preprocess, (), (), mean, std)
+
+
+class _Trained(EITClassifier):
+    """A classifier that begins with a pretrained encoder.
+
+    Args:
+        encoder: pretrained.
+        is_frozen: whether only the readout is trained.
+    """
+
+    def __init__(self, encoder: EITEncoder, *, is_frozen: bool) -> None:
+        super().__init__(encoder.target_.name, model=encoder.model, preprocess=encoder.preprocess, seed=encoder.seed_)
+        self.encoder = encoder
+        self.is_frozen = is_frozen
+
+    def _fit_statistics(self, train: PopulationDataset) -> None:
+        super()._fit_statistics(train)
+        self.preprocess_ = self.encoder.preprocess_
+
+    def _make_learner(self) -> Learner:
+        learner = super()._make_learner()
+        learner.model.load_state_dict(self.encoder.learner_.model.state_dict())
+        learner.model.requires_grad_(not self.is_frozen)
+        return learner
+
+    def save(self, folder: Path | str | Run) -> Run:
+        """As a classifier like any other, which `EITClassifier.load` reads."""
+        plain = EITClassifier(**{name: getattr(self, name) for name in EITClassifier._get_param_names()})
+        plain.__dict__.update({name: value for name, value in self.__dict__.items() if name.endswith("_")})
+        return plain.save(folder)
 
 
 def _held_out(readout: TuningReadout, recording: Recording, target: Target, candidates: Candidates) -> float:

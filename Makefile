@@ -11,7 +11,7 @@ PARALLEL := -n auto --dist loadfile
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("motet needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fast,tensorboard,xarray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fast,ot,tensorboard,xarray]'
 	touch $(READY)
 
 demo: $(READY)  ## decode a simulated population, beside classical rivals and chance

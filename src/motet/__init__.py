@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from motet.data.readers import read_recording, write_recording
     from motet.data.recording import Recording
     from motet.errors import InputError
+    from motet.estimators.alignment import Alignment, align
     from motet.estimators.decoders import EITClassifier, EITRegressor
     from motet.estimators.encoder import EITEncoder
     from motet.estimators.forecaster import EITForecaster
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from motet.training.settings import TrainingSettings
 
 _HOME = {
+    "Alignment": "motet.estimators.alignment",
     "Batch": "motet.data.batch",
     "EIT": "motet.models.eit",
     "EITClassifier": "motet.estimators.decoders",
@@ -51,6 +53,7 @@ _HOME = {
     "Recording": "motet.data.recording",
     "Run": "motet.training.run",
     "TrainingSettings": "motet.training.settings",
+    "align": "motet.estimators.alignment",
     "fetch": "motet.data.catalogue",
     "list_recordings": "motet.data.catalogue",
     "load": "motet.data.catalogue",
@@ -62,10 +65,10 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 (the list that users read)
-    "Batch", "EIT", "EITClassifier", "EITEncoder", "EITForecaster", "EITInteractions", "EITReference", "EITRegressor",
-    "EITSettings", "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess",
-    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "fetch", "list_recordings", "load", "read_recording",
-    "recover_interactions", "simulate", "write_recording",
+    "Alignment", "Batch", "EIT", "EITClassifier", "EITEncoder", "EITForecaster", "EITInteractions", "EITReference",
+    "EITRegressor", "EITSettings", "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess",
+    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "align", "fetch", "list_recordings", "load",
+    "read_recording", "recover_interactions", "simulate", "write_recording",
 ]  # fmt: skip
 
 

@@ -195,13 +195,27 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     >>> holm([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])
     """
-    values = np.asarray(p, dtype=np.float64)
-    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
-        raise InputError(f"p-values are {np.asarray(p).tolist()}; give a list of numbers from 0 to 1.")
+    values = _p_values(p)
     order = np.argsort(values)
     stepped = values[order] * np.arange(len(values), 0, -1)
     corrected = np.empty_like(values)
     corrected[order] = np.maximum.accumulate(stepped).clip(max=1)
+    return corrected
+
+
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """The q of (row,) p-values: the least false-discovery rate at which each row is found.
+
+    Source: Benjamini and Hochberg, JRSS B 57, 1995.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.04, 0.04]
+    """
+    values = _p_values(p)
+    order = np.argsort(values)[::-1]
+    stepped = values[order] * len(values) / np.arange(len(values), 0, -1)
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum.accumulate(stepped).clip(max=1)
     return corrected
 
 
@@ -275,6 +289,13 @@ def p_text(p: float | None) -> str:
     ('<0.001', '0.040')
     """
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _p_values(p: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(p, dtype=np.float64)
+    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"p-values are {np.asarray(p).tolist()}; give a list of numbers from 0 to 1.")
+    return values
 
 
 def _folds(scores: ArrayLike) -> NDArray[np.float64]:

@@ -252,10 +252,12 @@ class _Decoder(TransformerMixin, Estimator):
 
         Returns:
             For each recording "individual" and "population", both (trial, individual, time, width), NaN where not
-            observed, and the "individual_ids" of their axis.
+            observed; the "individual_ids" of their axis; and whether embeddings tell these apart by their names
+            ("knows_individuals"), so that likeness between populations means nothing.
         """
         dataset = self.preprocess_(self._to_read(X, individual_ids=individual_ids))
         self._check_settings()
+        knows_individuals = np.asarray(self.model.identity == "learned" or bool(self.preprocess_.individual_ids))
         encodings = []
         for recording in dataset.recordings:
             windows = Windows.cut(PopulationDataset(recording), self._window_bins)
@@ -265,7 +267,8 @@ class _Decoder(TransformerMixin, Estimator):
                 for stage in ("individual", "population")
             }
             joined = {stage: windows.join(stacked(parts, axis=2), axis=2) for stage, parts in stages.items()}
-            encodings.append({**joined, "individual_ids": np.asarray(recording.individual_ids)})
+            about = {"individual_ids": np.asarray(recording.individual_ids), "knows_individuals": knows_individuals}
+            encodings.append({**joined, **about})
         return encodings
 
     @property

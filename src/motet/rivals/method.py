@@ -20,6 +20,7 @@ from motet.data.motion import Features
 from motet.data.pairs import are_pairs
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
+from motet.matching import Pairing
 from motet.models.geometry import Geometry
 from motet.training.run import Run
 
@@ -149,7 +150,32 @@ class TransferQuestion:
     period: float | None = None
 
 
-Question = TargetQuestion | PairQuestion | MotionQuestion | TransferQuestion
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatchQuestion:
+    """Who of the first of two recordings is whom in the second? Answered by "score" (a, b), more being more alike.
+
+    An answer may hold too, as `motet.matching.Matches`: "partner", "confidence", "is_declared" (a,), "p_shared" (1,);
+    and "claims_role" (1,), whether it claims that partners play one role, not that they are one individual.
+    Ids never count: those of the recordings that are shown say nothing, and their individuals are in any order.
+
+    Attributes:
+        labels: by the name of a recording, (trial,) the condition of each of its trials, -1 where it has none.
+        n_conditions: that there are.
+        n_bins: first bins of a trial that are read.
+        fdr: the rate of false matches among those that are declared.
+        pairing: how partners by distance are chosen.
+        seed: of random draws.
+    """
+
+    labels: Mapping[str, NDArray[np.int64]]
+    n_conditions: int
+    n_bins: int
+    fdr: float = 0.05
+    pairing: Pairing = "nearest"
+    seed: int = 0
+
+
+Question = TargetQuestion | PairQuestion | MotionQuestion | TransferQuestion | MatchQuestion
 
 
 @runtime_checkable

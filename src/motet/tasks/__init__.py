@@ -67,6 +67,13 @@ VERBS: dict[str, Verb] = {
             "motet.tasks.transfer:transfer",
         ),
         Verb(
+            "align",
+            "RECORDING …",
+            "who plays the role of whom in another recording; leaves a run",
+            "align reach/chewie-1 reach/mihi-1 --target direction",
+            "motet.tasks.align:align",
+        ),
+        Verb(
             "interactions train",
             "RECORDING …",
             "learn who interacts with whom where it is known; leaves a run",

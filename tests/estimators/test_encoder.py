@@ -15,7 +15,7 @@ from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier
 from motet.estimators.encoder import EITEncoder
 from motet.systems import simulate
-from motet.training.objectives import ContextSettings
+from motet.training.objectives import EpisodeSettings
 from motet.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(max_steps=6, batch_trials=128)
@@ -224,10 +224,75 @@ def test_one_labelled_class_is_refused_where_classes_have_no_geometry(subjects: 
         encoder.adapt(one)
 
 
+@pytest.fixture(scope="module")
+def unlabelled_encoder(subjects: list[Recording]) -> EITEncoder:
+    """Learned without labels, from two subjects of different size, some trials held out."""
+    training = TrainingSettings(max_steps=40, batch_trials=64, epoch_steps=20, validation=0.25)
+    return EITEncoder(training=training).fit([without_targets(one) for one in subjects[:2]])
+
+
+def test_without_labels_hidden_values_and_individuals_are_learned(unlabelled_encoder: EITEncoder) -> None:
+    assert unlabelled_encoder.target_ is None
+    assert unlabelled_encoder.uses_ == {"masked": 1, "views": 1}
+    assert unlabelled_encoder.scores_["deviance explained"] > 0.02
+    assert unlabelled_encoder.scores_["rank-1 matching"] > 0.1  # chance is below .03
+
+
+def test_an_encoder_that_saw_no_label_is_adapted(
+    unlabelled_encoder: EITEncoder, subjects: list[Recording], tmp_path: Path
+) -> None:
+    new = subjects[2]
+    decoder = unlabelled_encoder.adapt(few(new), target="direction")
+    assert decoder.score(rest(new)) > 0.4
+    unlabelled_encoder.save(tmp_path / "run")
+    again = EITEncoder.load(tmp_path / "run")
+    assert again.scores_ == unlabelled_encoder.scores_
+    named = _called("way", few(new), few(new).targets["direction"])
+    np.testing.assert_array_equal(decoder.predict_proba(rest(new)), again.adapt(named).predict_proba(rest(new)))
+    with pytest.raises(InputError, match="say which is meant"):
+        again.adapt(without_targets(few(new)))
+    assert again.adapt(few(new), target="direction", way="readout").score(rest(new)) > 0.2
+
+
+def test_embeddings_that_no_label_taught_to_read_are_not_read(
+    unlabelled_encoder: EITEncoder, subjects: list[Recording]
+) -> None:
+    new = subjects[2]
+    whole = unlabelled_encoder.adapt(few(new), target="direction").predict_proba(rest(new))
+    roots = unlabelled_encoder.adapt(few(new), target="direction", roots_only=True).predict_proba(rest(new))
+    np.testing.assert_array_equal(whole, roots)
+
+
+def test_labelled_and_unlabelled_recordings_are_learned_together(subjects: list[Recording]) -> None:
+    learn = EpisodeSettings(learn={"context": 2.0, "masked": 1.0, "views": 1.0})
+    training = TrainingSettings(max_steps=12, batch_trials=64, epoch_steps=4, validation=0.25)
+    mixed = [subjects[0], without_targets(subjects[1])]
+    encoder = EITEncoder("direction", objective=learn, training=training).fit(mixed)
+    assert encoder.scores_.keys() == {"accuracy", "deviance explained", "rank-1 matching"}
+    assert encoder.period_ == 8
+    assert encoder.adapt(few(subjects[2])).score(rest(subjects[2])) > 0.4
+    with pytest.raises(InputError, match="target"):
+        EITEncoder("direction", training=training).fit(mixed)
+
+
+def test_labels_that_are_not_learned_are_not_looked_at(subjects: list[Recording]) -> None:
+    learn = EpisodeSettings(learn={"views": 1.0})
+    plain = [_called("direction", one, one.targets["direction"]) for one in subjects[:2]]
+    shuffled = [_called("direction", one, one.targets["direction"][::-1]) for one in subjects[:2]]
+    found = [EITEncoder(objective=learn, training=TRAINING).fit(some) for some in (plain, shuffled)]
+    states = [encoder.learner_.state_dict() for encoder in found]
+    assert all((states[0][name] == states[1][name]).all() for name in states[0])
+    with pytest.raises(InputError, match="learn without labels"):
+        EITEncoder(training=TRAINING).fit(subjects[:2])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"period": -1.0}, "positive"),
+        ({"objective": {"learn": {}}}, "is empty"),
+        ({"objective": {"learn": {"maskd": 1.0}}}, "masked"),
+        ({"objective": {"learn": {"masked": 1.0}, "hidden_bins": 0.0, "hidden_stretches": 0.0}}, "nothing is hidden"),
         ({"objective": {"labelled": ()}}, "one number"),
         ({"objective": {"hidden_individuals": (0.5, 0.2)}}, "lower fraction first"),
     ],
@@ -240,4 +305,4 @@ def test_settings_that_mean_nothing_are_refused(
 
 
 def _with(settings: dict[str, Any]) -> EITEncoder:
-    return EITEncoder("direction", **{**settings, "objective": ContextSettings(**settings.get("objective", {}))})
+    return EITEncoder("direction", **{**settings, "objective": EpisodeSettings(**settings.get("objective", {}))})

@@ -148,6 +148,23 @@ def test_the_command_line_leaves_tables_and_pictures(files: list[str], tmp_path:
     )
 
 
+def test_an_encoder_is_pretrained_without_labels_and_transferred(files: list[str], tmp_path: Path) -> None:
+    run, output = str(tmp_path / "encoder"), str(tmp_path / "run")
+    quick = ["--training.max_steps", "4", "--training.batch_trials", "64", "--training.validation", "0.25"]
+    assert main(["pretrain", *files[:2], "--output", run, *quick]) == 0
+    table = (tmp_path / "encoder" / "table.md").read_text()
+    assert "| hidden values; who is who |" in table
+    assert "no label was looked at" in table
+    for score in ("deviance explained, of", "rank-1 matching, of"):
+        assert score in table
+    assert (tmp_path / "encoder" / "figures" / "learning_curve.png").stat().st_size > 10_000
+    asked = ["--k", "[1]", "--draws", "5", "--unlabelled", "[none]", "--output", output]
+    assert main(["transfer", files[2], "--encoder", run, "--target", "direction", *asked]) == 0
+    transferred = (tmp_path / "run" / "table.md").read_text()
+    assert f"| {RULE} |" in transferred
+    assert f"| {MODEL} |" not in transferred
+
+
 def test_a_quantity_per_bin_is_decoded_beside_its_rivals(settings: Callable[..., TransferSettings]) -> None:
     outcome = transfer(settings(target="velocity", k=(2,), unlabelled=("none",)))
     for section in outcome.results["sections"].values():

@@ -52,6 +52,10 @@ class Batch:
             values=self.values[:, kept], observed=self.observed[:, kept], positions=self.positions[:, kept]
         )
 
+    def without(self, hidden: Bool[Tensor, "trial individual time"]) -> Batch:
+        """The batch in which these bins were not observed."""
+        return self.replace(values=self.values.masked_fill(hidden[..., None], 0), observed=self.observed & ~hidden)
+
     def split(self, n_trials: int) -> list[Batch]:
         """The batch in parts of at most `n_trials`; itself, if that is one."""
         if len(self) <= n_trials:

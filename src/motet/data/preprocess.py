@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
@@ -96,6 +97,24 @@ class Preprocess:
     def __call__(self, dataset: PopulationDataset) -> PopulationDataset:
         """The dataset as a model reads it; individuals silent in training are gone."""
         return dataset.map(self._prepare)
+
+    def undone(self, values: Tensor) -> Tensor:
+        """Values of one feature as they were before; only where no statistic is by individual.
+
+        Example:
+            >>> from motet.data.recording import Recording
+            >>> dataset = PopulationDataset(Recording.from_trials([[[0.0, 1.0, 5.0]]]))
+            >>> prepare = Preprocess.fit(dataset, PreprocessSettings(centre="shared"))
+            >>> prepare.undone(prepare(dataset).batch().values).round().flatten().tolist()
+            [0.0, 1.0, 5.0]
+        """
+        x = values * float(self.std.item()) + float(self.mean.item())
+        match self.settings.transform:
+            case "sqrt":
+                return x.square()
+            case "log":
+                return x.expm1()
+        return x
 
     def _prepare(self, recording: Recording) -> Recording:
         mean, std = self.mean, self.std

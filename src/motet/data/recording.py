@@ -185,6 +185,11 @@ class Recording:
         reversed_bins = self.bin_is_observed[:, ::-1]
         return np.where(reversed_bins.any(1), self.n_bins - reversed_bins.argmax(1), 0)
 
+    @functools.cached_property
+    def holds_counts(self) -> bool:
+        """Whether all values are whole numbers, and none is negative, as spike counts are."""
+        return bool((self.values >= 0).all() and (self.values == np.rint(self.values)).all())
+
     def target(self, name: str) -> NDArray[Any]:
         """The target of that name, or an `InputError` naming the nearest."""
         if name in self.targets:

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, cast, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -31,7 +31,17 @@ from motet.plain import from_plain
 from motet.settings import Count, Seed, check_arguments
 from motet.training.history import Epoch
 from motet.training.learner import Learner
-from motet.training.objectives import Context, ContextSettings, Target
+from motet.training.objectives import (
+    Context,
+    EpisodeSettings,
+    InTurn,
+    Masked,
+    Objective,
+    Target,
+    Use,
+    Views,
+    told_apart,
+)
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
@@ -42,14 +52,19 @@ Way = Literal["context", "readout", "fine-tune"]
 class EITEncoder(Estimator):
     """An EIT that reads any population, and the priors by which a decoder is fitted to a few of its trials.
 
+    It learns with labels, without, or both (`objective.learn`). Without labels only the encoder learns: the readout
+    that `adapt` fits has its first priors then, and reads root counts alone, since nothing has taught it to read
+    embeddings; way="readout" and "fine-tune" begin with the encoder.
+
     Args:
-        target: a class per trial; may be left out where there is one only.
+        target: a class per trial; may be left out where there is one only. Where there is none, or `objective.learn`
+            names nothing that needs one, pretraining looks at no label.
         period: where classes are numbers on a circle, such as directions of a reach: how much once around is. By
             default classes 0 to n-1, of which there are four or more, are taken for a circle of n if that explains the
             training trials better than classes without a geometry; 0 says that there is none.
         model: see `EITSettings`; the identity is "none".
         tuning: see `TuningSettings`.
-        objective: see `ContextSettings`.
+        objective: see `EpisodeSettings`.
         training: see `TrainingSettings`.
         preprocess: see `PreprocessSettings`; individuals are neither centred nor scaled by what was seen of them.
         seed: of initial weights, order, episodes and the validation part.
@@ -58,8 +73,10 @@ class EITEncoder(Estimator):
 
     Attributes:
         learner_: the trained model and objective.
-        period_: as it was given, or found; 0 for classes without a geometry.
+        target_: with its classes; None without labels.
+        period_: as it was given, or found; 0 for classes without a geometry. None without labels: `adapt` finds it.
         history_: one `Epoch` per epoch.
+        scores_: of the validation part, by what they are, for everything that was learned; empty without such a part.
 
     Example:
         >>> import motet
@@ -77,7 +94,7 @@ class EITEncoder(Estimator):
         period: float | None = None,
         model: EITSettings = EITSettings(identity="none"),
         tuning: TuningSettings = TuningSettings(),
-        objective: ContextSettings = ContextSettings(),
+        objective: EpisodeSettings = EpisodeSettings(),
         training: TrainingSettings = TrainingSettings(max_steps=100, batch_trials=256),
         preprocess: PreprocessSettings = PreprocessSettings(centre="none", scale="none"),
         seed: Seed = 0,
@@ -108,8 +125,9 @@ class EITEncoder(Estimator):
         """Pretrain on recordings of any sizes, or on one population in arrays.
 
         Args:
-            X: recordings with the target; or trials (trial, individual, time), NaN where not observed.
-            y: with arrays, a class per trial.
+            X: recordings, with the target if one is learned; or trials (trial, individual, time), NaN where not
+                observed.
+            y: with arrays, a class per trial; may be left out.
             run: a folder where the state of training is kept, so that a fit that was interrupted continues.
             on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
 
@@ -138,35 +156,57 @@ class EITEncoder(Estimator):
         if train.n_features != 1:
             raise InputError(f"the recordings have {train.n_features} features; an EITEncoder reads one.")
         name = self._target_name(train)
-        self.target_ = Target.fit(train, name, kind="class", levels=("trial",))
+        self.target_, self.period_ = None, self.period
         self.preprocess_ = Preprocess.fit(train, self.preprocess)
-        self.period_ = self.found_period(train)
+        if name is not None:
+            if self._uses(name).keys() == {"context"}:
+                for recording in train.recordings:
+                    recording.target(name)
+            self.target_ = Target.fit(train, name, kind="class", levels=("trial",))
+            self.period_ = self.found_period(train)
 
-    def _target_name(self, dataset: PopulationDataset) -> str:
+    def _uses(self, target: str | None) -> Mapping[Use, float]:
+        return self.objective.uses(has_target=target is not None)
+
+    def _target_name(self, dataset: PopulationDataset) -> str | None:
         if self.target is not None:
             dataset.target_values(self.target)
             return self.target
-        names = list(dataset.recordings[0].targets)
-        if len(names) != 1:
-            raise InputError(f"the recordings have the targets {names}; say which with target=….")
-        return str(names[0])
+        learn = self.objective.learn
+        if learn is not None and "context" not in learn:
+            return None
+        names = list(dict.fromkeys(name for recording in dataset.recordings for name in recording.targets))
+        if len(names) == 1 or (not names and learn is None):
+            return names[0] if names else None
+        raise InputError(
+            f"the recordings have the targets {names}; say which with target=…, or learn without labels: "
+            "objective.learn={'masked': 1, 'views': 1}."
+        )
 
-    def found_period(self, X: Population) -> float:
+    def found_period(self, X: Population, target: str | None = None) -> float:
         """The period that pretraining on recordings works with: the one that was given, or what they speak for.
 
         A circle is taken if it explains one half of the trials by the other better than classes without a geometry.
+
+        Args:
+            X: recordings; those without the target say nothing.
+            target: its name; by default that of pretraining.
         """
         if self.period is not None:
             return float(self.period)
         train = X if isinstance(X, PopulationDataset) else PopulationDataset(X)
-        target = Target.fit(train, self._target_name(train), kind="class", levels=("trial",))
-        classes = target.classes
+        name = target or self._target_name(train)
+        if name is None:
+            raise InputError("the encoder was given no target; say which.")
+        train = PopulationDataset([recording for recording in train.recordings if name in recording.targets])
+        found = Target.fit(train, name, kind="class", levels=("trial",))
+        classes = found.classes
         if len(classes) < FEWEST_ON_CIRCLE or list(classes) != list(range(len(classes))):
             return 0.0
         readout, prepared = TuningReadout(self.tuning), Preprocess.fit(train, self.preprocess)(train)
         of_circle, of_classes = (
             sum(
-                _held_out(readout, recording, target, self._candidates(classes, period))
+                _held_out(readout, recording, found, self._candidates(classes, period))
                 for recording in prepared.recordings
             )
             for period in (float(len(classes)), 0.0)
@@ -181,29 +221,65 @@ class EITEncoder(Estimator):
 
     def _make_learner(self) -> Learner:
         model = EIT(self.model, n_features=self.n_features_in_)
-        objective = Context(
-            self.target_,
-            self._candidates(self.target_.classes, self.period_),
-            width=self.model.width,
-            settings=self.objective,
-            tuning=self.tuning,
-        )
-        return Learner(model, objective)
+        parts = []
+        for use, weight in sorted(self.uses_.items()):
+            part = self._objective(use)
+            part.weight = weight
+            parts.append(part)
+        return Learner(model, parts[0] if len(parts) == 1 else InTurn(parts))
+
+    def _objective(self, use: Use) -> Objective:
+        width = self.model.width
+        if use == "masked":
+            return Masked(width=width, settings=self.objective, raw=self.preprocess_.undone)
+        if use == "views":
+            return Views()
+        if self.target_ is None or self.period_ is None:
+            raise InputError("objective.learn has context, and there is no target; give one, or leave context out.")
+        candidates = self._candidates(self.target_.classes, self.period_)
+        return Context(self.target_, candidates, width=width, settings=self.objective, tuning=self.tuning)
+
+    @property
+    def uses_(self) -> Mapping[Use, float]:
+        """What was learned, and in which proportion."""
+        return self._uses(None if self.target_ is None else self.target_.name)
 
     @property
     def _learns(self) -> str:
-        return f"to decode {self.target_.name} from few trials"
+        return " and ".join(self.learned_words)
+
+    @property
+    def learned_words(self) -> list[str]:
+        """What was learned, in words."""
+        words = {"masked": "hidden values", "views": "who is who"}
+        if self.target_ is not None:
+            words["context"] = f"to decode {self.target_.name} from few trials"
+        return [words[use] for use in sorted(self.uses_)]
 
     def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
-        return self.learner_.objective.prepare(self.preprocess_(dataset))
+        return self.learner_.objective.prepare(self.preprocess_(dataset.map(told_apart)))
+
+    def _finish(self, validation: PopulationDataset | None) -> None:
+        self.scores_ = {}
+        if validation is not None:
+            objective = self.learner_.objective
+            read = self.learner_.read(validation, self.batch_trials, validates=True)
+            found = [(objective.predict(encoding, batch), batch) for encoding, batch in read]
+            self.scores_ = objective.scores([p for p, _ in found], [b for _, b in found])
 
     # ------------------------------------------------------------------ a new population
 
     @property
     def readout(self) -> TuningReadout:
-        """What is fitted to a new population."""
+        """What is fitted to a new population; without labels its first priors, which read root counts alone."""
         check_is_fitted(self)
-        return cast(Context, self.learner_.objective).readout
+        learned = [part for part in self.learner_.objective.modules() if isinstance(part, Context)]
+        return learned[0].readout if learned else TuningReadout(self.tuning)
+
+    @property
+    def n_read_(self) -> int:
+        """Numbers that the readout reads off the embeddings of an individual; 0 without labels."""
+        return self.readout.n_read
 
     @property
     def n_priors_(self) -> int:
@@ -216,22 +292,28 @@ class EITEncoder(Estimator):
         labelled: Recording,
         unlabelled: Recording | None = None,
         *,
+        target: str | None = None,
         way: Literal["context"] = "context",
         quantity: None = None,
         roots_only: bool = False,
     ) -> AdaptedDecoder: ...
 
     @overload
-    def adapt(self, labelled: Recording, unlabelled: Recording | None = None, *, quantity: str) -> AdaptedCourses: ...
+    def adapt(
+        self, labelled: Recording, unlabelled: Recording | None = None, *, target: str | None = None, quantity: str
+    ) -> AdaptedCourses: ...
 
     @overload
-    def adapt(self, labelled: Recording, *, way: Literal["readout", "fine-tune"]) -> EITClassifier: ...
+    def adapt(
+        self, labelled: Recording, *, target: str | None = None, way: Literal["readout", "fine-tune"]
+    ) -> EITClassifier: ...
 
     def adapt(
         self,
         labelled: Recording,
         unlabelled: Recording | None = None,
         *,
+        target: str | None = None,
         way: Way = "context",
         quantity: str | None = None,
         roots_only: bool = False,
@@ -241,6 +323,7 @@ class EITEncoder(Estimator):
         Args:
             labelled: calibration trials with the target, of the individuals that will be read later.
             unlabelled: other trials of the same individuals; their targets, if they have any, are not looked at.
+            target: a class per trial; by default that of pretraining, or the only one of the labelled trials.
             way: "context" takes no gradient step: tuning is fitted in closed form. "readout" trains a readout of these
                 individuals on the frozen encoder, as in the paper; "fine-tune" trains the encoder with it.
             quantity: a target per bin, such as velocity, to be decoded instead of the class: by the courses it takes in
@@ -252,7 +335,7 @@ class EITEncoder(Estimator):
         """
         check_is_fitted(self)
         check_arguments(type(self).adapt, {"way": way})
-        name = self.target_.name
+        name = target or (self.target_.name if self.target_ is not None else _only_target(labelled))
         labels = labelled.target(name)
         if labels.ndim != 1 or labelled.target_levels[name] != "trial":
             raise InputError(f"target {name!r} of the labelled trials is of shape {labels.shape}; give one per trial.")
@@ -261,29 +344,19 @@ class EITEncoder(Estimator):
         if way != "context":
             if unlabelled is not None or quantity is not None or roots_only:
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
-            return _Trained(self, is_frozen=way == "readout").fit(labelled)
-        target = self._with_classes(np.unique(labels[is_known(labels)]))
+            return _Trained(self, name, is_frozen=way == "readout").fit(labelled)
+        found = np.unique(labels[is_known(labels)])
+        is_pretrained = self.target_ is not None and self.target_.name == name
+        period = self.period_ if is_pretrained or self.target_ is None else None
+        if period is None:
+            period = self.found_period(labelled, name) if len(found) > 1 else float(self.period or 0)
         if quantity is not None:
-            return AdaptedCourses(self.readout, quantity, name, self.period_, labelled, unlabelled)
+            return AdaptedCourses(self.readout, quantity, name, period, labelled, unlabelled)
+        known = self.target_.classes if is_pretrained and self.target_ is not None else ()
+        goal = _with_classes(name, found, known, period)
         read = functools.partial(self._signals, roots_only=roots_only)
-        candidates = self._candidates(target.classes, self.period_)
-        return AdaptedDecoder(self.readout, target, candidates, read, labelled, unlabelled)
-
-    def _with_classes(self, found: NDArray[Any]) -> Target:
-        """The target: on a circle with the classes of pretraining and those that were found, otherwise with these."""
-        if self.period_:
-            known = np.asarray(self.target_.classes)
-            if found.dtype.kind not in "biuf":
-                raise InputError(
-                    f"labels are {found.tolist()}; the encoder knows numbers on a circle, {known.tolist()}."
-                )
-            return dataclasses.replace(self.target_, classes=tuple(np.union1d(found, known).tolist()))
-        if len(found) < 2:
-            raise InputError(
-                f"all labelled trials are of class {found[0]!r} of {self.target_.name!r}; give trials of two classes "
-                "at least: of others nothing is known."
-            )
-        return dataclasses.replace(self.target_, classes=tuple(found.tolist()))
+        candidates = self._candidates(goal.classes, period)
+        return AdaptedDecoder(self.readout, goal, candidates, read, labelled, unlabelled)
 
     def _signals(self, recording: Recording, n_bins: int, *, roots_only: bool) -> Signals:
         """What the readout reads of trials of at most so many bins; no target is looked at."""
@@ -321,11 +394,13 @@ class EITEncoder(Estimator):
 
     def _learned(self) -> dict[str, Any]:
         statistics = {"mean": self.preprocess_.mean, "std": self.preprocess_.std}
-        return {"target": self.target_, "period": self.period_, "preprocess": statistics}
+        found = {"target": self.target_, "period": self.period_, "scores": self.scores_}
+        return {**found, "preprocess": statistics}
 
     def _restore(self, learned: Mapping[str, Any]) -> None:
-        self.target_ = from_plain(Target, learned["target"], what="target")
-        self.period_ = from_plain(float, learned["period"], what="period")
+        self.target_ = from_plain(Target | None, learned["target"], what="target")
+        self.period_ = from_plain(float | None, learned["period"], what="period")
+        self.scores_ = from_plain(dict[str, float], learned["scores"], what="scores")
         mean, std = (np.asarray(learned["preprocess"][name], dtype=np.float64) for name in ("mean", "std"))
         if mean.shape != (1, self.n_features_in_) or std.shape != mean.shape or not (std > 0).all():
             raise ValueError(f"its statistics have shapes {mean.shape} and {std.shape}, or are not positive")
@@ -337,11 +412,12 @@ class _Trained(EITClassifier):
 
     Args:
         encoder: pretrained.
+        target: a class per trial.
         is_frozen: whether only the readout is trained.
     """
 
-    def __init__(self, encoder: EITEncoder, *, is_frozen: bool) -> None:
-        super().__init__(encoder.target_.name, model=encoder.model, preprocess=encoder.preprocess, seed=encoder.seed_)
+    def __init__(self, encoder: EITEncoder, target: str, *, is_frozen: bool) -> None:
+        super().__init__(target, model=encoder.model, preprocess=encoder.preprocess, seed=encoder.seed_)
         self.encoder = encoder
         self.is_frozen = is_frozen
 
@@ -360,6 +436,31 @@ class _Trained(EITClassifier):
         plain = EITClassifier(**{name: getattr(self, name) for name in EITClassifier._get_param_names()})
         plain.__dict__.update({name: value for name, value in self.__dict__.items() if name.endswith("_")})
         return plain.save(folder)
+
+
+def _only_target(labelled: Recording) -> str:
+    names = [
+        name
+        for name, values in labelled.targets.items()
+        if labelled.target_levels[name] == "trial" and values.ndim == 1 and values.dtype.kind != "f"
+    ]
+    if len(names) != 1:
+        raise InputError(f"the labelled trials have the classes {names} per trial; say which is meant: target=….")
+    return names[0]
+
+
+def _with_classes(name: str, found: NDArray[Any], known: tuple[Any, ...], period: float) -> Target:
+    """The target: on a circle with the classes of pretraining and those that were found, otherwise with these."""
+    if period:
+        if found.dtype.kind not in "biuf":
+            raise InputError(f"labels are {found.tolist()}; the encoder knows numbers on a circle, {list(known)}.")
+        return Target(name, "trial", classes=tuple(np.union1d(found, np.asarray(known, found.dtype)).tolist()))
+    if len(found) < 2:
+        raise InputError(
+            f"all labelled trials are of class {found[0]!r} of {name!r}; give trials of two classes at least: of "
+            "others nothing is known."
+        )
+    return Target(name, "trial", classes=tuple(found.tolist()))
 
 
 def _held_out(readout: TuningReadout, recording: Recording, target: Target, candidates: Candidates) -> float:

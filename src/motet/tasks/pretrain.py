@@ -21,13 +21,13 @@ from motet.rivals.method import Answer, Method
 from motet.settings import Count, NonNegative, Seed, Settings
 from motet.statistics import markdown
 from motet.tasks.comparison import Column, Measured
-from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate
+from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate, without_targets
 from motet.tasks.find import find_recording, stem
 from motet.tasks.models import Trained
 from motet.tasks.outcome import Outcome
 from motet.tasks.systems import made
 from motet.training.history import as_columns
-from motet.training.objectives import ContextSettings
+from motet.training.objectives import EpisodeSettings, Masked, Views
 from motet.training.settings import TrainingSettings
 
 MOST_BINS = 8  # of a trial, unless more or fewer are asked for
@@ -46,7 +46,7 @@ class EncoderSettings(Settings):
         seed: of everything random.
         model: see EITSettings.
         tuning: see TuningSettings.
-        objective: see ContextSettings.
+        objective: see EpisodeSettings.
         training: see TrainingSettings.
         preprocess: see PreprocessSettings.
     """
@@ -54,7 +54,7 @@ class EncoderSettings(Settings):
     positionals: ClassVar = ("recordings",)
 
     recordings: tuple[str, ...]
-    target: str
+    target: str | None = None
     output: str | None = None
     reading: dict[str, Any] | None = None
     bins: Count | None = None
@@ -62,7 +62,7 @@ class EncoderSettings(Settings):
     seed: Seed = 0
     model: EITSettings = EITSettings(identity="none")
     tuning: TuningSettings = TuningSettings()
-    objective: ContextSettings = ContextSettings()
+    objective: EpisodeSettings = EpisodeSettings()
     training: TrainingSettings = TrainingSettings(max_steps=100, batch_trials=256)
     preprocess: PreprocessSettings = PreprocessSettings(centre="none", scale="none")
 
@@ -71,8 +71,10 @@ class EncoderSettings(Settings):
             raise InputError("recordings is empty; give a list of one file or name at least.")
 
     def found(self, name: str) -> Recording:
-        """A recording with the target."""
+        """A recording with the target, if there is one; without any, no label is looked at."""
         recording = find_recording(name, self.reading)
+        if self.target is None:
+            return without_targets(recording)
         recording.target(self.target)
         return recording
 
@@ -84,10 +86,12 @@ class EncoderSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainSettings(EncoderSettings):
-    """What to pretrain on, and how; recordings of any sizes, each with the target.
+    """What to pretrain on, and how: recordings of any sizes, with a target or without.
 
     Attributes:
         recordings: files, or names in the catalogue; best of several animals.
+        target: a class per trial, to be decoded from few trials. Without, no label is looked at: the encoder learns to
+            predict hidden values and to tell individuals apart (objective.learn).
         output: the run's folder; by default "runs/pretrain-<recording>".
     """
 
@@ -97,7 +101,7 @@ class PretrainSettings(EncoderSettings):
 
 
 def pretrain(settings: PretrainSettings) -> Outcome:
-    """Learn from some populations how to decode another from few trials; leaves a run.
+    """Learn from some populations how to decode another from few trials, or to see them without labels; leaves a run.
 
     What was finished before is kept: run it again to go on after an interruption.
 
@@ -137,30 +141,45 @@ class Pretrain(Task):
         encoder = self._encoder(evaluation)
         n_neurons = ", ".join(str(recording.n_individuals) for recording in self.dataset.recordings)
         seconds = sum(row.seconds for row in encoder.history_)
-        period = f"on a circle of {encoder.period_:g}" if encoder.period_ else "no geometry"
+        classes = "none, no label was looked at"
+        if encoder.target_ is not None:
+            period = f"on a circle of {encoder.period_:g}" if encoder.period_ else "no geometry"
+            classes = f"{len(encoder.target_.classes)}, {period}"
         yield markdown(
             [
-                ["recordings", "trials", "individuals", "classes", "parameters", "fit (s)"],
+                ["learned", "recordings", "trials", "individuals", "classes", "parameters", "fit (s)"],
                 [
+                    "; ".join(encoder.learned_words),
                     str(len(self.dataset.recordings)),
                     str(len(self.dataset)),
                     n_neurons,
-                    f"{len(encoder.target_.classes)}, {period}",
+                    classes,
                     f"{encoder.n_parameters_:,}",
                     f"{seconds:.0f}",
                 ],
             ]
         )
         yield ""
+        for name, value in encoder.scores_.items():
+            yield f"{name}, of the validation part: {value:.3f}{self._beside(name)}"
+        if not encoder.scores_:
+            yield "No part of the trials was held out to validate (training.validation)."
+        yield ""
         yield "What it is worth in other populations: motet transfer RECORDING --encoder RUN."
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-        history = as_columns(self._encoder(evaluation).history_)
-        yield "learning_curve", learning_curve(history, score_name="accuracy", title=f"learning {self._target}")
+        encoder = self._encoder(evaluation)
+        score_name, title = encoder.learner_.objective.score_name, " and ".join(encoder.learned_words)
+        yield "learning_curve", learning_curve(as_columns(encoder.history_), score_name=score_name, title=title)
 
-    @property
-    def _target(self) -> str:
-        return f"to decode {self.settings.target} from few trials"
+    def _beside(self, score_name: str) -> str:
+        """What a score is to be compared with."""
+        if score_name == Masked.score_name:
+            return " (0: each individual's average)"
+        if score_name == Views.score_name:
+            sizes = [recording.n_individuals for recording in self.dataset.recordings]
+            return f" (chance: {len(sizes) / sum(sizes):.3f})"
+        return ""
 
 
 def _no_answer(estimator: Any, test: PopulationDataset) -> Answer:

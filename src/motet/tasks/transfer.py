@@ -63,6 +63,7 @@ class TransferSettings(EncoderSettings):
         control: whether the model is also adapted to shuffled labels, to show chance.
     """
 
+    target: str = dataclasses.field()
     encoder: str | None = None
     k: tuple[Count, ...] = (1, 2, 3)
     unlabelled: tuple[Unlabelled, ...] = ("none", "others", "tested")
@@ -168,7 +169,14 @@ class Transfer(Task):
     def _period(self, name: str) -> float:
         """Of the classes on a circle, found where the encoder is trained; 0 for none."""
         if self.weights is not None:
-            return float(EITEncoder.load(self.weights).period_)
+            encoder = EITEncoder.load(self.weights)
+            if encoder.period_ is not None:
+                return float(encoder.period_)
+            if self._trains[name] is not None:  # learned without labels
+                return encoder.found_period(self._cut(name), self.by)
+            asked = Asked(name, max(self.settings.k), "none")
+            (draw,) = _draws(self.recordings[name], self.goal, asked, 1, self.settings.seed)
+            return encoder.found_period(draw.labelled, self.by)
         return float(self._made().found_period(self._cut(name)))
 
     def _made(self) -> EITEncoder:
@@ -199,11 +207,16 @@ class Transfer(Task):
         models: list[Method] = [Adapted(RULE, encoder, roots_only=True)]
         if self.goal.kind == "quantity":
             models = [Courses(COURSES, encoder), Courses(CORRECTED, encoder, is_corrected=True)]
-        elif self.settings.tuning.embedding_channels:
+        elif self.settings.tuning.embedding_channels and not self._learned_unlabelled():
             models = [Adapted(MODEL, encoder), *models]
         control = ShuffledLabels(models[0])
         rivals = rivals_of(self.question_of(part)) if s.rivals else []
         return [*models, *rivals, *([control] if s.control else [])]
+
+    @functools.cache  # noqa: B019
+    def _learned_unlabelled(self) -> bool:
+        """Whether the given encoder learned without labels: nothing has taught the readout to read it."""
+        return self.weights is not None and EITEncoder.load(self.weights).n_read_ == 0
 
     def truth(self, part: Part) -> list[NDArray[Any]]:
         """(tested, …) for each draw; NaN where a quantity is not observed."""
@@ -238,8 +251,9 @@ class Transfer(Task):
                 encoder.fit(train, run=run, on_epoch=on_epoch).save(run)
                 run.delete_tensors("checkpoint")
             encoder = EITEncoder.load(run)
-            learned = encoder.target_.name
-            if learned != self.by:
+            if encoder.target_ is None:
+                encoder.period_ = self._period(name or next(iter(self._trains)))
+            elif (learned := encoder.target_.name) != self.by:
                 raise InputError(f"{run.folder} was pretrained to decode {learned!r}, not {self.by!r}; give another.")
             self._encoders[name] = encoder
         return self._encoders[name]

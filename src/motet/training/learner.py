@@ -30,8 +30,12 @@ class Learner(nn.Module):
         self.model = model
         self.objective = objective
 
-    def read(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[Encoding, Batch]]:
+    def read(
+        self, dataset: PopulationDataset, most_trials: int, *, validates: bool = False
+    ) -> Iterator[tuple[Encoding, Batch]]:
         """The encodings of all trials in order, some at a time, and what they are of; without dropout and gradients.
+
+        To validate, of what the objective shows the model of them.
 
         Raises:
             InputError: if a trial does not fit in memory.
@@ -40,10 +44,11 @@ class Learner(nn.Module):
         self.check_room(dataset)
         device = next(self.parameters()).device
         for batch in dataset.batches(self.model.n_bytes, most_trials=most_trials):
-            batch = batch.to(device)
-            with torch.no_grad():
-                encoding = self.model(batch)
-            yield encoding, batch
+            for shown in self.objective.validated(batch) if validates else [batch]:
+                shown = shown.to(device)
+                with torch.no_grad():
+                    encoding = self.model(shown)
+                yield encoding, shown
 
     def predict(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[dict[str, Tensor], Batch]]:
         """As `read`, what the objective predicts."""

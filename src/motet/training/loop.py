@@ -146,9 +146,9 @@ def _backward(fabric: Fabric, wrapped: Any, parts: list[Batch]) -> Tensor:
 
 @torch.no_grad()
 def evaluate(learner: Learner, dataset: PopulationDataset, batch_trials: int) -> tuple[float, float]:
-    """Loss and score of a learner, without dropout or hiding."""
+    """Loss and score of a learner, without dropout; hidden is what is hidden in validation too."""
     losses, outputs, batches = [], [], []
-    for encoding, batch in learner.read(dataset, batch_trials):
+    for encoding, batch in learner.read(dataset, batch_trials, validates=True):
         losses.append(float(learner.objective.loss(encoding, batch)) * len(batch))
         outputs.append(learner.objective.predict(encoding, batch))
         batches.append(batch)

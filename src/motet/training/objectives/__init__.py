@@ -11,13 +11,16 @@ from typing import Any
 
 from motet.errors import did_you_mean
 from motet.training.objectives.classify import Classify
-from motet.training.objectives.context import Context, ContextSettings
+from motet.training.objectives.context import Context
+from motet.training.objectives.episodes import EpisodeSettings, InTurn, Use
 from motet.training.objectives.forecast import DIVERGED, FEWEST_BINS, FUTURE, Forecast, ForecastSettings
 from motet.training.objectives.interactions import InteractionSettings, RecoverInteractions, pair_target
+from motet.training.objectives.masked import Masked, told_apart
 from motet.training.objectives.objective import TRIAL_WEIGHT, Joint, Objective, ObjectiveSettings, Supervised, hidden
 from motet.training.objectives.regress import Regress
 from motet.training.objectives.states import HiddenState, state_target
 from motet.training.objectives.target import Target, TargetKind, known_predictions, known_rows
+from motet.training.objectives.views import Views
 
 __all__ = [
     "DIVERGED",
@@ -27,12 +30,14 @@ __all__ = [
     "TRIAL_WEIGHT",
     "Classify",
     "Context",
-    "ContextSettings",
+    "EpisodeSettings",
     "Forecast",
     "ForecastSettings",
     "HiddenState",
+    "InTurn",
     "InteractionSettings",
     "Joint",
+    "Masked",
     "Objective",
     "ObjectiveSettings",
     "RecoverInteractions",
@@ -40,12 +45,15 @@ __all__ = [
     "Supervised",
     "Target",
     "TargetKind",
+    "Use",
+    "Views",
     "hidden",
     "known_predictions",
     "known_rows",
     "make_objective",
     "pair_target",
     "state_target",
+    "told_apart",
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -55,6 +63,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "state": HiddenState,
     "forecast": Forecast,
     "context": Context,
+    "masked": Masked,
+    "views": Views,
 }
 """Objectives by name. Of a kind of target, the first is what "auto" means."""
 

@@ -7,10 +7,10 @@ the priors of tuning, and the encoder, through the fit.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -18,36 +18,13 @@ from torch import Tensor
 
 from motet.data.batch import Batch
 from motet.data.recording import Recording
-from motet.errors import InputError
 from motet.models.eit import Encoding
 from motet.models.tuning import Candidates, Signals, TuningReadout, TuningSettings
-from motet.settings import Count, Fraction, NonNegative, Settings
+from motet.training.objectives.episodes import EpisodeSettings
 from motet.training.objectives.objective import Coded, Objective
 from motet.training.objectives.target import Target
 
 LABELLED = "is labelled"
-
-
-@dataclasses.dataclass(frozen=True)
-class ContextSettings(Settings, role="objective"):
-    """What episodes of pretraining are like.
-
-    Attributes:
-        labelled: how many trials of each class are labelled; drawn for every episode.
-        hidden_individuals: from how many to how many of the individuals are left out of a step, as fractions.
-        root_weight: of the loss of root counts alone beside that of root counts and embeddings.
-    """
-
-    labelled: tuple[Count, ...] = (1, 2, 3, 5, 8)
-    hidden_individuals: tuple[Fraction, Fraction] = (0.0, 0.5)
-    root_weight: NonNegative = 0.5
-
-    def check(self) -> None:
-        least, most = self.hidden_individuals
-        if least > most:
-            raise InputError(f"objective.hidden_individuals is {least} to {most}; give the lower fraction first.")
-        if not self.labelled:
-            raise InputError("objective.labelled is empty; give one number of trials at least.")
 
 
 class Episode(NamedTuple):
@@ -66,14 +43,15 @@ class Context(Objective):
         target: a class per trial.
         candidates: its classes.
         width: of an embedding.
-        settings: see `ContextSettings`.
+        settings: see `EpisodeSettings`.
         tuning: see `TuningSettings`.
     """
 
     reads = "context"
+    score_name = "accuracy"
 
     def __init__(
-        self, target: Target, candidates: Candidates, *, width: int, settings: ContextSettings, tuning: TuningSettings
+        self, target: Target, candidates: Candidates, *, width: int, settings: EpisodeSettings, tuning: TuningSettings
     ) -> None:
         super().__init__()
         self.target = target
@@ -83,7 +61,9 @@ class Context(Objective):
         self.readout = TuningReadout(tuning, width=width)
 
     def targets(self, recording: Recording) -> Coded:
-        return {self.name: ("trial", self.target.codes(recording.target(self.name)))}
+        labels = recording.targets.get(self.name)
+        codes = np.full(recording.n_trials, -1) if labels is None else self.target.codes(labels)
+        return {self.name: ("trial", codes)}
 
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Leave out individuals, and say which trials are labelled."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, cast
 import numpy as np
 import torch
 from einops import einsum
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -72,11 +72,13 @@ class Objective(nn.Module, abc.ABC):
     Attributes:
         reads: what it is an objective of: a "class", a "quantity", or what only its own estimator asks for.
         name: of what it predicts.
+        score_name: what its score is.
         weight: of its loss beside those of others.
     """
 
     reads: ClassVar[str]
     name: str
+    score_name: str = "score"
     weight: float = 1.0
 
     def prepare(self, dataset: PopulationDataset) -> PopulationDataset:
@@ -104,6 +106,10 @@ class Objective(nn.Module, abc.ABC):
         """What of a training batch the model may see."""
         return batch
 
+    def validated(self, batch: Batch) -> list[Batch]:
+        """What the model may see of a validation batch, always the same; several if it is asked several things."""
+        return [batch]
+
     @abc.abstractmethod
     def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
         """Minimised."""
@@ -115,6 +121,10 @@ class Objective(nn.Module, abc.ABC):
     @abc.abstractmethod
     def score(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> float:
         """Of all batches of an evaluation; higher is better."""
+
+    def scores(self, predictions: Sequence[dict[str, Tensor]], batches: Sequence[Batch]) -> dict[str, float]:
+        """By what they are: the score, of several objectives those of all."""
+        return {self.score_name: self.score(predictions, batches)}
 
 
 class Joint(Objective):
@@ -241,6 +251,19 @@ def hidden(batch: Batch, settings: ObjectiveSettings, generator: torch.Generator
         noise = settings.noise * torch.randn(batch.values.shape, generator=generator)
         batch = batch.replace(values=(batch.values + noise) * batch.observed[..., None])
     return batch
+
+
+def individual_means(
+    x: Float[Tensor, "trial individual time width"],
+    observed: Bool[Tensor, "trial individual time"],
+    group: Int[Tensor, " trial"],
+    n_groups: int,
+) -> tuple[Float[Tensor, "group individual width"], Float[Tensor, "group individual"]]:
+    """Means over the observed bins of all trials of a group, 0 where there are none, and over how many bins."""
+    seen = observed.to(x.dtype)
+    total = x.new_zeros(n_groups, x.shape[1], x.shape[3]).index_add(0, group, (x * seen[..., None]).sum(2))
+    n = x.new_zeros(n_groups, x.shape[1]).index_add(0, group, seen.sum(2))
+    return total / n.clamp(min=1)[..., None], n
 
 
 def _vote(read: Float[Tensor, "trial time read"], batch: Batch) -> Float[Tensor, "trial output"]:

@@ -106,10 +106,11 @@ def _parser(name: str, verb: Verb, command: Command) -> ArgumentParser:
             raise InputError(f"{' '.join(message.split())} (motet {name} --help shows the options)") from ex
 
     set_parsing_settings(import_path_denylist=["*"], instantiate_subclass_spec_in_any=False)
+    example = verb.example.replace("SYSTEM", name.rpartition(" ")[2])
     parser = Parser(
         prog=f"motet {name}",
         description=command.summary,
-        epilog=f"example: motet {verb.example.replace('SYSTEM', name.rpartition(' ')[2])}",
+        epilog="; or with ".join((f"example: motet {example}", *verb.variations)),
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="A YAML file of options; see --print_config.")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -385,3 +387,17 @@ def test_metadata_are_plain_values_that_stay_with_every_part():
 def test_metadata_that_no_text_could_hold_are_refused(metadata):
     with pytest.raises(InputError, match="metadata of recording"):
         a_recording(metadata=metadata)
+
+
+def test_wide_bins_hold_what_their_bins_hold():
+    recording = a_recording(targets={"clock": np.tile(np.arange(5.0), (6, 1)), "phase": np.tile(np.arange(5), (6, 1))})
+    recording = dataclasses.replace(recording, observed=recording.observed & (np.arange(5) != 3))
+    wide = recording.rebinned(2)
+    assert (wide.n_bins, wide.bin_seconds) == (2, 2.0)
+    np.testing.assert_array_equal(wide.values[:, :, 0], recording.values[:, :, :2].sum(axis=2))
+    assert wide.observed[0, 0].tolist() == [True, False]
+    assert not wide.values[:, :, 1].any()
+    assert wide.targets["clock"][0].tolist() == [0.5, 2.5]
+    assert wide.targets["phase"][0].tolist() == [1, 3]
+    with pytest.raises(InputError, match="fewer than n=6"):
+        recording.rebinned(6)

@@ -18,6 +18,7 @@ from motet.systems.population import (
     REACH_CM,
     TYPES,
     PopulationSettings,
+    expected_counts,
     population_rates,
     simulate_population,
 )
@@ -407,3 +408,18 @@ def test_the_settings_of_every_system_are_frozen_and_have_defaults() -> None:
 def test_a_near_miss_is_told_the_right_name(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         simulate(name, **options)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_what_to_expect_of_a_recording_is_what_it_has_on_average(width):
+    settings = dataclasses.replace(SMALL, n_trials=1600, n_neurons=(8, 12))
+    for recording in simulate_population(settings):
+        cut = recording.select(trials=np.arange(3, 1600), individuals=[5, 2], bins=slice(4, 8)).rebinned(width)
+        expected = expected_counts(cut, n_trials=200)
+        assert expected.shape == (8, 200, 2, 4 // width)
+        for direction in range(8):
+            seen = cut.values[cut.target("direction") == direction, ..., 0]
+            error = np.sqrt(seen.var(axis=0) / len(seen) + expected[direction].var(axis=0) / 200)
+            assert np.abs(seen.mean(axis=0) - expected[direction].mean(axis=0)).max() < (5 * error).max()
+    with pytest.raises(InputError, match="motet simulate population"):
+        expected_counts(dataclasses.replace(cut, metadata={}), n_trials=2)

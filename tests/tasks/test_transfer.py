@@ -53,7 +53,7 @@ def test_labelled_unlabelled_and_tested_trials_are_apart(settings: Callable[...,
     assert len(task.parts()) == 6
     for part in task.parts():
         question = task.question_of(part)
-        recording = task.recordings[task.asked[part.name][0].recording]
+        recording = task.cases[task.asked[part.name][0].case].new
         ids = np.asarray(recording.trial_ids)
         for draw in question.draws:
             tested = set(ids[draw.tested])

@@ -20,6 +20,7 @@ from motet import given
 from motet.data.trials import narrowest, padded_values, target_array
 from motet.errors import InputError, did_you_mean
 from motet.plain import plain_values
+from motet.settings import Count, check_arguments
 
 Level = Literal["trial", "bin", "individual", "pair"]
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
@@ -274,6 +275,42 @@ class Recording:
             },
             trial_ids=self.trial_ids[trial],
             trial_start_seconds=self.trial_start_seconds[trial] + start * self.bin_seconds,
+        )
+
+    def rebinned(self, n: Count) -> Recording:
+        """The recording in bins that are `n` times as wide: values are added up, so they should be counts.
+
+        A wide bin is observed where all its bins are. Of a target per bin it has the mean, or, if that is a class, the
+        class of the last bin. What is left over at the end of a trial is left out.
+
+        Raises:
+            InputError: if a trial holds no bin that wide.
+
+        Example:
+            >>> Recording.from_trials(np.ones((2, 3, 5))).rebinned(2).values[0, 0, :, 0]
+            array([2., 2.], dtype=float32)
+        """
+        check_arguments(Recording.rebinned, {"n": n})
+        n_wide = self.n_bins // n
+        if not n_wide:
+            raise InputError(f"recording {self.name!r} has {self.n_bins} bins, fewer than n={n}; give fewer.")
+
+        def parts(array: NDArray[Any], axis: int) -> NDArray[Any]:
+            cut = array[(slice(None),) * axis + (slice(0, n_wide * n),)]
+            return cut.reshape(*array.shape[:axis], n_wide, n, *array.shape[axis + 1 :])
+
+        def of_bins(name: str) -> NDArray[Any]:
+            target = self.targets[name]
+            if self.target_levels[name] != "bin":
+                return target
+            return parts(target, 1).mean(axis=2) if target.dtype.kind == "f" else parts(target, 1)[:, :, -1]
+
+        return dataclasses.replace(
+            self,
+            values=parts(self.values, 2).sum(axis=3),
+            observed=np.asarray(parts(self.observed, 2).all(axis=3)),
+            targets={name: of_bins(name) for name in self.targets},
+            bin_seconds=n * self.bin_seconds,
         )
 
     def __repr__(self) -> str:

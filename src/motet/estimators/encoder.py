@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -281,6 +282,14 @@ class EITEncoder(Estimator):
         """Numbers that the readout reads off the embeddings of an individual; 0 without labels."""
         return self.readout.n_read
 
+    def before_training(self) -> EITEncoder:
+        """The encoder as it was before it learned anything: what its readout is worth by itself."""
+        check_is_fitted(self)
+        fresh = copy.copy(self)
+        fresh._new_learner()
+        fresh.learner_.eval()
+        return fresh
+
     @property
     def n_priors_(self) -> int:
         """Numbers that were learned of tuning and noise alone."""
@@ -305,7 +314,13 @@ class EITEncoder(Estimator):
 
     @overload
     def adapt(
-        self, labelled: Recording, *, target: str | None = None, way: Literal["readout", "fine-tune"]
+        self,
+        labelled: Recording,
+        *,
+        target: str | None = None,
+        way: Literal["readout", "fine-tune"],
+        training: TrainingSettings = TrainingSettings(),
+        on_epoch: Callable[[Epoch], None] | None = None,
     ) -> EITClassifier: ...
 
     def adapt(
@@ -317,6 +332,8 @@ class EITEncoder(Estimator):
         way: Way = "context",
         quantity: str | None = None,
         roots_only: bool = False,
+        training: TrainingSettings = TrainingSettings(),
+        on_epoch: Callable[[Epoch], None] | None = None,
     ) -> AdaptedDecoder | AdaptedCourses | EITClassifier:
         """A decoder of another population, without correspondence of individuals.
 
@@ -329,6 +346,8 @@ class EITEncoder(Estimator):
             quantity: a target per bin, such as velocity, to be decoded instead of the class: by the courses it takes in
                 the classes, and which of them the bins so far speak for. Root counts alone are read.
             roots_only: whether embeddings are left aside: the rule alone.
+            training: how "readout" and "fine-tune" are trained.
+            on_epoch: as of `fit`, of these two.
 
         Raises:
             InputError: if the trials do not fit each other or the encoder, or no target is known.
@@ -344,7 +363,7 @@ class EITEncoder(Estimator):
         if way != "context":
             if unlabelled is not None or quantity is not None or roots_only:
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
-            return _Trained(self, name, is_frozen=way == "readout").fit(labelled)
+            return _Trained(self, name, training, is_frozen=way == "readout").fit(labelled, on_epoch=on_epoch)
         found = np.unique(labels[is_known(labels)])
         is_pretrained = self.target_ is not None and self.target_.name == name
         period = self.period_ if is_pretrained or self.target_ is None else None
@@ -413,11 +432,13 @@ class _Trained(EITClassifier):
     Args:
         encoder: pretrained.
         target: a class per trial.
+        training: how this goes on.
         is_frozen: whether only the readout is trained.
     """
 
-    def __init__(self, encoder: EITEncoder, target: str, *, is_frozen: bool) -> None:
-        super().__init__(target, model=encoder.model, preprocess=encoder.preprocess, seed=encoder.seed_)
+    def __init__(self, encoder: EITEncoder, target: str, training: TrainingSettings, *, is_frozen: bool) -> None:
+        more: dict[str, Any] = {"preprocess": encoder.preprocess, "seed": encoder.seed_}
+        super().__init__(target, model=encoder.model, training=training, **more)
         self.encoder = encoder
         self.is_frozen = is_frozen
 

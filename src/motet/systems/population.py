@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.plain import from_plain
 from motet.settings import Count, Range, Seed, Settings
 
 Array = NDArray[np.float64]
@@ -47,6 +48,7 @@ BASELINE_VARIATION = 0.5
 DEPTH_VARIATION = 0.4
 # Refractoriness: no neuron fires faster.
 CEILING_HZ = 200.0
+METADATA = "population"  # of a recording: the settings that it was simulated with
 
 Variation = Annotated[float, Range(least=0, most=1)]
 
@@ -121,8 +123,9 @@ def simulate_population(settings: PopulationSettings | None = None) -> list[Reco
     Values are counts per bin, (trial, neuron, time, 1). Targets: "direction" per trial, an integer from 0 to
     n_directions - 1 (counter-clockwise from the right); "velocity" per bin, (trial, time, 2), the mean over
     the bin in cm/s; "position" per bin, (trial, time, 2), at the end of the bin in cm; "type" per
-    individual, a position in `TYPES`. A subject does not depend on how many others are simulated. Names do
-    not tell seeds apart: do not put the recordings of two seeds into one dataset.
+    individual, a position in `TYPES`. Metadata say how they were made (`expected_counts`). A subject does not depend
+    on how many others are simulated. Names do not tell seeds apart: do not put the recordings of two seeds into one
+    dataset.
 
     Example:
         >>> recordings = simulate_population(PopulationSettings(n_trials=16, n_neurons=20))
@@ -140,6 +143,43 @@ def population_rates(settings: PopulationSettings | None = None) -> list[Array]:
     Given the same settings, the counts were drawn from Poisson(rate × bin_seconds).
     """
     return [subject.rates_hz for subject in _subjects(settings or PopulationSettings())]
+
+
+def is_simulated(recording: Recording) -> bool:
+    """Whether a recording says how its population was simulated."""
+    return METADATA in recording.metadata
+
+
+def expected_counts(recording: Recording, *, n_trials: int, seed: int = 0) -> Array:
+    """What to expect of the individuals of a simulated recording, in so many new trials of each direction.
+
+    Returns:
+        (direction, trial, individual, time) means of counts, in the bins of the recording: those of the simulation, or
+        wider ones. Each trial has a reaction time, a speed, a gain and shared noise of its own.
+
+    Raises:
+        InputError: if the recording does not say how it was simulated.
+    """
+    what = f"metadata {METADATA!r} of recording {recording.name!r}"
+    if not is_simulated(recording):
+        raise InputError(f"there is no {what}; give one that motet simulate population made.")
+    made = dict(recording.metadata[METADATA])
+    number = from_plain(int, made.pop("subject", None), what=what)
+    settings = from_plain(PopulationSettings, made, what=what)
+    stream = np.random.SeedSequence(settings.seed).spawn(settings.n_subjects)[number - 1]
+    new = dataclasses.replace(settings, n_trials=n_trials * settings.n_directions)
+    neurons, rng = _Neurons(settings, np.random.default_rng(stream)), np.random.default_rng(seed)
+    reaches = _Reaches(new, rng)
+    rates_hz = _rates(new, neurons, reaches, rng)[np.argsort(reaches.direction, kind="stable")]
+
+    width = round(recording.bin_seconds / settings.bin_seconds)
+    trial_seconds = settings.n_bins * settings.bin_seconds
+    start_seconds = float(recording.trial_start_seconds[0] - recording.trial_ids[0] * trial_seconds)
+    first = round(start_seconds / settings.bin_seconds)
+    chosen = [int(name.rpartition("/")[2]) for name in recording.individual_ids]
+    rates_hz = rates_hz[:, chosen, first : first + width * recording.n_bins]
+    counts = rates_hz.reshape(len(rates_hz), len(chosen), recording.n_bins, width).sum(axis=3) * settings.bin_seconds
+    return counts.reshape(settings.n_directions, n_trials, len(chosen), recording.n_bins)
 
 
 class _Reaches:
@@ -268,6 +308,7 @@ def _record(subject: _Subject, settings: PopulationSettings, number: int) -> Rec
         subject=f"subject-{number}",
         name=name,
         target_levels={"direction": "trial", "velocity": "bin", "position": "bin", "type": "individual"},
+        metadata={METADATA: {**dataclasses.asdict(settings), "subject": number}},
     )
 
 

@@ -11,74 +11,93 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.courses import courses
+from motet.estimators.decoders import EITClassifier
 from motet.estimators.encoder import EITEncoder
 from motet.given import is_known
 from motet.metrics import r2
 from motet.names import in_path
-from motet.report.few_shot import draw_few_shot
+from motet.report.few_shot import draw_few_shot, draw_pairs
 from motet.rivals.few_shot import Decode, FittedFewShot
 from motet.rivals.method import Answer, Draw, Fitted, Kind, Method, Say, TargetQuestion, TransferQuestion
 from motet.rivals.registry import rivals_of
+from motet.rivals.true_tuning import TrueTuning
 from motet.settings import Count
-from motet.statistics import Score, blockwise
+from motet.statistics import Score, blockwise, markdown
+from motet.tasks.across import AcrossSettings, Case
 from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import Evaluation, Part, Task, evaluate, without_targets
 from motet.tasks.find import class_target, stem
 from motet.tasks.outcome import Outcome
-from motet.tasks.pretrain import EncoderSettings
 from motet.tasks.systems import check_unlearned, made
+from motet.training.history import Epoch
 from motet.training.run import Run
+from motet.training.settings import TrainingSettings
 from motet.trial_sums import BOUNDS
 
 Unlabelled = Literal["none", "others", "tested"]
+Way = Literal["context", "readout", "fine-tune", "scratch"]
+Shots = Count | Literal["all"]
 WORDS: Mapping[Unlabelled, str] = {
     "none": "labelled trials only",
     "others": "half of the other trials without labels, tested on the other half",
     "tested": "the tested trials are there without labels",
 }
-MODEL, RULE = "tuning + eit", "tuning"
+MODEL, RULE, UNTRAINED = "tuning + eit", "tuning", "tuning, not pretrained"
+TRAINED: Mapping[Way, str] = {
+    "readout": "eit, new readout",
+    "fine-tune": "eit, fine-tuned",
+    "scratch": "eit, from scratch",
+}
+N_FOLDS = 5  # of a recording, all but one of which are labelled
 COURSES, CORRECTED = "tuning, courses", "tuning, courses + kernel ridge"
 METRIC = {"class": "accuracy", "quantity": "R²"}
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferSettings(EncoderSettings):
+class TransferSettings(AcrossSettings):
     """Which populations to decode from a few of their trials.
 
     Attributes:
-        recordings: files, or names in the catalogue. Each in turn is the new population; without an encoder, one is
-            pretrained on the others.
-        encoder: the folder of a run of motet pretrain, whose settings then count.
+        recordings: files, or names in the catalogue; `across` says which of them are learned from, and which are new.
         output: the run's folder; by default "runs/transfer-<recording>".
-        k: labelled trials of each class.
+        k: labelled trials of each class; "all": five folds, in turn tested, with all others labelled.
         unlabelled: "none": only labelled trials are there. "others": half of the other trials too, without labels, and
             the other half is tested. "tested": so are the tested trials themselves.
         draws: of labelled trials.
-        rivals: whether classical decoders get the same trials.
+        ways: of adapting the model. "context": in closed form. "readout": a readout is trained on the frozen encoder,
+            the paper's probe. "fine-tune": the encoder is trained with it. "scratch": all is trained on the labelled
+            trials alone. Those that are trained look at no unlabelled trials.
+        adapting: how the ways that are trained are trained; see TrainingSettings.
+        rivals: whether classical decoders get the same trials, and a readout in closed form that learned nothing.
         control: whether the model is also adapted to shuffled labels, to show chance.
     """
 
     target: str = dataclasses.field()
-    encoder: str | None = None
-    k: tuple[Count, ...] = (1, 2, 3)
+    k: tuple[Shots, ...] = (1, 2, 3)
     unlabelled: tuple[Unlabelled, ...] = ("none", "others", "tested")
     draws: Count = 20
+    ways: tuple[Way, ...] = ("context",)
+    adapting: TrainingSettings = TrainingSettings()
     rivals: bool = True
     control: bool = True
 
     def check(self) -> None:
         super().check()
-        if self.encoder is None and len(self.recordings) < 2:
+        if not self.k or not self.unlabelled or not self.ways:
+            raise InputError("k, unlabelled and ways name what is asked; give one of each at least.")
+        if self.ways == ("context",) and self.adapting != TrainingSettings():
             raise InputError(
-                "recordings names one population, and none is left to pretrain on; give two at least, or --encoder RUN."
+                "adapting says how ways are trained, and ways is [context] alone; give others, or neither."
             )
-        if not self.k or not self.unlabelled:
-            raise InputError("k and unlabelled name what is asked; give one of each at least.")
+        if "all" in self.k and self.unlabelled != ("none",):
+            raise InputError("k is 'all', and leaves no trials without labels; give unlabelled='[none]'.")
 
     @property
     def folder(self) -> Path:
@@ -99,13 +118,13 @@ def transfer(settings: TransferSettings) -> Outcome:
 class Asked(NamedTuple):
     """What one section of the table is about."""
 
-    recording: str
-    k: int
+    case: str
+    k: int | Literal["all"]
     unlabelled: Unlabelled
 
 
 class Transfer(Task):
-    """Parts are new populations × labelled trials × what is there without labels; draws are within a part."""
+    """Parts are cases × labelled trials × what is there without labels; draws are within a part."""
 
     def __init__(self, settings: TransferSettings) -> None:
         s = self.settings = settings
@@ -118,29 +137,39 @@ class Transfer(Task):
             "score": Column(self.metric, has_interval=True, bounds=bounds),
             "worst": Column("worst draw", form=".2f", bounds=bounds),
         }
+        self._check_goal()
         cut = s.cut if self.goal.kind == "class" else lambda recording: recording
-        self.recordings = {recording.name: cut(recording) for recording in found}
-        dataset = PopulationDataset(list(self.recordings.values()))
+        recordings = [cut(recording) for recording in found]
+        dataset = PopulationDataset(recordings)
         self.inputs = {"recordings": dataset.recordings}
         self.run = Run(s.folder)
-        self._tests = {name: PopulationDataset(recording) for name, recording in self.recordings.items()}
+        self.cases = {case.name: case for case in s.cases(recordings, self.by)}
+        self._tests = {name: PopulationDataset(case.new) for name, case in self.cases.items()}
         self._trains: dict[str, PopulationDataset | None]
         if s.encoder is None:
             self.training = s.training
-            self._trains = {name: self._others(name) for name in self.recordings}
+            trains = {case.source: case.train for case in self.cases.values()}
+            self._trains = {source: PopulationDataset(train) for source, train in trains.items()}
         else:
             self.weights = Run(s.encoder)
             check_unlearned(self.weights, dataset.recordings)
             train = self._pretrained_on(self.weights) if s.rivals else None
-            self._trains = dict.fromkeys(self.recordings, train)
+            self._trains = dict.fromkeys((case.source for case in self.cases.values()), train)
         self._encoders: dict[str, EITEncoder] = {}
         self.asked = {
             self._name(asked): (asked, self._question(asked))
-            for asked in (Asked(name, k, how) for name in self.recordings for k in s.k for how in s.unlabelled)
+            for asked in (Asked(name, k, how) for name in self.cases for k in s.k for how in s.unlabelled)
         }
 
-    def _others(self, name: str) -> PopulationDataset:
-        return PopulationDataset([recording for other, recording in self.recordings.items() if other != name])
+    def _check_goal(self) -> None:
+        """Refuse what there is for a class only."""
+        if self.goal.kind == "class":
+            return
+        s = self.settings
+        if s.ways != ("context",):
+            raise InputError(f"ways is {s.ways}, and {s.target!r} is a quantity; give ways='[context]'.")
+        if not s.design.reads_quantities:
+            raise InputError(f"across={s.across!r} is for a class per trial, and {s.target!r} is a quantity per bin.")
 
     def _pretrained_on(self, run: Run) -> PopulationDataset:
         """What rivals learn from: the recordings that the encoder learned from."""
@@ -157,44 +186,50 @@ class Transfer(Task):
 
     @staticmethod
     def _name(asked: Asked) -> str:
-        return f"parts/{in_path(asked.recording)}/k{asked.k}-{asked.unlabelled}"
+        return f"parts/{in_path(asked.case)}/k{asked.k}-{asked.unlabelled}"
 
     def _question(self, asked: Asked) -> TransferQuestion:
-        recording = self.recordings[asked.recording]
-        self.goal.read(recording)
-        draws = tuple(_draws(recording, self.goal, asked, self.settings.draws, self.settings.seed))
-        return TransferQuestion(self.goal, draws, asked.unlabelled == "tested", self._period(asked.recording) or None)
+        case = self.cases[asked.case]
+        self.goal.read(case.new)
+        draws = tuple(_draws(case, self.goal, asked, self.settings.draws, self.settings.seed))
+        return TransferQuestion(self.goal, draws, asked.unlabelled == "tested", self._period(case.source) or None)
 
     @functools.cache  # noqa: B019 (a task lives as long as its verb)
-    def _period(self, name: str) -> float:
+    def _period(self, source: str) -> float:
         """Of the classes on a circle, found where the encoder is trained; 0 for none."""
         if self.weights is not None:
             encoder = EITEncoder.load(self.weights)
             if encoder.period_ is not None:
                 return float(encoder.period_)
-            if self._trains[name] is not None:  # learned without labels
-                return encoder.found_period(self._cut(name), self.by)
-            asked = Asked(name, max(self.settings.k), "none")
-            (draw,) = _draws(self.recordings[name], self.goal, asked, 1, self.settings.seed)
+            if self._trains[source] is not None:  # learned without labels
+                return encoder.found_period(self._cut(source), self.by)
+            case = next(case for case in self.cases.values() if case.source == source)
+            k: Any = "all" if "all" in self.settings.k else max(map(int, self.settings.k))
+            draw = next(_draws(case, self.goal, Asked(case.name, k, "none"), 1, self.settings.seed))
             return encoder.found_period(draw.labelled, self.by)
-        return float(self._made().found_period(self._cut(name)))
+        return float(self._made().found_period(self._cut(source)))
 
     def _made(self) -> EITEncoder:
         """The encoder, not yet trained: of the class."""
         encoder: EITEncoder = made(EITEncoder, self.settings)
         return encoder.set_params(target=self.by)
 
-    def _cut(self, name: str) -> PopulationDataset:
-        """What an encoder for a population is trained on: trials of equally many bins."""
-        train = self._trains[name]
+    def _cut(self, source: str) -> PopulationDataset:
+        """What an encoder is trained on: trials of equally many bins."""
+        train = self._trains[source]
         assert train is not None
-        return train.map(self.settings.cut)
+        return train if self.goal.kind == "class" else train.map(self.settings.cut)
 
     # ------------------------------------------------------------------ what evaluate asks
 
     def parts(self) -> Sequence[Part]:
         return [
-            Part(name, self._trains[asked.recording], self._tests[asked.recording], section=name.partition("/")[2])
+            Part(
+                name,
+                self._trains[self.cases[asked.case].source],
+                self._tests[asked.case],
+                section=name.partition("/")[2],
+            )
             for name, (asked, _) in self.asked.items()
         ]
 
@@ -203,15 +238,31 @@ class Transfer(Task):
 
     def methods(self, part: Part) -> Sequence[Method]:
         s = self.settings
-        encoder = functools.partial(self._encoder, part)
-        models: list[Method] = [Adapted(RULE, encoder, roots_only=True)]
-        if self.goal.kind == "quantity":
-            models = [Courses(COURSES, encoder), Courses(CORRECTED, encoder, is_corrected=True)]
-        elif self.settings.tuning.embedding_channels and not self._learned_unlabelled():
-            models = [Adapted(MODEL, encoder), *models]
+        models = [method for way in s.ways for method in self._models(part, way)]
         control = ShuffledLabels(models[0])
-        rivals = rivals_of(self.question_of(part)) if s.rivals else []
-        return [*models, *rivals, *([control] if s.control else [])]
+        question, oracle = self.question_of(part), TrueTuning()
+        rivals = rivals_of(question) if s.rivals else []
+        knows = oracle.answers(question, self.cases[self.asked[part.name][0].case].new)
+        return [*models, *rivals, *([oracle] if knows else []), *([control] if s.control else [])]
+
+    def _models(self, part: Part, way: Way) -> list[Method]:
+        """The rows of one way of adapting the model."""
+        s, encoder = self.settings, functools.partial(self._encoder, part)
+        if way == "scratch":
+            new = EITClassifier(self.by, model=s.model, training=s.adapting, seed=s.seed)
+            return [Trained(TRAINED[way], lambda say, labelled: clone(new).fit(labelled, on_epoch=_quietly))]
+        if way != "context":
+
+            def adapted(say: Say | None, labelled: Recording) -> EITClassifier:
+                return encoder(say).adapt(labelled, way=way, training=s.adapting, on_epoch=_quietly)
+
+            return [Trained(TRAINED[way], adapted)]
+        if self.goal.kind == "quantity":
+            return [Courses(COURSES, encoder), Courses(CORRECTED, encoder, is_corrected=True)]
+        has_learned = not self._learned_unlabelled()
+        whole: list[Method] = [Adapted(MODEL, encoder)] if s.tuning.embedding_channels and has_learned else []
+        untrained = Adapted(UNTRAINED, lambda say: encoder(say).before_training(), roots_only=True)
+        return [*whole, Adapted(RULE, encoder, roots_only=True), *([untrained] if s.rivals and has_learned else [])]
 
     @functools.cache  # noqa: B019
     def _learned_unlabelled(self) -> bool:
@@ -221,7 +272,7 @@ class Transfer(Task):
     def truth(self, part: Part) -> list[NDArray[Any]]:
         """(tested, …) for each draw; NaN where a quantity is not observed."""
         asked, question = self.asked[part.name]
-        recording = self.recordings[asked.recording]
+        recording = self.cases[asked.case].new
         truth = recording.target(self.goal.target)
         if self.goal.kind == "quantity":
             observed = recording.bin_is_observed.reshape(*recording.bin_is_observed.shape, *(1,) * (truth.ndim - 2))
@@ -238,8 +289,8 @@ class Transfer(Task):
         return []
 
     def _encoder(self, part: Part, say: Say | None) -> EITEncoder:
-        """The encoder for a new population: the one that was given, or pretrained on the others, once."""
-        name = self.asked[part.name][0].recording
+        """The encoder of a part: the one that was given, or pretrained on what is learned from, once."""
+        name = self.cases[self.asked[part.name][0].case].source
         if self.weights is not None:
             name = ""
         if name not in self._encoders:
@@ -262,62 +313,135 @@ class Transfer(Task):
 
     def heading(self, section: str, parts: Sequence[Part]) -> str:
         asked, question = self.asked[parts[0].name]
-        recording = self.recordings[asked.recording]
-        few = f"{asked.k} labelled trial{'s' if asked.k > 1 else ''} of each class; {WORDS[asked.unlabelled]}"
-        return (
-            f"{asked.recording} ({recording.n_individuals} individuals): {few} "
-            f"({len(question.draws[0].tested)} tested, {len(question.draws)} draws)"
-        )
+        case, first = self.cases[asked.case], question.draws[0]
+        many = "all other trials labelled" if asked.k == "all" else f"{asked.k} labelled trial{'s' * (asked.k > 1)}"
+        few = many if asked.k == "all" else f"{many} of each class; {WORDS[asked.unlabelled]}"
+        about = f", {case.about}" if case.about else ""
+        draws = f"{len(question.draws)} {'folds' if asked.k == 'all' else 'draws'}"
+        of = f"{case.new.name}{about} ({case.new.n_individuals} individuals)"
+        return f"{of}: {few} ({len(first.tested)} tested, {draws})"
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
         yield "Mean over draws of labelled trials, with its 95 % interval over draws; differences are paired by draw."
         if self.goal.kind == "class":
             yield f"'{RULE}' is the readout on root counts alone; '{MODEL}' reads embeddings beside them."
+            if "readout" in self.settings.ways:
+                yield f"'{TRAINED['readout']}' is the paper's probe: a linear readout, trained on the frozen encoder."
         else:
             yield f"Causal. '{COURSES}': '{RULE}', on the bins so far, decides among mean courses by {self.by}."
 
+        if any(case.share for case in self.cases.values()):
+            yield from (
+                "",
+                markdown([["", "method", "individuals", "share of the score of all"], *self._shares(evaluation)]),
+            )
+
+    def _scores(self, evaluation: Evaluation) -> Iterator[tuple[Asked, str, tuple[float, ...]]]:
+        """What was asked, of whom, and the score of every draw; controls are left out."""
+        for name, (asked, _) in self.asked.items():
+            for method, found in evaluation.results["sections"][name.partition("/")[2]]["methods"].items():
+                if found["kind"] in ("model", "rival"):
+                    yield asked, method, found["scores"]["score"].samples
+
+    def _shares(self, evaluation: Evaluation) -> Iterator[list[str]]:
+        """How far scores of some individuals are those of all."""
+        means = {(asked, method): float(np.mean(draws)) for asked, method, draws in self._scores(evaluation)}
+        for (asked, method), mean in means.items():
+            case = self.cases[asked.case]
+            every = [other.name for other in self.cases.values() if (other.new.name, other.share) == (case.new.name, 1)]
+            if case.share in (None, 1) or method not in self._own or not every:
+                continue
+            whole = means[asked._replace(case=every[0]), method]
+            what = f"{case.new.name}, k = {asked.k}, {asked.unlabelled}"
+            yield [what, method, str(case.new.n_individuals), f"{mean / whole:.3f}"]
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return (MODEL, RULE, *TRAINED.values()) if self.goal.kind == "class" else (COURSES, CORRECTED)
+
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-        sections = evaluation.results["sections"]
-        models = (MODEL, RULE) if self.goal.kind == "class" else (COURSES, CORRECTED)
-        for how in self.settings.unlabelled:
-            scores: dict[str, dict[str, dict[int, tuple[float, ...]]]] = {}
-            for name, (asked, _) in self.asked.items():
+        s = self.settings
+        has_shares = all(case.share for case in self.cases.values())
+        for how in s.unlabelled:
+            curves: dict[str, dict[str, dict[Any, tuple[float, ...]]]] = {}
+            shares: dict[Any, dict[str, dict[str, dict[float, tuple[float, ...]]]]] = {}
+            for asked, method, draws in self._scores(evaluation):
                 if asked.unlabelled == how:
-                    for method, found in sections[name.partition("/")[2]]["methods"].items():
-                        if found["kind"] == "control":
-                            continue
-                        of_recording = scores.setdefault(asked.recording, {})
-                        of_recording.setdefault(method, {})[asked.k] = found["scores"]["score"].samples
-            figure = draw_few_shot(scores, self.metric, models=models, title=WORDS[how])
-            yield f"few_shot_{how}", figure
+                    case = self.cases[asked.case]
+                    curves.setdefault(case.name, {}).setdefault(method, {})[asked.k] = draws
+                    if case.share:
+                        of_k = shares.setdefault(asked.k, {}).setdefault(case.new.name, {})
+                        of_k.setdefault(method, {})[case.share] = draws
+            look: dict[str, Any] = {"models": self._own, "title": WORDS[how]}
+            if s.across == "pairs":
+                yield f"pairs_{how}", self._pairs(curves, WORDS[how])
+            elif has_shares:
+                for k, scores in shares.items():
+                    yield (
+                        f"individuals_k{k}_{how}",
+                        draw_few_shot(scores, self.metric, places="share of individuals", **look),
+                    )
+            else:
+                yield f"few_shot_{how}", draw_few_shot(curves, self.metric, **look)
+
+    def _pairs(self, scores: Any, title: str) -> Figure:
+        """Of the first of the model's rows: a matrix for every k."""
+        method = next(name for name in next(iter(scores.values())) if name in self._own)
+        names = list(dict.fromkeys(case.new.name for case in self.cases.values()))
+        matrices: dict[str, NDArray[np.float64]] = {}
+        for case in self.cases.values():
+            place = names.index(case.train[0].name), names.index(case.new.name)
+            for k, draws in scores[case.name][method].items():
+                matrix = matrices.setdefault(f"k = {k}", np.full((len(names), len(names)), np.nan))
+                matrix[place] = np.mean(draws)
+        return draw_pairs(matrices, names, f"{self.metric} of '{method}'", title=title)
 
 
-def _draws(recording: Recording, goal: TargetQuestion, asked: Asked, n: int, seed: int) -> Iterator[Draw]:
+def _quietly(row: Epoch) -> None:
+    """No bar of its own for each training."""
+
+
+def _draws(case: Case, goal: TargetQuestion, asked: Asked, n: int, seed: int) -> Iterator[Draw]:
     """Labelled, unlabelled and tested trials, the same for every method."""
+    recording = case.new
     by = goal.class_target or goal.target
     labels = recording.target(by)
     known = np.flatnonzero(is_known(labels))
     classes, counts = np.unique(labels[known], return_counts=True)
-    if len(classes) < 2 or counts.min() <= asked.k:
+    if len(classes) < 2:
+        raise InputError(f"recording {recording.name!r} has one class of {by!r}; give trials of two at least.")
+    most = N_FOLDS - 1 if asked.k == "all" else asked.k
+    if counts.min() <= most:
         raise InputError(
             f"recording {recording.name!r} has {counts.min()} trials of class {classes[counts.argmin()]} of "
             f"{by!r}, and k is {asked.k}; give a smaller k."
-            if len(classes) > 1
-            else f"recording {recording.name!r} has one class of {by!r}; give trials of two at least."
         )
-    for number in range(n):
-        rng = np.random.default_rng([seed, number, asked.k])
-        few = np.concatenate([rng.permutation(known[labels[known] == label])[: asked.k] for label in classes])
-        rest = rng.permutation(np.setdiff1d(known, few))
-        n_unlabelled = len(rest) // 2 if asked.unlabelled == "others" else 0
+    may = np.ones(len(labels), dtype=bool) if case.is_tested is None else case.is_tested
+
+    def draw(few: NDArray[np.int64], rest: NDArray[np.int64], n_tested: int | None = None) -> Draw:
+        parts = [rest[may[rest]], rest[~may[rest]]]
+        n_bare = [len(part) // 2 if asked.unlabelled == "others" else 0 for part in parts]
+        bare = np.concatenate([part[:n] for part, n in zip(parts, n_bare, strict=True)])
+        tested = parts[0][n_bare[0] :][:n_tested]
         labelled = dataclasses.replace(
             recording.select(trials=few),
             targets={name: recording.targets[name][few] for name in {by, goal.target}},
             target_levels={name: recording.target_levels[name] for name in {by, goal.target}},
             metadata={},
         )
-        unlabelled = without_targets(recording.select(trials=np.sort(rest[:n_unlabelled]))) if n_unlabelled else None
-        yield Draw(labelled, unlabelled, np.sort(rest[n_unlabelled:]))
+        unlabelled = without_targets(recording.select(trials=np.sort(bare))) if len(bare) else None
+        return Draw(labelled, unlabelled, np.sort(tested))
+
+    if asked.k == "all":
+        folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(known, labels[known])
+        parts = [(known[few], known[rest]) for few, rest in folds]
+        n_tested = min(int(may[rest].sum()) for _, rest in parts)
+        yield from (draw(few, np.random.default_rng(seed).permutation(rest), n_tested) for few, rest in parts)
+        return
+    for number in range(n):
+        rng = np.random.default_rng([seed, number, asked.k])
+        few = np.concatenate([rng.permutation(known[labels[known] == label])[: asked.k] for label in classes])
+        yield draw(few, rng.permutation(np.setdiff1d(known, few)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -345,6 +469,32 @@ class Adapted(Method):
             return (lambda _: decoder.predict_unlabelled()) if question.tests_together else decoder.predict
 
         return FittedFewShot(adapt, question, encoder.n_priors_ if self.roots_only else encoder.n_parameters_)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained(Method):
+    """A classifier that is trained on the labelled trials of every draw.
+
+    Attributes:
+        name: the row of a table.
+        train: on labelled trials.
+    """
+
+    name: str
+    train: Callable[[Say | None, Recording], EITClassifier]
+    kind: Kind = "model"
+
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
+        trained: dict[int, EITClassifier] = {}
+        for number, draw in enumerate(question.draws, start=1):
+            trained[id(draw.labelled)] = self.train(say, draw.labelled)
+            if say is not None:
+                say(1 / len(question.draws), f"draw {number} of {len(question.draws)}")
+        learner = next(iter(trained.values())).learner_
+        n_parameters = sum(one.numel() for one in learner.parameters() if one.requires_grad)
+        return FittedFewShot(lambda labelled, _: trained[id(labelled)].predict, question, n_parameters)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -45,6 +45,7 @@ class Verb:
         example: a whole command, without the word motet.
         home: "<module>:<function>"; or the function, or, of a verb with several commands, a mapping from the word that
             chooses one to the function or `Command`.
+        variations: options that the example may be tried with.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Verb:
     summary: str
     example: str
     home: str | Callable[[Any], Any] | Mapping[str, Any]
+    variations: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:

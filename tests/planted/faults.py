@@ -529,8 +529,8 @@ FAULTS = (
     Fault(
         "transfer: unlabelled trials carry labels",
         "src/motet/tasks/transfer.py",
-        "without_targets(recording.select(trials=np.sort(rest[:n_unlabelled])))",
-        "recording.select(trials=np.sort(rest[:n_unlabelled]))",
+        "without_targets(recording.select(trials=np.sort(bare)))",
+        "recording.select(trials=np.sort(bare))",
         ("tests/tasks/test_transfer.py::test_labelled_unlabelled_and_tested_trials_are_apart",),
     ),
     Fault(

@@ -575,6 +575,13 @@ FAULTS = (
         ("tests/tasks/test_across.py::test_a_case_that_learns_from_what_it_tests_is_refused",),
     ),
     Fault(
+        "transfer: individuals are pretrained on under another name",
+        "src/motet/tasks/across.py",
+        "if found_in(PopulationDataset(by_individual(self.new)), learned):",
+        "if found_in(PopulationDataset(self.new), learned):",
+        ("tests/tasks/test_across.py::test_a_case_that_learns_from_what_it_tests_is_refused",),
+    ),
+    Fault(
         "transfer: hidden classes are pretrained on",
         "src/motet/tasks/across.py",
         "[other.select(trials=np.isin(other.target(by), seen)) for other in others]",

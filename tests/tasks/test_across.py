@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,9 @@ def test_a_case_that_learns_from_what_it_tests_is_refused(recordings: list[Recor
     ):
         with pytest.raises(InputError, match="learned from and tested"):
             Case("x", "x", [known], new).check()
+    renamed = dataclasses.replace(whole.select(individuals=np.arange(16)), name="another session")
+    with pytest.raises(InputError, match="under other names"):
+        Case("x", "x", [renamed, recordings[1]], whole.select(individuals=other)).check()
     apart = whole.select(trials=one, individuals=one), whole.select(trials=other, individuals=other)
     Case("x", "x", [apart[0]], apart[1]).check()
 

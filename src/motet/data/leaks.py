@@ -7,6 +7,7 @@ trials. Bins in more, such as silence, are evidence of nothing; where all are, a
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,21 @@ different bins stand in one trained trial); give trials that were not.
             f"{what}: {trial}recording {first.recording!r} was trained on{others} ({first.n_found} of its "
             f"{first.n_bins} different bins stand in one trained trial); give trials that were not."
         )
+
+
+def by_individual(recording: Recording) -> Recording:
+    """The recording with individuals in the place of bins, and bins in the place of individuals.
+
+    `found_in` then finds trials of which only some individuals were trained on: each is known by its course in a trial.
+    """
+    return dataclasses.replace(
+        recording,
+        values=np.ascontiguousarray(recording.values.swapaxes(1, 2)),
+        observed=np.ascontiguousarray(recording.observed.swapaxes(1, 2)),
+        individual_ids=tuple(map(str, range(recording.n_bins))),
+        targets={},
+        target_levels={},
+    )
 
 
 def fingerprint(dataset: PopulationDataset, *, most: int | None = MOST_KEPT) -> Fingerprint:

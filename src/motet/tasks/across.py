@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
+from motet.data.leaks import by_individual, fingerprint, found_in
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.given import is_known
@@ -84,7 +85,7 @@ class AcrossSettings(EncoderSettings):
             InputError: if the recordings do not suffice.
         """
         found = list(self.design.cases(recordings, by, self))
-        for case in found:
+        for case in found if self.encoder is None else ():
             case.check()
         return found
 
@@ -112,7 +113,7 @@ class Case:
     about: str = ""
 
     def check(self) -> None:
-        """Refuse trials, and individuals, of one recording on both sides."""
+        """Refuse trials, and individuals, of one recording on both sides, whatever its name."""
         for known in (recording for recording in self.train if recording.name == self.new.name):
             for what, theirs, ours in (
                 ("trial", known.trial_ids, self.new.trial_ids),
@@ -123,6 +124,12 @@ class Case:
                         f"{self.name}: {what} {shared[0]!r} of {self.new.name!r} is learned from and tested, as are "
                         f"{len(shared) - 1} others; part them."
                     )
+        learned = fingerprint(PopulationDataset([by_individual(known) for known in self.train]), most=None)
+        if found_in(PopulationDataset(by_individual(self.new)), learned):
+            raise InputError(
+                f"{self.name}: some individuals of {self.new.name!r} stand, in the same trials, in recordings that are "
+                "learned from, under other names; give recordings that share none."
+            )
 
 
 class Design(NamedTuple):

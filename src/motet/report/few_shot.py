@@ -75,10 +75,11 @@ def draw_pairs(scores: Mapping[str, ArrayLike], names: Sequence[str], metric: st
     size = 0.9 + 0.55 * len(names)
     figure, panels = style.panel_grid(len(scores), min(len(scores), MOST_COLUMNS), panel=(size, size), room=(1.2, 0.6))
     known = np.concatenate([np.asarray(matrix, dtype=np.float64).reshape(-1) for matrix in scores.values()])
-    least, most = np.nanmin(known), np.nanmax(known)
+    least, most = float(np.nanmin(known)), float(np.nanmax(known))
+    spread = most - least or 1.0
     for axes, (name, matrix) in zip(panels, scores.items(), strict=True):
         found = np.asarray(matrix, dtype=np.float64)
-        image = axes.imshow(found, cmap="Blues", vmin=least - (most - least), vmax=most)
+        axes.imshow(found, cmap="Blues", vmin=least - spread, vmax=most + spread)
         for (row, column), score in np.ndenumerate(found):
             if np.isfinite(score):
                 axes.text(column, row, f"{score:.2f}", ha="center", va="center", color=style.INK)
@@ -87,8 +88,7 @@ def draw_pairs(scores: Mapping[str, ArrayLike], names: Sequence[str], metric: st
         axes.set_yticks(*places)
         axes.set(title=name, xlabel="new")
     panels[0].set_ylabel("learned from")
-    figure.colorbar(image, ax=panels, label=metric, shrink=0.8)
-    return style.titled(figure, title)
+    return style.titled(figure, metric, title)
 
 
 def _shown(scores: Curves, models: Collection[str]) -> list[str]:
@@ -98,4 +98,4 @@ def _shown(scores: Curves, models: Collection[str]) -> list[str]:
         for name, by_k in methods.items():
             means.setdefault(name, []).append(float(np.mean([np.mean(draws) for draws in by_k.values()])))
     rivals = sorted((n for n in means if n not in models), key=lambda n: -float(np.mean(means[n])))
-    return [*(name for name in means if name in models), *rivals[:MOST_RIVALS]]
+    return [*(name for name in models if name in means), *rivals[:MOST_RIVALS]]

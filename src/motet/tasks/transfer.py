@@ -386,7 +386,7 @@ class Transfer(Task):
 
     def _pairs(self, scores: Any, title: str) -> Figure:
         """Of the first of the model's rows: a matrix for every k."""
-        method = next(name for name in next(iter(scores.values())) if name in self._own)
+        method = next(name for name in self._own if name in next(iter(scores.values())))
         names = list(dict.fromkeys(case.new.name for case in self.cases.values()))
         matrices: dict[str, NDArray[np.float64]] = {}
         for case in self.cases.values():

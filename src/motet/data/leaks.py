@@ -73,8 +73,8 @@ def by_individual(recording: Recording) -> Recording:
     """
     return dataclasses.replace(
         recording,
-        values=np.ascontiguousarray(recording.values.swapaxes(1, 2)),
-        observed=np.ascontiguousarray(recording.observed.swapaxes(1, 2)),
+        values=recording.values.swapaxes(1, 2),
+        observed=recording.observed.swapaxes(1, 2),
         individual_ids=tuple(map(str, range(recording.n_bins))),
         targets={},
         target_levels={},

@@ -2,7 +2,7 @@
 
 A design makes cases of recordings. In none of them does a trial, or an individual, that is tested stand in what was
 learned from: where both are of one recording, its trials and its individuals are parted before anything else.
-A new design is a function and a line of `DESIGNS`.
+A new design is a function, a line of `DESIGNS` and its name in `Across`.
 """
 
 from __future__ import annotations

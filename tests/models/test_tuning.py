@@ -65,7 +65,7 @@ def test_a_curve_is_the_posterior_mean_of_bayesian_linear_regression() -> None:
     tuning = readout(read, certain(code), CIRCLE)
     basis = CIRCLE.functions[code].numpy()
     for individual in range(3):
-        x = read.values[:, individual, 0].numpy()
+        x = read.values[:, individual, 0].detach().numpy()
         size = np.log(np.sqrt(np.mean(x**2)))
         prior = np.exp(readout.log_variance()[0].detach().numpy()[CIRCLE.order] + 0.7 * size)
         prior[0] = np.exp(4.0)
@@ -118,14 +118,17 @@ def test_a_trial_is_read_alone_whoever_is_missing_in_others(readout: TuningReado
 
 def test_one_trial_of_each_class_decodes_and_unlabelled_trials_help(readout: TuningReadout) -> None:
     root, code = population(n_trials=168, n_individuals=10, n_bins=3)
-    few = torch.stack([(code == label).nonzero()[0, 0] for label in range(8)])
-    rest = torch.tensor(np.setdiff1d(np.arange(168), few))
     read = signals(readout, root)
-    alone = readout.log_likelihood(readout(read[few], certain(code[few]), CIRCLE), read[rest]).argmax(1)
-    _, together = readout.learn_unlabelled(read[few], certain(code[few]), read[rest], CIRCLE)
-    accuracy = [float((found == code[rest]).double().mean()) for found in (alone, together.argmax(1))]
-    assert accuracy[0] > 0.6
-    assert accuracy[1] > accuracy[0] + 0.05
+    right = []
+    for draw in range(4):
+        few = torch.stack([(code == label).nonzero()[draw, 0] for label in range(8)])
+        rest = torch.tensor(np.setdiff1d(np.arange(168), few))
+        alone = readout.log_likelihood(readout(read[few], certain(code[few]), CIRCLE), read[rest]).argmax(1)
+        _, together = readout.learn_unlabelled(read[few], certain(code[few]), read[rest], CIRCLE)
+        right.append([(found == code[rest]).double().mean() for found in (alone, together.argmax(1))])
+    alone, together = np.mean(right, axis=0)
+    assert alone > 0.6
+    assert together > alone + 0.05
 
 
 def test_gradients_reach_every_number_and_the_signals(readout: TuningReadout) -> None:

@@ -7,9 +7,9 @@ common gain, rotation or offset of the whole population, or noise seen in other 
 used by expectation maximisation.
 
 Nothing here is learned from the new population by gradient steps. What is learned, on other populations, are a few
-numbers: how deep and how smooth tuning is, how noise goes with rate, how much noise is shared. All is differentiable,
-so that an encoder can learn signals for which this works best. It is equivariant to the order of individuals, and of
-calibration trials.
+numbers: how deep and how smooth tuning is, its time courses, how noise goes with rate, how much noise is shared. All is
+differentiable, so that an encoder can learn signals for which this works best. It is equivariant to the order of
+individuals, and of calibration trials.
 
 Source: the likelihood is that of Bayesian linear regression with a mixture of prior variances (Bishop, Pattern
 Recognition and Machine Learning, §3.3 and §3.5); shared noise enters by the matrix inversion lemma.
@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
+from motet.errors import InputError
 from motet.models.eit import Encoding
 from motet.settings import Count, Range, Settings, Whole
 
@@ -41,8 +42,9 @@ class TuningSettings(Settings, role="tuning"):
     """What a tuning curve is made of.
 
     Attributes:
-        root_channels: of the root counts of an individual, over the bins of a trial: their mean, and slower to faster
-            cosines.
+        root_channels: of the root counts of an individual, over the bins of a trial: time courses, learned mixtures of
+            cosines that begin as their mean and the slowest ones.
+        cosines: that are mixed, from the slowest on.
         embedding_channels: read linearly off an encoder's embeddings of the individual, averaged over the trial; 0 for
             none.
         harmonics: of a tuning curve.
@@ -53,12 +55,20 @@ class TuningSettings(Settings, role="tuning"):
     """
 
     root_channels: Count = 3
+    cosines: Count = 6
     embedding_channels: Whole = 2
     harmonics: Count = 3
     depths: Count = 3
     rounds: Count = 12
     first_tempering: Annotated[float, Range(above=0, most=1)] = 0.3
     balance: Annotated[float, Range(least=0, most=1)] = 0.5
+
+    def check(self) -> None:
+        if self.cosines < self.root_channels:
+            raise InputError(
+                f"tuning.root_channels is {self.root_channels}, mixtures of {self.cosines} cosines; give "
+                "tuning.cosines of as many at least."
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -166,6 +176,11 @@ class Tuning:
     seen: Float[Tensor, "trial channel individual"]
     prior_share: Float[Tensor, ""] | float = 1.0
 
+    @property
+    def with_prior_noise(self) -> Tuning:
+        """The same curves, with nothing of the covariance that was seen."""
+        return dataclasses.replace(self, seen=self.seen[:0], prior_share=1.0)
+
 
 class Numbers(nn.Module):
     """A few numbers, float64, which learn faster than weights do and are not drawn to 0.
@@ -188,7 +203,7 @@ class Numbers(nn.Module):
 class TuningReadout(nn.Module):
     """Fits tuning curves to calibration trials, and reads the target off others.
 
-    1. Signals: root counts of an individual over the bins of a trial, and what an encoder makes of it.
+    1. Signals: time courses of the root counts of an individual in a trial, and what an encoder makes of it.
     2. Prior: of the functions a curve is made of, wider for individuals that fire more, and of several depths.
     3. Posterior: curves and noise, in turn, from the trials whose target is known or believed.
     4. Likelihood: of the signals of a trial, for every value that the target may have.
@@ -203,6 +218,7 @@ class TuningReadout(nn.Module):
         s = self.settings = settings
         self.n_read = s.embedding_channels if width else 0
         n_channels, order = s.root_channels + self.n_read, torch.arange(s.harmonics + 1.0)
+        self.time_course = nn.Parameter(torch.eye(s.root_channels, s.cosines))
         self.to_channels = nn.Linear(2 * width, self.n_read) if self.n_read else None
         self.log_variance = Numbers(-1.0 * order - 1.5 * (torch.arange(n_channels) > 0)[:, None])
         self.log_noise = Numbers(torch.full((n_channels,), -1.2))
@@ -237,11 +253,12 @@ class TuningReadout(nn.Module):
         mean = (root * share).sum(-1, keepdim=True)
         filled = torch.where(observed, root, mean).double()
         n_bins = root.shape[-1]
-        kept = range(min(self.settings.root_channels, n_bins))
         time = (torch.arange(n_bins, dtype=torch.float64, device=root.device) + 0.5) / n_bins
-        waves = torch.stack([(math.pi * k * time).cos() * math.sqrt(2 - (k == 0)) for k in kept])
-        values = filled @ waves.T / math.sqrt(n_bins)
-        channels = tuple(kept)
+        frequency = torch.arange(min(self.time_course.shape[1], n_bins), device=root.device)
+        waves = (math.pi * frequency[:, None] * time).cos() * (2.0 - (frequency[:, None] == 0).double()).sqrt()
+        channels = tuple(range(min(self.settings.root_channels, n_bins)))
+        course = self.time_course[: len(channels), : len(waves)].double() @ waves
+        values = filled @ course.T / math.sqrt(n_bins)
         if self.to_channels is not None and embedding is not None:
             read = self.to_channels((embedding * share[..., None].to(embedding.dtype)).sum(2))
             values = torch.cat((values, read.double()), -1)
@@ -302,7 +319,7 @@ class TuningReadout(nn.Module):
         square = torch.einsum("itg,dit->di", weight, x.square())
 
         # 2. Prior
-        size = (square[0] / count.clamp(min=1e-9)).sqrt().clamp(min=LEAST_SIZE).log()
+        size = (square[0] / count.clamp(min=1e-9)).clamp(min=LEAST_SIZE**2).log() / 2
         log_variance = self.log_variance()[channel][:, order.clamp(max=self.settings.harmonics)]
         width = log_variance[:, None] + (self.depth_exponent() * size)[:, None]
         width = torch.where(order == 0, FLAT, width + self.log_depth()[:, None, None, None])
@@ -407,7 +424,8 @@ class TuningReadout(nn.Module):
         """Expectation maximisation: what is believed of unlabelled trials, and curves fitted to all, in turn.
 
         A trial is judged by curves that it helped to fit, but not by its own noise: the noise that is taken out
-        of one half of the unlabelled trials is that of the labelled ones and of the other half.
+        of one half of the unlabelled trials is that of the labelled ones and of the other half. Its log-likelihood is
+        the mean of that and of the one under the noise of the prior.
 
         Args:
             labelled: calibration trials.
@@ -435,6 +453,7 @@ class TuningReadout(nn.Module):
                 others = torch.cat((known, half != part))
                 judge = self.with_noise_of(tuning, both[others], beliefs[others])
                 likelihood[half == part] = self.log_likelihood(judge, unlabelled[half == part])
+            likelihood = (likelihood + self.log_likelihood(tuning.with_prior_noise, unlabelled)) / 2
         return tuning, likelihood
 
     @torch.no_grad()

@@ -290,7 +290,7 @@ def test_labels_that_are_not_learned_are_not_looked_at(subjects: list[Recording]
     ("settings", "message"),
     [
         ({"period": -1.0}, "positive"),
-        ({"objective": {"learn": {}}}, "is empty"),
+        ({"objective": {"learn": {"views": 0.0}}}, "above 0"),
         ({"objective": {"learn": {"maskd": 1.0}}}, "masked"),
         ({"objective": {"learn": {"masked": 1.0}, "hidden_bins": 0.0, "hidden_stretches": 0.0}}, "nothing is hidden"),
         ({"objective": {"labelled": ()}}, "one number"),

@@ -527,6 +527,13 @@ FAULTS = (
         ("tests/training/test_self_supervised.py::test_halves_share_no_trial_and_recordings_are_never_compared",),
     ),
     Fault(
+        "align: individuals are found in trials in which finding them was learned",
+        "src/motet/tasks/align.py",
+        'if "views" in encoder.uses_:',
+        'if "views" not in encoder.uses_:',
+        ("tests/tasks/test_align.py::test_an_encoder_that_learned_who_is_who_is_asked_about_other_trials",),
+    ),
+    Fault(
         "transfer: unlabelled trials carry labels",
         "src/motet/tasks/transfer.py",
         "without_targets(recording.select(trials=np.sort(bare)))",

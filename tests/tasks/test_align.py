@@ -19,6 +19,7 @@ from motet.rivals.matching import MATCHERS, Matcher
 from motet.rivals.method import Method
 from motet.tasks.align import Align, AlignSettings, align
 from motet.tasks.evaluate import Evaluation
+from motet.tasks.pretrain import PretrainSettings, pretrain
 from motet.training.objectives import ObjectiveSettings
 from motet.training.settings import TrainingSettings
 
@@ -119,6 +120,18 @@ def test_a_run_that_knows_individuals_by_their_names_is_refused(animals, files, 
         words = ["align", files[0], "--run", str(tmp_path / name), "--output", str(tmp_path / "run")]
         assert main(words) == 2
         assert "everybody would find itself" in capsys.readouterr().err
+
+
+def test_an_encoder_that_learned_who_is_who_is_asked_about_other_trials(animals, files, tmp_path):
+    run = str(tmp_path / "encoder")
+    training = TrainingSettings(max_steps=2, batch_trials=64)
+    pretrain(PretrainSettings((files[0],), output=run, training=training))
+    with pytest.raises(InputError, match="learned from"):
+        Align(AlignSettings((files[1], files[0]), run=run, output=str(tmp_path / "same")))
+    outcome = align(AlignSettings((files[1],), run=run, halves=1, output=str(tmp_path / "other")))
+    assert "| eit |" in outcome.table
+    encoding = motet.EITEncoder.load(run).encode(list(animals))
+    assert len(motet.align(*encoding).individual_ids[0]) == 16
 
 
 def test_a_match_of_other_individuals_is_wrong(files, tmp_path):

@@ -47,7 +47,8 @@ def masked() -> Masked:
 
 
 def shown(objective: Objective, batch: Batch) -> Batch:
-    return objective.hide(batch, torch.Generator().manual_seed(3))
+    """Of all individuals."""
+    return objective.validated(batch)[0]
 
 
 def encoded(batch: Batch) -> Encoding:
@@ -84,11 +85,11 @@ def test_stretches_gaps_and_whole_trials_are_hidden(masked: Masked) -> None:
 
 def test_counts_are_poisson_and_other_values_normal(masked: Masked) -> None:
     batch = shown(masked, batch_of(masked, populations()))
-    change = 0.1 * torch.randn(batch.observed.shape, generator=torch.Generator().manual_seed(0))
-    error, least = masked.errors(change, batch)
     hidden = batch.targets[HIDDEN].isfinite()
-    are_counts, mean, spread = (part.expand_as(change)[hidden] for part in masked.baseline(batch))
-    values, change = batch.targets[HIDDEN][hidden], change[hidden]
+    change = 0.1 * torch.randn(int(hidden.sum()), generator=torch.Generator().manual_seed(0))
+    error, least = masked.errors(change, batch)
+    are_counts, mean, spread = (part.expand_as(hidden)[hidden] for part in masked.baseline(batch))
+    values = batch.targets[HIDDEN][hidden]
     assert 0 < float(are_counts.float().mean()) < 1
     rate, counts = (mean * change.exp())[are_counts], values[are_counts]
     poisson = Poisson(counts).log_prob(counts) - Poisson(rate).log_prob(counts)

@@ -174,7 +174,7 @@ class EITEncoder(Estimator):
             dataset.target_values(self.target)
             return self.target
         learn = self.objective.learn
-        if learn is not None and "context" not in learn:
+        if learn is not None and not learn.get("context"):
             return None
         names = list(dict.fromkeys(name for recording in dataset.recordings for name in recording.targets))
         if len(names) == 1 or (not names and learn is None):
@@ -223,7 +223,7 @@ class EITEncoder(Estimator):
     def _make_learner(self) -> Learner:
         model = EIT(self.model, n_features=self.n_features_in_)
         parts = []
-        for use, weight in sorted(self.uses_.items()):
+        for use, weight in self.uses_.items():
             part = self._objective(use)
             part.weight = weight
             parts.append(part)
@@ -255,7 +255,7 @@ class EITEncoder(Estimator):
         words = {"masked": "hidden values", "views": "who is who"}
         if self.target_ is not None:
             words["context"] = f"to decode {self.target_.name} from few trials"
-        return [words[use] for use in sorted(self.uses_)]
+        return [words[use] for use in self.uses_]
 
     def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
         return self.learner_.objective.prepare(self.preprocess_(dataset.map(told_apart)))
@@ -393,6 +393,7 @@ class EITEncoder(Estimator):
         """Embeddings of every individual at every time: "individual" and "population" for each recording.
 
         Both are (trial, individual, time, width), NaN where not observed; "individual_ids" names their axis.
+        Individuals are never known by these names ("knows_individuals").
         """
         check_is_fitted(self)
         dataset = X if isinstance(X, PopulationDataset) else PopulationDataset(X)
@@ -406,7 +407,8 @@ class EITEncoder(Estimator):
                 )
                 for stage in ("individual", "population")
             }
-            found.append({**stages, "individual_ids": np.asarray(recording.individual_ids)})
+            ids = np.asarray(recording.individual_ids)
+            found.append({**stages, "individual_ids": ids, "knows_individuals": np.asarray(False)})
         return found
 
     # ------------------------------------------------------------------ saving

@@ -22,6 +22,7 @@ from motet.data.preprocess import varies
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.alignment import Same, conditions, embedded, refuse_known_individuals
+from motet.estimators.encoder import EITEncoder
 from motet.matching import Embedding, Pairing, clusters, match_by_distance
 from motet.models.responses import Floats, ResponsePrior, Totals
 from motet.names import in_path
@@ -35,7 +36,8 @@ from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import Evaluation, Part, Task, evaluate
 from motet.tasks.find import find_recordings, stem
 from motet.tasks.outcome import Outcome, write_columns
-from motet.tasks.predict import load_estimator
+from motet.tasks.predict import held_estimator, load_estimator
+from motet.tasks.systems import check_unlearned
 from motet.training.run import Run
 from motet.transport import squared_distances
 
@@ -54,7 +56,7 @@ class AlignSettings(Settings):
         target: a class per trial that the recordings share, such as the direction of a reach: responses are compared
             condition by condition. By default the first there is; "none" for none.
         run: folder of a run whose model embeds individuals; its embeddings are compared beside the responses. Refused
-            if it knows individuals by their names.
+            if it knows individuals by their names, or has learned to find them again in these very trials.
         output: the run's folder; by default "runs/align-<recording>".
         reading: options for reading the files, by name, such as {targets: [choice], columns: {individual: neuron}}.
         same: whose matches between recordings are drawn and written: whoever plays the same "role", or the same
@@ -185,7 +187,7 @@ class Align(Task):
         self.estimator = None
         if s.run is not None:
             self.weights = Run(s.run)
-            self.estimator = load_estimator(self.weights)
+            self.estimator = _loaded(self.weights, recordings)
             refuse_known_individuals(self.estimator)
         self._parts = [*self._halves(), *self._pairs()]
         shown = {
@@ -480,6 +482,16 @@ class Align(Task):
         first = self.dataset.recordings[0]
         labels, codes = first.targets[self.target], self.labels[first.name]
         return np.array([labels[codes == k][0] for k in range(self.n_conditions)])
+
+
+def _loaded(run: Run, recordings: Sequence[Recording]) -> Any:
+    """What embeds individuals; if it learned to find them again, then in other trials."""
+    if held_estimator(run) != EITEncoder.__name__:
+        return load_estimator(run)
+    encoder = EITEncoder.load(run)
+    if "views" in encoder.uses_:
+        check_unlearned(run, recordings)
+    return encoder
 
 
 def nameless(recording: Recording, name: str) -> Recording:

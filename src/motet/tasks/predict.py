@@ -44,11 +44,15 @@ class PredictSettings(Settings):
 def load_estimator(run: Run) -> EITClassifier | EITRegressor:
     """The estimator that a run holds, of whichever kind."""
     kinds = {kind.__name__: kind for kind in (EITClassifier, EITRegressor)}
-    _, about = run.read_tensors("weights")
-    kind = kinds.get(str(about.get("estimator")))
-    if kind is None:
-        raise InputError(f"{run.folder} holds a {about.get('estimator')}, which does not predict targets.")
-    return kind.load(run)
+    held = held_estimator(run)
+    if held not in kinds:
+        raise InputError(f"{run.folder} holds a {held}, which does not predict targets.")
+    return kinds[held].load(run)
+
+
+def held_estimator(run: Run) -> str:
+    """What the estimator that a run holds is called."""
+    return str(run.read_tensors("weights")[1].get("estimator"))
 
 
 def predict(settings: PredictSettings) -> Path | str:

@@ -67,16 +67,12 @@ class Context(Objective):
 
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Leave out individuals, and say which trials are labelled."""
-        least, most = self.settings.hidden_individuals
-        n_individuals = batch.values.shape[1]
-        share = 1 - (least + (most - least) * float(torch.rand((), generator=generator)))
-        kept = torch.randperm(n_individuals, generator=generator)[: max(1, round(share * n_individuals))]
+        kept = self.settings.kept(batch.values.shape[1], generator)
         choices = torch.tensor(self.settings.labelled)
         n_labelled = int(choices[torch.randint(len(choices), (), generator=generator)])
         order = torch.randperm(len(batch), generator=generator)
         labelled = _first_of_each(batch, batch.targets[self.name], order, n_labelled)
-        batch = batch.keep_individuals(kept.sort().values)
-        return batch.replace(targets={**batch.targets, LABELLED: labelled})
+        return batch.keep_individuals(kept).replace(targets={**batch.targets, LABELLED: labelled})
 
     def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
         losses, weight = [], self.settings.root_weight if self.readout.to_channels is not None else 0.0

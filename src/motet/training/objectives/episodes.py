@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import Encoding
-from motet.settings import Count, Fraction, NonNegative, Positive, Settings
+from motet.settings import Count, Fraction, NonNegative, Settings
 from motet.training.objectives.objective import Coded, Objective
 
 Use = Literal["context", "masked", "views"]
@@ -28,16 +28,16 @@ class EpisodeSettings(Settings, role="objective"):
     Attributes:
         learn: what steps are of, and in which proportion. "context": decode a target from few labelled trials. Without
             labels: "masked": predict values that are hidden; "views": find each individual again in other trials. By
-            default {context: 1} with a target, and {masked: 1, views: 1} without.
+            default {context: 1} with a target, and {masked: 1, views: 1} without; 0 is left out.
         labelled: of context, how many trials of each class are labelled; drawn for every episode.
-        hidden_individuals: of context, from how many to how many of the individuals are left out of a step, as
-            fractions.
+        hidden_individuals: of context and masked, from how many to how many of the individuals are left out of a step,
+            as fractions.
         root_weight: of context, of the loss of root counts alone beside that of root counts and embeddings.
         hidden_bins: of masked, the fraction of a trial's bins that are hidden in all individuals.
         hidden_stretches: of masked, the fraction of individuals of which a stretch of a trial, or all of it, is hidden.
     """
 
-    learn: dict[Use, Positive] | None = None
+    learn: dict[Use, NonNegative] | None = None
     labelled: tuple[Count, ...] = (1, 2, 3, 5, 8)
     hidden_individuals: tuple[Fraction, Fraction] = (0.0, 0.5)
     root_weight: NonNegative = 0.5
@@ -50,14 +50,23 @@ class EpisodeSettings(Settings, role="objective"):
             raise InputError(f"objective.hidden_individuals is {least} to {most}; give the lower fraction first.")
         if not self.labelled:
             raise InputError("objective.labelled is empty; give one number of trials at least.")
-        if self.learn is not None and not self.learn:
-            raise InputError("objective.learn is empty; give context, masked or views, or leave it out.")
-        if self.learn is not None and "masked" in self.learn and self.hidden_bins == self.hidden_stretches == 0:
+        if not self.uses(has_target=False):
+            raise InputError(f"objective.learn is {self.learn}; give a weight above 0 to context, masked or views.")
+        if self.learn and self.learn.get("masked") and self.hidden_bins == self.hidden_stretches == 0:
             raise InputError("objective.learn has masked, and nothing is hidden; give hidden_bins or hidden_stretches.")
 
-    def uses(self, *, has_target: bool) -> Mapping[Use, float]:
-        """What is learned."""
-        return self.learn or ({"context": 1.0} if has_target else {"masked": 1.0, "views": 1.0})
+    def kept(self, n_individuals: int, generator: torch.Generator) -> Int[Tensor, " kept"]:
+        """The places of the individuals that are not left out of a step."""
+        least, most = self.hidden_individuals
+        share = 1 - (least + (most - least) * float(torch.rand((), generator=generator)))
+        return torch.randperm(n_individuals, generator=generator)[: max(1, round(share * n_individuals))].sort().values
+
+    def uses(self, *, has_target: bool) -> dict[Use, float]:
+        """What is learned, by weights above 0."""
+        learn = self.learn
+        if learn is None:
+            learn = {"context": 1.0} if has_target else {"masked": 1.0, "views": 1.0}
+        return {use: weight for use, weight in sorted(learn.items()) if weight}
 
 
 class InTurn(Objective):

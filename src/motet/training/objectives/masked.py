@@ -67,14 +67,14 @@ class Masked(Objective):
         super().__init__()
         self.settings = settings
         self.raw = raw
-        self.norm = nn.LayerNorm(2 * width)
-        self.to_query = nn.Linear(2 * width, width, bias=False)
+        self.to_read = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, width))
+        self.to_query = nn.Linear(width, width, bias=False)
         self.to_key = nn.Linear(width, width, bias=False)
         self.log_decay = nn.Parameter(torch.zeros(()))
         last = nn.Linear(2 * width, 1)
         for parameter in last.parameters():  # training begins at the averages
             nn.init.zeros_(parameter)
-        self.to_change = nn.Sequential(nn.Linear(6 * width, 2 * width), nn.GELU(), last)
+        self.to_change = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU(), last)
 
     # ------------------------------------------------------------------ what is hidden
 
@@ -82,7 +82,11 @@ class Masked(Objective):
         return {ARE_COUNTS: ("trial", recording.targets[ARE_COUNTS])}
 
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Hide bins and stretches, in every trial others; what was there is the target."""
+        """Leave out individuals; hide bins and stretches, in every trial others. What was there is the target."""
+        kept = self.settings.kept(batch.observed.shape[1], generator)
+        return self._hidden(batch.keep_individuals(kept), generator)
+
+    def _hidden(self, batch: Batch, generator: torch.Generator) -> Batch:
         n_trials, n_individuals, n_bins = batch.observed.shape
 
         def drawn(*shape: int) -> Tensor:
@@ -99,7 +103,7 @@ class Masked(Objective):
         return batch.without(hidden).replace(targets={**batch.targets, HIDDEN: values})
 
     def validated(self, batch: Batch) -> list[Batch]:
-        return [self.hide(batch, torch.Generator().manual_seed(0))]
+        return [self._hidden(batch, torch.Generator().manual_seed(0))]
 
     # ------------------------------------------------------------------ how it is predicted
 
@@ -118,40 +122,40 @@ class Masked(Objective):
         total = (mean[..., 0] * n).sum(1, keepdim=True) / n.sum(1, keepdim=True).clamp(min=1)
         return ((mean[..., 0] * n + total) / (n + 1))[batch.recording_index][..., None]
 
-    def change(self, encoding: Encoding, batch: Batch) -> Float[Tensor, "trial individual time"]:
-        """Of the log-rate, or of the mean in standard deviations, of every value, hidden or not."""
-        seen = encoding.observed
-        both = self.norm(torch.cat((encoding.individual, encoding.population), -1)) * seen[..., None]
+    def change(self, encoding: Encoding, batch: Batch) -> Float[Tensor, " value"]:
+        """Of the log-rate, or of the mean in standard deviations, of every hidden value."""
+        seen, hidden = encoding.observed, batch.targets[HIDDEN].isfinite()
+        read = self.to_read(torch.cat((encoding.individual, encoding.population), -1)) * seen[..., None]
 
         # 1. Who
-        means, _ = individual_means(both, seen, batch.recording_index, len(batch.individual_ids))
+        means, _ = individual_means(read, seen, batch.recording_index, len(batch.individual_ids))
         who = means[batch.recording_index]
 
         # 2. Around
         time = torch.arange(seen.shape[2], device=seen.device)
         near = -self.log_decay.exp() * (time[:, None] - time).abs()
         weight = near.masked_fill(~seen[:, :, None], -1e4).softmax(-1) * seen.any(-1)[..., None, None]
-        around = weight @ both
+        around = weight @ read
 
         # 3. Others
-        population = both.chunk(2, -1)[1].transpose(1, 2)  # trial, time, individual, width
-        score = self.to_query(who)[:, None] @ self.to_key(population).mT / population.shape[-1] ** 0.5
-        is_there = seen.transpose(1, 2)
-        others = score.masked_fill(~is_there[:, :, None], -1e4).softmax(-1) @ both.transpose(1, 2)
-        others = (others * is_there.any(-1)[..., None, None]).transpose(1, 2)
+        read, seen = read.transpose(1, 2), seen.transpose(1, 2)  # trial, time, individual
+        query = self.to_query(who)[:, None].expand_as(read)
+        is_read = (seen | ~seen.any(-1, keepdim=True))[:, :, None]
+        others = F.scaled_dot_product_attention(query, self.to_key(read), read, attn_mask=is_read)
+        others = (others * seen.any(-1)[..., None, None]).transpose(1, 2)
 
         # 4. Change
         who = who[:, :, None].expand_as(around)
-        return self.to_change(torch.cat((who, around, others), -1)).squeeze(-1)
+        return self.to_change(torch.cat([part[hidden] for part in (who, around, others)], -1)).squeeze(-1)
 
     def errors(
-        self, change: Float[Tensor, "trial individual time"], batch: Batch
+        self, change: Float[Tensor, " value"], batch: Batch
     ) -> tuple[Float[Tensor, " value"], Float[Tensor, " value"]]:
         """Negative log-likelihood of every hidden value, and the least that it can be; up to a constant."""
         values = batch.targets[HIDDEN]
         hidden = values.isfinite()
         are_counts, mean, spread = (part.expand_as(values)[hidden] for part in self.baseline(batch))
-        values, change = values[hidden], change[hidden]
+        values = values[hidden]
         counts = self.raw(values).round().clamp(min=0)
         poisson = F.poisson_nll_loss(mean.clamp(min=LEAST).log() + change, counts, reduction="none")
         normal = ((values - mean) / spread - change).square() / 2

@@ -234,7 +234,7 @@ def unlabelled_encoder(subjects: list[Recording]) -> EITEncoder:
 def test_without_labels_hidden_values_and_individuals_are_learned(unlabelled_encoder: EITEncoder) -> None:
     assert unlabelled_encoder.target_ is None
     assert unlabelled_encoder.uses_ == {"masked": 1, "views": 1}
-    assert unlabelled_encoder.scores_["deviance explained"] > 0.02
+    assert unlabelled_encoder.scores_["deviance explained"] > 0.005  # 0 before training
     assert unlabelled_encoder.scores_["rank-1 matching"] > 0.1  # chance is below .03
 
 

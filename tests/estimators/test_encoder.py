@@ -306,3 +306,61 @@ def test_settings_that_mean_nothing_are_refused(
 
 def _with(settings: dict[str, Any]) -> EITEncoder:
     return EITEncoder("direction", **{**settings, "objective": EpisodeSettings(**settings.get("objective", {}))})
+
+
+# ------------------------------------------------------------------ without any label
+
+
+@pytest.fixture(scope="module")
+def large() -> Recording:
+    """A subject with so many neurons that trials tell their class."""
+    return simulate("population", n_subjects=1, n_trials=112, n_neurons=100, n_bins=8, seed=2)[0]
+
+
+def test_without_labels_classes_are_found_up_to_the_symmetries_of_their_circle(
+    encoder: EITEncoder, large: Recording
+) -> None:
+    seen, later = large.select(trials=range(80)), large.select(trials=range(80, 112))
+    decoder = encoder.adapt(None, without_targets(seen))
+    assert not decoder.is_identified_
+    assert len(decoder.placements_) == 16
+    assert decoder.score_up_to_placement(later) > 0.8
+    assert decoder.predict_unlabelled()[0] == 0
+
+    wrong = dataclasses.replace(seen, targets={**seen.targets, "direction": 7 - seen.targets["direction"]})
+    other = seen.select(individuals=np.arange(seen.n_individuals)[::-1])
+    for again in (wrong, other):
+        np.testing.assert_array_equal(encoder.adapt(None, again).predict(later), decoder.predict(later))
+
+    first = decoder.predict(seen)
+    decoder.update(without_targets(later), keep=72)
+    assert np.mean(decoder.predict(seen) == first) > 0.8
+    assert decoder.trust_ is not None
+    assert len(decoder.trust_) == 72
+
+
+def test_labels_say_where_classes_lie_as_far_as_they_go(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    labelled = few(subjects[2])
+    assert encoder.adapt(labelled).is_identified_
+    opposite = labelled.select(trials=[0, 4])
+    assert encoder.adapt(opposite).placements_.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 7, 6, 5, 4, 3, 2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "adapt", "message"),
+    [
+        ({}, lambda e, r: e.adapt(None), "neither labelled nor unlabelled"),
+        ({}, lambda e, r: e.adapt(None, r.select(trials=range(5))), "as many as classes"),
+        ({}, lambda e, r: e.adapt(None, r, target="other"), "those of pretraining"),
+        ({}, lambda e, r: e.adapt(None, r, way="readout"), "way is 'context'"),
+        ({}, lambda e, r: e.adapt(None, r, quantity="velocity"), "no quantity"),
+        ({"period": 0}, lambda e, r: e.adapt(None, r), "one labelled trial of each"),
+        ({"period": 16}, lambda e, r: e.adapt(None, r), "one labelled trial of each"),
+    ],
+)
+def test_what_cannot_be_known_without_labels_is_refused(
+    settings: dict[str, Any], adapt: Any, message: str, subjects: list[Recording]
+) -> None:
+    encoder = EITEncoder("direction", training=TrainingSettings(max_steps=1), **settings).fit(subjects[:2])
+    with pytest.raises(InputError, match=message):
+        adapt(encoder, subjects[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,25 +15,36 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.given import is_known
 from motet.metrics import accuracy
+from motet.models.ring import find_ring, placements
 from motet.models.tuning import Candidates, Signals, TuningReadout
+from motet.settings import Count, check_arguments
 from motet.training.objectives import Target
 
-LEAST_TRUST = 0.3  # of the median unlabelled trial
+KEPT = 256  # unlabelled trials
 
 
 class AdaptedDecoder:
-    """Decodes trials of a population that it knows from calibration.
+    """Decodes trials of a population that it knows from calibration, and goes on learning from trials without labels.
+
+    Without any label, classes are found up to rotations and reflections of their circle: trials of one class are told
+    from those of others, but not which direction it is. Nothing that was seen in other populations says it reliably.
+    A few labelled trials do: `encoder.adapt(labelled, unlabelled)`.
 
     Attributes:
         classes_: sorted; those of pretraining, and any others among the labelled trials.
-        trust_: (trial,) how far the unlabelled trials were trusted, from 0 to 1; None if there were none.
+        placements_: (placement, class) all ways in which the classes may lie as far as labels say: what is called
+            `classes_[i]` may be `placements_[:, i]`. One, if labelled trials are of two classes
+            that are not opposite.
+        is_identified_: whether that is one way only.
+        trust_: (trial,) how much the unlabelled trials count, from 0 to 1 (see `motet.models.tuning.trust_of`); None
+            if there are none.
 
     Args:
         readout: pretrained.
         target: with the classes to decide among.
         candidates: these classes.
         read: the signals of a recording, whose trials have at most so many bins.
-        labelled: calibration trials with the target.
+        labelled: calibration trials with the target; None if there are none.
         unlabelled: others.
     """
 
@@ -42,25 +54,48 @@ class AdaptedDecoder:
         target: Target,
         candidates: Candidates,
         read: Callable[[Recording, int], Signals],
-        labelled: Recording,
+        labelled: Recording | None,
         unlabelled: Recording | None = None,
     ) -> None:
+        first = labelled or unlabelled
+        assert first is not None, "there are trials"
         self.readout = readout
         self.target = target
         self.candidates = candidates
         self._read = read
-        self.individual_ids = labelled.individual_ids
-        self.n_bins = int(labelled.trial_lengths.max())
-        labels = labelled.target(target.name)
-        known = is_known(labels)
-        code = torch.from_numpy(target.codes(labels[known]))
-        self.labelled = self._signals(labelled.select(trials=known))
+        self.individual_ids = first.individual_ids
+        self.n_bins = int(first.trial_lengths.max())
+        others = None if unlabelled is None else self._signals(unlabelled)
+        if labelled is not None:
+            labels = labelled.target(target.name)
+            known = is_known(labels)
+            code = torch.from_numpy(target.codes(labels[known]))
+            self.labelled = self._signals(labelled.select(trials=known))
+        else:
+            assert others is not None
+            if (n := int(others.present.any(1).sum())) < len(candidates):
+                raise InputError(
+                    f"there are {n} unlabelled trials and no labelled one; give as many as classes at least, "
+                    f"{len(candidates)}, and better ten times as many."
+                )
+            self.labelled, code = others[:0], torch.zeros(0, dtype=torch.long)
         self.belief = torch.nn.functional.one_hot(code, len(candidates)).double()
-        self._fit(None if unlabelled is None else self._signals(unlabelled))
+        ways = placements(len(candidates)) if candidates.are_evenly_around else [range(len(candidates))]
+        self.placements_ = self.classes_[[way for way in ways if all(way[c] == c for c in code.tolist())]]
+        self._fit(others)
+        if self.trust_ is not None and np.median(self.trust_) == 0:
+            raise InputError(
+                f"{int((self.trust_ == 0).sum())} of {len(self.trust_)} unlabelled trials are far from anything that "
+                "the labelled ones lead to expect; give trials of the same task and the same individuals, or none."
+            )
 
     @property
     def classes_(self) -> NDArray[Any]:
         return np.asarray(self.target.classes)
+
+    @property
+    def is_identified_(self) -> bool:
+        return len(self.placements_) == 1
 
     def _signals(self, recording: Recording) -> Signals:
         """What is read of trials of this population, of individuals in the order of the labelled ones.
@@ -81,25 +116,24 @@ class AdaptedDecoder:
             )
         place = {name: number for number, name in enumerate(recording.individual_ids)}
         ordered = recording.select(individuals=[place[name] for name in self.individual_ids])
-        return self._read(ordered, self.n_bins)
+        signals = self._read(ordered, self.n_bins)
+        is_number = signals.values.isfinite().all(2).all(1)[:, None]
+        values = torch.where(is_number[..., None], signals.values, 0.0)
+        return dataclasses.replace(signals, values=values, present=signals.present & is_number)
 
+    @torch.no_grad()
     def _fit(self, unlabelled: Signals | None) -> None:
-        readout, candidates = self.readout, self.candidates
+        readout, candidates, known = self.readout, self.candidates, (self.labelled, self.belief)
+        trust = None
         if unlabelled is None:
-            with torch.no_grad():
-                self.tuning = readout(self.labelled, self.belief, candidates)
-            self._log_likelihood = self.trust_ = None
+            self.tuning, self._log_likelihood = readout(*known, candidates), None
+        elif not len(self.belief):
+            before = None if not hasattr(self, "tuning") else readout.log_likelihood(self.tuning, unlabelled).softmax(1)
+            self.tuning, self._log_likelihood, trust = find_ring(readout, unlabelled, candidates, before)
         else:
-            trust = readout.trusted(self.labelled, self.belief, unlabelled, candidates)
-            if float(trust.median()) < LEAST_TRUST:
-                raise InputError(
-                    f"{int((trust < LEAST_TRUST).sum())} of {len(trust)} unlabelled trials are far from anything that "
-                    "the labelled ones lead to expect; give trials of the same task and the same individuals, or none."
-                )
-            self.tuning, self._log_likelihood = readout.learn_unlabelled(
-                self.labelled, self.belief, unlabelled, candidates, trust
-            )
-            self.trust_ = trust.numpy()
+            trust = readout.trusted(*known, unlabelled, candidates)
+            self.tuning, self._log_likelihood = readout.learn_unlabelled(*known, unlabelled, candidates, trust)
+        self.trust_ = None if trust is None else trust.numpy()
         self.unlabelled = unlabelled
 
     # ------------------------------------------------------------------ using
@@ -121,19 +155,42 @@ class AdaptedDecoder:
         known = is_known(truth)
         return accuracy(prediction=self.predict(trials)[known], target=truth[known])
 
+    def score_up_to_placement(self, trials: Recording) -> float:
+        """Accuracy in the best of the ways in which the classes may lie; `score`, where there is one."""
+        truth = trials.target(self.target.name)
+        known = is_known(truth)
+        code = self.target.codes(self.predict(trials)[known])
+        return max(accuracy(prediction=placed[code], target=truth[known]) for placed in self.placements_)
+
     def predict_unlabelled(self) -> NDArray[Any]:
         """(trial,) the most probable classes of the unlabelled trials, which were looked at together."""
         if self.unlabelled is None or self._log_likelihood is None:
             raise InputError("no unlabelled trials were given; use predict.")
         return self.target.most_probable(_known(self._log_likelihood.softmax(1), self.unlabelled))
 
-    def update(self, trials: Recording) -> AdaptedDecoder:
-        """Learn from more unlabelled trials, together with all before.
+    def update(self, trials: Recording, *, keep: Count = KEPT) -> AdaptedDecoder:
+        """Learn from more unlabelled trials, one or many, together with those before.
 
-        A trial that is far from anything known is hardly trusted (`trust_`), so that a bad one cannot do much.
+        The same as adapting to all of them at once, as long as no more than `keep` came: then the oldest are
+        forgotten, so that a stream of any length takes bounded time and memory (a fit to 250 trials of 170
+        individuals takes about a second).
+
+        Args:
+            trials: of the same individuals; targets are not looked at.
+            keep: so many unlabelled trials, the most recent ones, are learned from.
+
+        A bad trial can do little, whatever is in it: a trial more than 2.7 times as strange as is usual, by the
+        labelled trials, counts for nothing, and any other adds no more squared deviation than two usual trials
+        (`trust_`; `motet.models.tuning.trust_of`). So nothing is refused here, unlike where a decoder is adapted: see
+        whether `trust_` of most trials is 0.
+
+        Raises:
+            InputError: if the trials are of other individuals, or longer.
         """
+        check_arguments(type(self).update, {"keep": keep})
         more = self._signals(trials)
-        self._fit(more if self.unlabelled is None else self.unlabelled.and_those_of(more))
+        every = more if self.unlabelled is None else self.unlabelled.and_those_of(more)
+        self._fit(every[slice(-keep, None)])
         return self
 
 

@@ -298,7 +298,7 @@ class EITEncoder(Estimator):
     @overload
     def adapt(
         self,
-        labelled: Recording,
+        labelled: Recording | None,
         unlabelled: Recording | None = None,
         *,
         target: str | None = None,
@@ -325,7 +325,7 @@ class EITEncoder(Estimator):
 
     def adapt(
         self,
-        labelled: Recording,
+        labelled: Recording | None,
         unlabelled: Recording | None = None,
         *,
         target: str | None = None,
@@ -338,7 +338,9 @@ class EITEncoder(Estimator):
         """A decoder of another population, without correspondence of individuals.
 
         Args:
-            labelled: calibration trials with the target, of the individuals that will be read later.
+            labelled: calibration trials with the target, of the individuals that will be read later. None, if there is
+                no label at all: classes evenly around a circle are then found up to its rotations and reflections
+                (see `AdaptedDecoder.is_identified_`), from ten unlabelled trials of each or so.
             unlabelled: other trials of the same individuals; their targets, if they have any, are not looked at.
             target: a class per trial; by default that of pretraining, or the only one of the labelled trials.
             way: "context" takes no gradient step: tuning is fitted in closed form. "readout" trains a readout of these
@@ -354,12 +356,18 @@ class EITEncoder(Estimator):
         """
         check_is_fitted(self)
         check_arguments(type(self).adapt, {"way": way})
+        if labelled is None:
+            if way != "context" or quantity is not None:
+                raise InputError("without labelled trials, way is 'context' and there is no quantity; or give some.")
+            return self._without_labels(unlabelled, target, roots_only=roots_only)
         name = target or (self.target_.name if self.target_ is not None else _only_target(labelled))
         labels = labelled.target(name)
         if labels.ndim != 1 or labelled.target_levels[name] != "trial":
             raise InputError(f"target {name!r} of the labelled trials is of shape {labels.shape}; give one per trial.")
         if not is_known(labels).any():
-            raise InputError(f"no labelled trial has a known {name!r}; give one of each class at least.")
+            raise InputError(
+                f"no labelled trial has a known {name!r}; give one of each class at least, or labelled=None."
+            )
         if way != "context":
             if unlabelled is not None or quantity is not None or roots_only:
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
@@ -376,6 +384,23 @@ class EITEncoder(Estimator):
         read = functools.partial(self._signals, roots_only=roots_only)
         candidates = self._candidates(goal.classes, period)
         return AdaptedDecoder(self.readout, goal, candidates, read, labelled, unlabelled)
+
+    def _without_labels(self, unlabelled: Recording | None, target: str | None, *, roots_only: bool) -> AdaptedDecoder:
+        if unlabelled is None:
+            raise InputError("there are neither labelled nor unlabelled trials; give some.")
+        goal = self.target_
+        if goal is None or target not in (None, goal.name):
+            known = f"knows {goal.name!r}" if goal else "was pretrained without labels"
+            raise InputError(f"without labelled trials, classes are those of pretraining, and the encoder {known}.")
+        candidates = self._candidates(goal.classes, self.period_ or 0.0)
+        if not self.period_ or not candidates.are_evenly_around:
+            raise InputError(
+                f"the classes of {goal.name!r}, {list(goal.classes)}, are not evenly around a circle (period is "
+                f"{self.period_:g}), so that without any label nothing says which trials are of which; give one "
+                "labelled trial of each at least."
+            )
+        read = functools.partial(self._signals, roots_only=roots_only)
+        return AdaptedDecoder(self.readout, goal, candidates, read, None, unlabelled)
 
     def _signals(self, recording: Recording, n_bins: int, *, roots_only: bool) -> Signals:
         """What the readout reads of trials of at most so many bins; no target is looked at."""

@@ -34,7 +34,9 @@ N_NOISE_ROUNDS = 2  # of noise and curves in turn
 FLAT = 4.0  # log variance of the prior of an individual's mean
 LEAST_SIZE = 0.05  # of a root count; below it, an individual counts as silent
 N_PARTS = 4  # of the labelled trials, each of which is judged by the others
+FEWEST_AROUND = 3  # candidates that make a circle
 STRANGE = 2.0  # times as far from its curve as is usual, a trial loses trust
+LEAST_TRUST = 0.3  # with less, a trial counts for nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +130,15 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.functions)
 
+    @property
+    def are_evenly_around(self) -> bool:
+        """Whether they are three or more, evenly around a circle, each after its neighbour."""
+        if len(self) < FEWEST_AROUND or not self.slopes.any():
+            return False
+        angle = torch.atan2(self.functions[:, 2], self.functions[:, 1])
+        turn = angle[0] + 2 * math.pi / len(self) * torch.arange(len(self), dtype=torch.float64)
+        return bool(torch.allclose(torch.exp(1j * angle), torch.exp(1j * turn), atol=1e-6))
+
     def to(self, device: torch.device) -> Candidates:
         """The same on another device."""
         return Candidates(self.functions.to(device), self.slopes.to(device), self.order.to(device))
@@ -147,7 +158,7 @@ class Signals:
     present: Bool[Tensor, "trial individual"]
     channels: tuple[int, ...]
 
-    def __getitem__(self, trials: Tensor) -> Signals:
+    def __getitem__(self, trials: Tensor | slice) -> Signals:
         return dataclasses.replace(self, values=self.values[trials], present=self.present[trials])
 
     def and_those_of(self, other: Signals) -> Signals:
@@ -423,10 +434,6 @@ class TuningReadout(nn.Module):
     ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
         """Expectation maximisation: what is believed of unlabelled trials, and curves fitted to all, in turn.
 
-        A trial is judged by curves that it helped to fit, but not by its own noise: the noise that is taken out
-        of one half of the unlabelled trials is that of the labelled ones and of the other half. Its log-likelihood is
-        the mean of that and of the one under the noise of the prior.
-
         Args:
             labelled: calibration trials.
             belief: of them.
@@ -438,23 +445,36 @@ class TuningReadout(nn.Module):
             The tuning for trials to come, and the log-likelihood of the unlabelled ones.
         """
         s = self.settings
-        both = labelled.and_those_of(unlabelled)
-        n_labelled, n_other = len(labelled.values), len(unlabelled.values)
         likelihood = self.log_likelihood(self(labelled, belief, candidates), unlabelled)
-        half = torch.arange(n_other) % 2
-        known = torch.ones(n_labelled, dtype=torch.bool)
-        beliefs = belief
         for step in range(s.rounds):
             power = s.first_tempering + (1 - s.first_tempering) * step / max(1, s.rounds - 1)
-            guess = self._balanced((likelihood * power).softmax(1))
-            beliefs = torch.cat((belief, guess if trust is None else guess * trust[:, None]))
-            tuning = self(both, beliefs, candidates)
-            for part in (0, 1):
-                others = torch.cat((known, half != part))
-                judge = self.with_noise_of(tuning, both[others], beliefs[others])
-                likelihood[half == part] = self.log_likelihood(judge, unlabelled[half == part])
-            likelihood = (likelihood + self.log_likelihood(tuning.with_prior_noise, unlabelled)) / 2
+            guess = self.balanced((likelihood * power).softmax(1), trust)
+            tuning, likelihood = self.judged(labelled, belief, unlabelled, guess, candidates)
         return tuning, likelihood
+
+    def judged(
+        self,
+        labelled: Signals,
+        belief: Float[Tensor, "trial candidate"],
+        unlabelled: Signals,
+        guess: Float[Tensor, "other candidate"],
+        candidates: Candidates,
+    ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
+        """Curves fitted to labelled trials and to what is believed of others, and the log-likelihood of the others.
+
+        A trial is judged by curves that it helped to fit, but not by its own noise: the noise that is taken out
+        of one half of the unlabelled trials is that of the labelled ones and of the other half. Its log-likelihood is
+        the mean of that and of the one under the noise of the prior.
+        """
+        both, beliefs = labelled.and_those_of(unlabelled), torch.cat((belief, guess))
+        tuning = self(both, beliefs, candidates)
+        known, half = torch.ones(len(labelled.values), dtype=torch.bool), torch.arange(len(guess)) % 2
+        likelihood = torch.zeros_like(guess)
+        for part in (0, 1):
+            others = torch.cat((known, half != part))
+            judge = self.with_noise_of(tuning, both[others], beliefs[others])
+            likelihood[half == part] = self.log_likelihood(judge, unlabelled[half == part])
+        return tuning, (likelihood + self.log_likelihood(tuning.with_prior_noise, unlabelled)) / 2
 
     @torch.no_grad()
     def trusted(
@@ -466,7 +486,7 @@ class TuningReadout(nn.Module):
         """
         n_labelled = len(labelled.values)
         if n_labelled < 2:
-            return torch.ones(len(others.values), dtype=torch.float64)
+            return others.present.any(1).double()
         part = torch.arange(n_labelled) % min(N_PARTS, n_labelled)
         usual = torch.cat(
             [
@@ -475,11 +495,29 @@ class TuningReadout(nn.Module):
             ]
         ).median()
         strange = self.strangeness(self(labelled, belief, candidates), others)
-        return (STRANGE * usual / strange.clamp(min=1e-12)).pow(4).clamp(max=1)
+        return trust_of(strange, usual) * others.present.any(1)
 
-    def _balanced(self, belief: Float[Tensor, "trial candidate"]) -> Float[Tensor, "trial candidate"]:
-        """Beliefs moved towards equal numbers of trials for every candidate."""
+    def balanced(
+        self, belief: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"] | None = None
+    ) -> Float[Tensor, "trial candidate"]:
+        """Beliefs moved towards equal numbers of trials for every candidate; trials count by how they are trusted."""
+        weight = (torch.ones_like(belief[:, 0]) if trust is None else trust)[:, None]
         for _ in range(2):
-            belief = belief / belief.mean(0).clamp(min=1e-9) ** self.settings.balance
+            share = (weight * belief).sum(0) / weight.sum().clamp(min=1e-9)
+            belief = belief / share.clamp(min=1e-9) ** self.settings.balance
             belief = belief / belief.sum(1, keepdim=True)
-        return belief
+        return belief * weight
+
+
+def trust_of(strange: Float[Tensor, " trial"], usual: Float[Tensor, ""]) -> Float[Tensor, " trial"]:
+    """How much trials count: 1 up to twice the usual strangeness, then as its -4th power, and 0 beyond 2.7 times it.
+
+    So the sum of squared deviations that a trial adds to the fit, in units of noise, is bounded whatever is in it: by
+    twice that of a usual trial. What is no number counts 0.
+
+    Example:
+        >>> trust_of(torch.tensor([1.0, 2.5, 3.0, torch.nan]), torch.tensor(1.0)).tolist()
+        [1.0, 0.4096, 0.0, 0.0]
+    """
+    trust = (STRANGE * usual / strange.clamp(min=1e-12)).pow(4).clamp(max=1)
+    return torch.where(trust >= LEAST_TRUST, trust, 0.0)

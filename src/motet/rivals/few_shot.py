@@ -56,7 +56,7 @@ class FittedFewShot:
         about: what else there is to say.
     """
 
-    adapt: Callable[[Recording, Recording | None], Decode]
+    adapt: Callable[[Any, Recording | None], Decode]
     question: TransferQuestion
     n_parameters: int = 0
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -119,12 +119,12 @@ class Draw:
     """What a decoder of a new population may learn from, and what it is tested on.
 
     Attributes:
-        labelled: calibration trials with the target.
+        labelled: calibration trials with the target; None if there is no label at all.
         unlabelled: trials without it; None if there are none.
         tested: (tested,) positions among the test trials; as many in every draw.
     """
 
-    labelled: Recording
+    labelled: Recording | None
     unlabelled: Recording | None
     tested: NDArray[np.int64]
 

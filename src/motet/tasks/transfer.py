@@ -22,13 +22,14 @@ from motet.estimators.decoders import EITClassifier
 from motet.estimators.encoder import EITEncoder
 from motet.given import is_known
 from motet.metrics import r2
+from motet.models.ring import placements
 from motet.names import in_path
 from motet.report.few_shot import draw_few_shot, draw_pairs
 from motet.rivals.few_shot import Decode, FittedFewShot
 from motet.rivals.method import Answer, Draw, Fitted, Kind, Method, Say, TargetQuestion, TransferQuestion
 from motet.rivals.registry import rivals_of
 from motet.rivals.true_tuning import TrueTuning
-from motet.settings import Count
+from motet.settings import Count, Whole
 from motet.statistics import Score, blockwise, markdown
 from motet.tasks.across import AcrossSettings, Case
 from motet.tasks.comparison import Column, Measured
@@ -43,7 +44,7 @@ from motet.trial_sums import BOUNDS
 
 Unlabelled = Literal["none", "others", "tested"]
 Way = Literal["context", "readout", "fine-tune", "scratch"]
-Shots = Count | Literal["all"]
+Shots = Whole | Literal["all"]
 WORDS: Mapping[Unlabelled, str] = {
     "none": "labelled trials only",
     "others": "half of the other trials without labels, tested on the other half",
@@ -67,7 +68,9 @@ class TransferSettings(AcrossSettings):
     Attributes:
         recordings: files, or names in the catalogue; `across` says which of them are learned from, and which are new.
         output: the run's folder; by default "runs/transfer-<recording>".
-        k: labelled trials of each class; "all": five folds, in turn tested, with all others labelled.
+        k: labelled trials of each class; "all": five folds, in turn tested, with all others labelled. 0: there is no
+            label at all, so that classes on a circle are known up to its rotations and reflections: the score is at
+            chance, and a column says how good the best of them is.
         unlabelled: "none": only labelled trials are there. "others": half of the other trials too, without labels, and
             the other half is tested. "tested": so are the tested trials themselves.
         draws: of labelled trials.
@@ -98,6 +101,11 @@ class TransferSettings(AcrossSettings):
             )
         if "all" in self.k and self.unlabelled != ("none",):
             raise InputError("k is 'all', and leaves no trials without labels; give unlabelled='[none]'.")
+        if 0 in self.k and ("none" in self.unlabelled or self.ways != ("context",)):
+            raise InputError(
+                "k is 0, and there is nothing to learn from but trials without labels; give "
+                "unlabelled='[others,tested]' and ways='[context]'."
+            )
 
     @property
     def folder(self) -> Path:
@@ -137,6 +145,8 @@ class Transfer(Task):
             "score": Column(self.metric, has_interval=True, bounds=bounds),
             "worst": Column("worst draw", form=".2f", bounds=bounds),
         }
+        if 0 in s.k:
+            self.columns["placed"] = Column("up to rotation, reflection", has_interval=True, bounds=bounds)
         self._check_goal()
         cut = s.cut if self.goal.kind == "class" else lambda recording: recording
         recordings = [cut(recording) for recording in found]
@@ -156,6 +166,7 @@ class Transfer(Task):
             train = self._pretrained_on(self.weights) if s.rivals else None
             self._trains = dict.fromkeys((case.source for case in self.cases.values()), train)
         self._encoders: dict[str, EITEncoder] = {}
+        self._classes = np.unique(np.concatenate([_labels(case.new, self.by) for case in self.cases.values()]))
         self.asked = {
             self._name(asked): (asked, self._question(asked))
             for asked in (Asked(name, k, how) for name in self.cases for k in s.k for how in s.unlabelled)
@@ -166,6 +177,8 @@ class Transfer(Task):
         if self.goal.kind == "class":
             return
         s = self.settings
+        if 0 in s.k:
+            raise InputError(f"k is 0, and {s.target!r} is a quantity; give 1 or more.")
         if s.ways != ("context",):
             raise InputError(f"ways is {s.ways}, and {s.target!r} is a quantity; give ways='[context]'.")
         if not s.design.reads_quantities:
@@ -206,7 +219,7 @@ class Transfer(Task):
             case = next(case for case in self.cases.values() if case.source == source)
             k: Any = "all" if "all" in self.settings.k else max(map(int, self.settings.k))
             draw = next(_draws(case, self.goal, Asked(case.name, k, "none"), 1, self.settings.seed))
-            return encoder.found_period(draw.labelled, self.by)
+            return 0.0 if draw.labelled is None else encoder.found_period(draw.labelled, self.by)
         return float(self._made().found_period(self._cut(source)))
 
     def _made(self) -> EITEncoder:
@@ -239,9 +252,10 @@ class Transfer(Task):
     def methods(self, part: Part) -> Sequence[Method]:
         s = self.settings
         models = [method for way in s.ways for method in self._models(part, way)]
-        control = ShuffledLabels(models[0])
         question, oracle = self.question_of(part), TrueTuning()
-        rivals = rivals_of(question) if s.rivals else []
+        has_labels = question.draws[0].labelled is not None
+        control = ShuffledLabels(models[0]) if has_labels else ShuffledAnswers(models[0])
+        rivals = rivals_of(question) if s.rivals and has_labels else []
         knows = oracle.answers(question, self.cases[self.asked[part.name][0].case].new)
         return [*models, *rivals, *([oracle] if knows else []), *([control] if s.control else [])]
 
@@ -283,7 +297,16 @@ class Transfer(Task):
         score = _accuracy if self.goal.kind == "class" else _r2
         draws = [score(found, true) for found, true in zip(answer["prediction"], truth, strict=True)]
         mean = blockwise(float(np.mean(draws)), draws, bounds=self.columns["score"].bounds)
-        return Measured({"score": mean, "worst": Score(min(draws))})
+        scores = {"score": mean, "worst": Score(min(draws))}
+        if "placed" in self.columns:
+            draws = [self._placed(found, true) for found, true in zip(answer["prediction"], truth, strict=True)]
+            scores["placed"] = blockwise(float(np.mean(draws)), draws, bounds=self.columns["placed"].bounds)
+        return Measured(scores)
+
+    def _placed(self, prediction: NDArray[Any], truth: NDArray[Any]) -> float:
+        """Accuracy after the best rotation or reflection of the classes."""
+        code = np.searchsorted(self._classes, prediction)
+        return max(_accuracy(self._classes[way][code], truth) for way in placements(len(self._classes)))
 
     def kept(self, ranked: Sequence[str]) -> Sequence[str]:
         return []
@@ -314,8 +337,12 @@ class Transfer(Task):
     def heading(self, section: str, parts: Sequence[Part]) -> str:
         asked, question = self.asked[parts[0].name]
         case, first = self.cases[asked.case], question.draws[0]
-        many = "all other trials labelled" if asked.k == "all" else f"{asked.k} labelled trial{'s' * (asked.k > 1)}"
-        few = many if asked.k == "all" else f"{many} of each class; {WORDS[asked.unlabelled]}"
+        if asked.k == 0:
+            few = f"no label at all; {WORDS[asked.unlabelled].replace('other trials', 'trials')}"
+        elif asked.k == "all":
+            few = "all other trials labelled"
+        else:
+            few = f"{asked.k} labelled trial{'s' * (asked.k > 1)} of each class; {WORDS[asked.unlabelled]}"
         about = f", {case.about}" if case.about else ""
         draws = f"{len(question.draws)} {'folds' if asked.k == 'all' else 'draws'}"
         of = f"{case.new.name}{about} ({case.new.n_individuals} individuals)"
@@ -325,6 +352,11 @@ class Transfer(Task):
         yield "Mean over draws of labelled trials, with its 95 % interval over draws; differences are paired by draw."
         if self.goal.kind == "class":
             yield f"'{RULE}' is the readout on root counts alone; '{MODEL}' reads embeddings beside them."
+            if 0 in self.settings.k:
+                yield (
+                    "Without any label classes are known up to rotations and reflections of their circle: the score is "
+                    "at chance, and another column is the accuracy in the best of them, which chance has too."
+                )
             if "readout" in self.settings.ways:
                 yield f"'{TRAINED['readout']}' is the paper's probe: a linear readout, trained on the frozen encoder."
         else:
@@ -366,12 +398,14 @@ class Transfer(Task):
             curves: dict[str, dict[str, dict[Any, tuple[float, ...]]]] = {}
             shares: dict[Any, dict[str, dict[str, dict[float, tuple[float, ...]]]]] = {}
             for asked, method, draws in self._scores(evaluation):
-                if asked.unlabelled == how:
+                if asked.unlabelled == how and asked.k != 0:
                     case = self.cases[asked.case]
                     curves.setdefault(case.name, {}).setdefault(method, {})[asked.k] = draws
                     if case.share:
                         of_k = shares.setdefault(asked.k, {}).setdefault(case.new.name, {})
                         of_k.setdefault(method, {})[case.share] = draws
+            if not curves:  # no score without labels
+                continue
             look: dict[str, Any] = {"models": self._own, "title": WORDS[how]}
             if s.across == "pairs":
                 yield f"pairs_{how}", self._pairs(curves, WORDS[how])
@@ -395,6 +429,12 @@ class Transfer(Task):
                 matrix = matrices.setdefault(f"k = {k}", np.full((len(names), len(names)), np.nan))
                 matrix[place] = np.mean(draws)
         return draw_pairs(matrices, names, f"{self.metric} of '{method}'", title=title)
+
+
+def _labels(recording: Recording, target: str) -> NDArray[Any]:
+    """Labels, where they are known."""
+    labels = recording.target(target)
+    return np.asarray(labels[is_known(labels)])
 
 
 def _quietly(row: Epoch) -> None:
@@ -423,12 +463,15 @@ def _draws(case: Case, goal: TargetQuestion, asked: Asked, n: int, seed: int) ->
         n_bare = [len(part) // 2 if asked.unlabelled == "others" else 0 for part in parts]
         bare = np.concatenate([part[:n] for part, n in zip(parts, n_bare, strict=True)])
         tested = parts[0][n_bare[0] :][:n_tested]
-        labelled = dataclasses.replace(
-            recording.select(trials=few),
-            targets={name: recording.targets[name][few] for name in {by, goal.target}},
-            target_levels={name: recording.target_levels[name] for name in {by, goal.target}},
-            metadata={},
-        )
+        if not len(few):
+            labelled = None
+        else:
+            labelled = dataclasses.replace(
+                recording.select(trials=few),
+                targets={name: recording.targets[name][few] for name in {by, goal.target}},
+                target_levels={name: recording.target_levels[name] for name in {by, goal.target}},
+                metadata={},
+            )
         unlabelled = without_targets(recording.select(trials=np.sort(bare))) if len(bare) else None
         return Draw(labelled, unlabelled, np.sort(tested))
 
@@ -464,7 +507,7 @@ class Adapted(Method):
     ) -> Fitted:
         encoder = self.encoder(say)
 
-        def adapt(labelled: Recording, unlabelled: Recording | None) -> Decode:
+        def adapt(labelled: Recording | None, unlabelled: Recording | None) -> Decode:
             decoder = encoder.adapt(labelled, unlabelled, roots_only=self.roots_only)
             return (lambda _: decoder.predict_unlabelled()) if question.tests_together else decoder.predict
 
@@ -546,6 +589,50 @@ class ShuffledLabels(Method):
         rng = np.random.default_rng(0)
         draws = tuple(dataclasses.replace(draw, labelled=_shuffled(draw.labelled, rng)) for draw in question.draws)
         return self.method.fit(train, dataclasses.replace(question, draws=draws), run=run, say=say)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShuffledAnswers(Method):
+    """Chance, where there are no labels: answers of a method, each given to another trial.
+
+    Attributes:
+        method: that answers.
+    """
+
+    method: Method
+    kind: Kind = "control"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"{self.method.name}, shuffled answers"
+
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
+        return _FittedShuffled(self.method.fit(train, question, run=run, say=say))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _FittedShuffled:
+    """Gives the answers of another method to other trials.
+
+    Attributes:
+        fitted: that method.
+    """
+
+    fitted: Fitted
+
+    @property
+    def n_parameters(self) -> int:
+        return self.fitted.n_parameters
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        return self.fitted.about
+
+    def predict(self, test: PopulationDataset) -> Answer:
+        answer = self.fitted.predict(test)["prediction"]
+        return {"prediction": np.random.default_rng(0).permuted(answer, axis=1)}
 
 
 def _shuffled(labelled: Recording, rng: np.random.Generator) -> Recording:

@@ -647,9 +647,34 @@ FAULTS = (
     Fault(
         "adapt: unlabelled trials of another task are trusted",
         "src/motet/estimators/adapted.py",
-        "if float(trust.median()) < LEAST_TRUST:",
-        "if float(trust.median()) < 0:",
+        "if self.trust_ is not None and np.median(self.trust_) == 0:",
+        "if False:",
         ("tests/estimators/test_encoder.py::test_unlabelled_trials_of_another_task_are_noticed",),
+    ),
+    Fault(
+        "adapt: a bad trial is learned from like any other",
+        "src/motet/models/tuning.py",
+        "    return torch.where(trust >= LEAST_TRUST, trust, 0.0)\n",
+        "    return torch.ones_like(trust)\n",
+        ("tests/estimators/test_encoder.py::test_a_bad_trial_does_nothing_whatever_is_in_it",),
+    ),
+    Fault(
+        "adapt: where no label is to be used, those of unlabelled trials are",
+        "src/motet/estimators/encoder.py",
+        "return AdaptedDecoder(self.readout, goal, candidates, read, None, unlabelled)",
+        "return AdaptedDecoder(\n            self.readout, goal, candidates, read, unlabelled if goal.name in unlabelled.targets else None, unlabelled\n        )",
+        (
+            "tests/estimators/test_encoder.py::test_without_labels_classes_are_found_up_to_the_symmetries_of_their_circle",
+        ),
+    ),
+    Fault(
+        "transfer: without labels, what chance comes to is not shuffled",
+        "src/motet/tasks/transfer.py",
+        "np.random.default_rng(0).permuted(answer, axis=1)",
+        "answer",
+        (
+            "tests/tasks/test_transfer.py::test_without_labels_the_score_is_at_chance_and_another_column_says_what_is_known",
+        ),
     ),
     Fault(
         "align: methods see the names of individuals",

@@ -195,3 +195,17 @@ def test_one_population_without_an_encoder_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="none is left to pretrain on"):
         settings(recordings=(files[0],))
+
+
+def test_without_labels_the_score_is_at_chance_and_another_column_says_what_is_known(
+    settings: Callable[..., TransferSettings], files: list[str]
+) -> None:
+    outcome = transfer(settings(k=(0,), unlabelled=("tested",), draws=3, period=8.0, rivals=True))
+    assert "no label at all" in outcome.table
+    for section in outcome.results["sections"].values():
+        placed = {name: method["scores"]["placed"]["value"] for name, method in section["methods"].items()}
+        assert not any(method["kind"] == "rival" for method in section["methods"].values())
+        assert placed[RULE] > placed[f"{MODEL}, shuffled answers"] + 0.1
+    for wrong in ({"unlabelled": ("none",)}, {"ways": ("readout",)}, {"target": "velocity"}):
+        with pytest.raises(InputError, match="k is 0"):
+            Transfer(settings(**{"k": (0,), "unlabelled": ("tested",), **wrong}))

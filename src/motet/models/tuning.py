@@ -516,8 +516,8 @@ def trust_of(strange: Float[Tensor, " trial"], usual: Float[Tensor, ""]) -> Floa
     twice that of a usual trial. What is no number counts 0.
 
     Example:
-        >>> trust_of(torch.tensor([1.0, 2.5, 3.0, torch.nan]), torch.tensor(1.0)).tolist()
-        [1.0, 0.4096, 0.0, 0.0]
+        >>> trust_of(torch.tensor([1.0, 2.5, 3.0, torch.nan]), torch.tensor(1.0)).round(decimals=2)
+        tensor([1.0000, 0.4100, 0.0000, 0.0000])
     """
     trust = (STRANGE * usual / strange.clamp(min=1e-12)).pow(4).clamp(max=1)
     return torch.where(trust >= LEAST_TRUST, trust, 0.0)

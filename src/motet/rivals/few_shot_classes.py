@@ -190,7 +190,9 @@ def whole_trials(reading: Reading, recording: Recording) -> Array:
 
 def shots_of(question: TransferQuestion) -> int:
     """How many labelled trials there are of a class, at least, in the first draw."""
-    labels = class_goal(question).read(question.draws[0].labelled)
+    labelled = question.draws[0].labelled
+    assert labelled is not None, "a rival reads labels"
+    labels = class_goal(question).read(labelled)
     counts = np.unique(labels[given.is_known(labels)], return_counts=True)[1]
     return int(counts.min()) if len(counts) else 1
 

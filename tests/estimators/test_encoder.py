@@ -203,7 +203,7 @@ def test_a_bad_trial_does_nothing_whatever_is_in_it(encoder: EITEncoder, subject
     before = encoder.adapt(few(new), seen).predict_proba(later)
     one = seen.select(trials=[0])
     rng = np.random.default_rng(0)
-    bad = [_bad(one, size) for size in (40, 1e4, 1e30)]
+    bad = [_bad(one, size) for size in (0, 40, 1e4, 1e30)]
     bad += [dataclasses.replace(one, values=one.values[:, ::-1] ** 3 * 5), _bad(one, rng.poisson(50, one.values.shape))]
     missing = dataclasses.replace(one, observed=np.zeros_like(one.observed))
     for trial in [*bad, missing]:
@@ -211,9 +211,6 @@ def test_a_bad_trial_does_nothing_whatever_is_in_it(encoder: EITEncoder, subject
         assert decoder.trust_ is not None
         assert decoder.trust_[-1] == 0
         np.testing.assert_allclose(decoder.predict_proba(later), before, atol=1e-6)
-    # one in which nobody fires is near enough to a low gain to count, as one trial does
-    silent = encoder.adapt(few(new), seen).update(_bad(one, 0.0)).predict_proba(later)
-    assert np.mean(silent.argmax(1) == before.argmax(1)) > 0.9
 
 
 def test_a_stream_of_which_a_fifth_is_bad_is_decoded_as_well(encoder: EITEncoder, subjects: list[Recording]) -> None:

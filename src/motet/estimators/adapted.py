@@ -65,7 +65,7 @@ class AdaptedDecoder:
         self._read = read
         self.individual_ids = first.individual_ids
         self.n_bins = int(first.trial_lengths.max())
-        others = None if unlabelled is None else self._signals(unlabelled)
+        others = None if unlabelled is None else self._learnable(unlabelled)
         if labelled is not None:
             labels = labelled.target(target.name)
             known = is_known(labels)
@@ -120,6 +120,13 @@ class AdaptedDecoder:
         is_number = signals.values.isfinite().all(2).all(1)[:, None]
         values = torch.where(is_number[..., None], signals.values, 0.0)
         return dataclasses.replace(signals, values=values, present=signals.present & is_number)
+
+    def _learnable(self, recording: Recording) -> Signals:
+        """What is read of unlabelled trials; in one in which nobody fires, nobody is taken to be recorded."""
+        signals = self._signals(recording)
+        is_active = torch.from_numpy((recording.values != 0).any(axis=(1, 2, 3)))[:, None]
+        values = torch.where(is_active[..., None], signals.values, 0.0)
+        return dataclasses.replace(signals, values=values, present=signals.present & is_active)
 
     @torch.no_grad()
     def _fit(self, unlabelled: Signals | None) -> None:
@@ -181,14 +188,14 @@ class AdaptedDecoder:
 
         A bad trial can do little, whatever is in it: a trial more than 2.7 times as strange as is usual, by the
         labelled trials, counts for nothing, and any other adds no more squared deviation than two usual trials
-        (`trust_`; `motet.models.tuning.trust_of`). So nothing is refused here, unlike where a decoder is adapted: see
+        (`trust_`; `motet.models.tuning.trust_of`); one in which nobody fires counts for nothing too. So nothing is refused here, unlike where a decoder is adapted: see
         whether `trust_` of most trials is 0.
 
         Raises:
             InputError: if the trials are of other individuals, or longer.
         """
         check_arguments(type(self).update, {"keep": keep})
-        more = self._signals(trials)
+        more = self._learnable(trials)
         every = more if self.unlabelled is None else self.unlabelled.and_those_of(more)
         self._fit(every[slice(-keep, None)])
         return self

@@ -124,7 +124,9 @@ class AdaptedDecoder:
     def _learnable(self, recording: Recording) -> Signals:
         """What is read of unlabelled trials; in one in which nobody fires, nobody is taken to be recorded."""
         signals = self._signals(recording)
-        is_active = torch.from_numpy((recording.values != 0).any(axis=(1, 2, 3)))[:, None]
+        is_active = torch.from_numpy((recording.observed[..., None] & (recording.values != 0)).any(axis=(1, 2, 3)))[
+            :, None
+        ]
         values = torch.where(is_active[..., None], signals.values, 0.0)
         return dataclasses.replace(signals, values=values, present=signals.present & is_active)
 
@@ -186,10 +188,10 @@ class AdaptedDecoder:
             trials: of the same individuals; targets are not looked at.
             keep: so many unlabelled trials, the most recent ones, are learned from.
 
-        A bad trial can do little, whatever is in it: a trial more than 2.7 times as strange as is usual, by the
-        labelled trials, counts for nothing, and any other adds no more squared deviation than two usual trials
-        (`trust_`; `motet.models.tuning.trust_of`); one in which nobody fires counts for nothing too. So nothing is refused here, unlike where a decoder is adapted: see
-        whether `trust_` of most trials is 0.
+        A bad trial can do little, whatever is in it: one that is more than 2.7 times as strange as is usual, by the
+        labelled trials, counts for nothing, as does one in which nobody fires; and any other adds no more squared
+        deviation than two usual trials (`trust_`; `motet.models.tuning.trust_of`). So nothing is refused here, unlike
+        where a decoder is adapted: see whether `trust_` of most trials is 0.
 
         Raises:
             InputError: if the trials are of other individuals, or longer.

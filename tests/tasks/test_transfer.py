@@ -163,6 +163,9 @@ def test_an_encoder_is_pretrained_without_labels_and_transferred(files: list[str
     transferred = (tmp_path / "run" / "table.md").read_text()
     assert f"| {RULE} |" in transferred
     assert f"| {MODEL} |" not in transferred
+    learn = ["--objective.learn", "{views: 1}", "--output", str(tmp_path / "within"), *quick, "--rivals", "false"]
+    assert main(["transfer", *files[:2], "--target", "direction", *asked[:-2], *learn]) == 0
+    assert f"| {MODEL} |" not in (tmp_path / "within" / "table.md").read_text()
 
 
 def test_a_quantity_per_bin_is_decoded_beside_its_rivals(settings: Callable[..., TransferSettings]) -> None:

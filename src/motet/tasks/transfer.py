@@ -280,8 +280,10 @@ class Transfer(Task):
 
     @functools.cache  # noqa: B019
     def _learned_unlabelled(self) -> bool:
-        """Whether the given encoder learned without labels: nothing has taught the readout to read it."""
-        return self.weights is not None and EITEncoder.load(self.weights).n_read_ == 0
+        """Whether the encoder learns without labels: nothing teaches the readout to read it."""
+        if self.weights is not None:
+            return EITEncoder.load(self.weights).n_read_ == 0
+        return "context" not in self.settings.objective.uses(has_target=True)
 
     def truth(self, part: Part) -> list[NDArray[Any]]:
         """(tested, …) for each draw; NaN where a quantity is not observed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,10 @@ class AdaptedDecoder:
         self.candidates = candidates
         self._read = read
         self.individual_ids = first.individual_ids
+        self.bin_seconds = first.bin_seconds
         self.n_bins = int(first.trial_lengths.max())
+        if labelled is not None and not _is_active(labelled).any():
+            raise InputError(f"nobody fires in any labelled trial of {labelled.name!r}; give trials with activity.")
         others = None if unlabelled is None else self._learnable(unlabelled)
         if labelled is not None:
             labels = labelled.target(target.name)
@@ -101,8 +105,14 @@ class AdaptedDecoder:
         """What is read of trials of this population, of individuals in the order of the labelled ones.
 
         Raises:
-            InputError: if they are of other individuals, or of more bins.
+            InputError: if they are of other individuals, of more bins or of others.
         """
+        check_recording(recording)
+        if not math.isclose(recording.bin_seconds, self.bin_seconds):
+            raise InputError(
+                f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s, and those of the calibration "
+                f"trials {self.bin_seconds:g} s; bin them alike."
+            )
         if set(recording.individual_ids) != set(self.individual_ids):
             strange = sorted(set(recording.individual_ids) ^ set(self.individual_ids))
             raise InputError(
@@ -201,6 +211,20 @@ class AdaptedDecoder:
         every = more if self.unlabelled is None else self.unlabelled.and_those_of(more)
         self._fit(every[slice(-keep, None)])
         return self
+
+
+def check_recording(trials: Any) -> None:
+    """Refuse what is no recording."""
+    if not isinstance(trials, Recording):
+        raise InputError(
+            f"trials of a new population are {type(trials).__name__}; give a Recording, whose individuals have names: "
+            "motet.Recording.from_trials(…)."
+        )
+
+
+def _is_active(recording: Recording) -> NDArray[np.bool_]:
+    """(trial,) whether anybody fires."""
+    return np.asarray((recording.observed[..., None] & (recording.values != 0)).any(axis=(1, 2, 3)))
 
 
 def _known(probability: Tensor, signals: Signals) -> NDArray[np.float64]:

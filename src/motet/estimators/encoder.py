@@ -20,7 +20,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.adapted import AdaptedDecoder
+from motet.estimators.adapted import AdaptedDecoder, check_recording
 from motet.estimators.arrays import read_population
 from motet.estimators.base import Estimator, Population, stacked
 from motet.estimators.courses import AdaptedCourses
@@ -356,6 +356,9 @@ class EITEncoder(Estimator):
         """
         check_is_fitted(self)
         check_arguments(type(self).adapt, {"way": way})
+        for trials in (labelled, unlabelled):
+            if trials is not None:
+                check_recording(trials)
         if labelled is None:
             if way != "context" or quantity is not None:
                 raise InputError("without labelled trials, way is 'context' and there is no quantity; or give some.")
@@ -505,8 +508,8 @@ def _with_classes(name: str, found: NDArray[Any], known: tuple[Any, ...], period
         return Target(name, "trial", classes=tuple(np.union1d(found, np.asarray(known, found.dtype)).tolist()))
     if len(found) < 2:
         raise InputError(
-            f"all labelled trials are of class {found[0]!r} of {name!r}; give trials of two classes at least: of "
-            "others nothing is known."
+            f"all labelled trials are of class {found.tolist()[0]!r} of {name!r}; give trials of two classes at least: "
+            "of others nothing is known."
         )
     return Target(name, "trial", classes=tuple(found.tolist()))
 

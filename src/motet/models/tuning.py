@@ -161,6 +161,10 @@ class Signals:
     def __getitem__(self, trials: Tensor | slice) -> Signals:
         return dataclasses.replace(self, values=self.values[trials], present=self.present[trials])
 
+    def of(self, individuals: Bool[Tensor, " individual"]) -> Signals:
+        """Of some individuals."""
+        return dataclasses.replace(self, values=self.values[:, individuals], present=self.present[:, individuals])
+
     def and_those_of(self, other: Signals) -> Signals:
         """The trials of both."""
         return dataclasses.replace(
@@ -483,10 +487,13 @@ class TuningReadout(nn.Module):
         """How far other trials are to be trusted, from 0 to 1: less if they are strange, as those of another task are.
 
         What is usual is learned from the labelled trials: how strange each is to curves fitted to the rest of them.
+        Individuals that never fire there have no say.
         """
-        n_labelled = len(labelled.values)
-        if n_labelled < 2:
-            return others.present.any(1).double()
+        n_labelled, is_present = len(labelled.values), others.present.any(1)
+        fires = labelled.values[..., 0].amax(0) > labelled.values[..., 0].amin(0)
+        if n_labelled < 2 or not fires.any():
+            return is_present.double()
+        labelled, others = labelled.of(fires), others.of(fires)
         part = torch.arange(n_labelled) % min(N_PARTS, n_labelled)
         usual = torch.cat(
             [
@@ -495,7 +502,7 @@ class TuningReadout(nn.Module):
             ]
         ).median()
         strange = self.strangeness(self(labelled, belief, candidates), others)
-        return trust_of(strange, usual) * others.present.any(1)
+        return trust_of(strange, usual) * is_present
 
     def balanced(
         self, belief: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"] | None = None

@@ -459,6 +459,9 @@ class EITEncoder(Estimator):
 class _Trained(EITClassifier):
     """A classifier that begins with a pretrained encoder.
 
+    Its individuals are known, so they are centred and scaled by the trials that it learns from, as those of any
+    classifier: where labels are many, both ways are worth far more so than on values as they were in pretraining.
+
     Args:
         encoder: pretrained.
         target: a class per trial.
@@ -467,14 +470,10 @@ class _Trained(EITClassifier):
     """
 
     def __init__(self, encoder: EITEncoder, target: str, training: TrainingSettings, *, is_frozen: bool) -> None:
-        more: dict[str, Any] = {"preprocess": encoder.preprocess, "seed": encoder.seed_}
-        super().__init__(target, model=encoder.model, training=training, **more)
+        preprocess = PreprocessSettings(transform=encoder.preprocess.transform)
+        super().__init__(target, model=encoder.model, training=training, preprocess=preprocess, seed=encoder.seed_)
         self.encoder = encoder
         self.is_frozen = is_frozen
-
-    def _fit_statistics(self, train: PopulationDataset) -> None:
-        super()._fit_statistics(train)
-        self.preprocess_ = self.encoder.preprocess_
 
     def _make_learner(self) -> Learner:
         learner = super()._make_learner()

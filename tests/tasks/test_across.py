@@ -183,7 +183,7 @@ def test_a_readout_that_learned_nothing_stands_beside_the_rivals(settings: Calla
         ("rest", {"known_individuals": 40}, "none is left over"),
         ("subsets", {"fractions": ()}, "empty"),
         ("recordings", {"k": ("all",), "unlabelled": ("others",)}, "leaves no trials"),
-        ("recordings", {"k": ("al",)}, "a whole number, at least 1, or all"),
+        ("recordings", {"k": ("al",)}, "a whole number, at least 0, or all"),
         ("recordings", {"ways": ()}, "one of each"),
         ("recordings", {"adapting": TrainingSettings(max_steps=5)}, "context"),
         ("recordings", {"target": "velocity", "ways": ("readout",)}, "is a quantity"),

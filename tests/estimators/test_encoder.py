@@ -296,8 +296,17 @@ def test_embeddings_that_no_label_taught_to_read_are_not_read(
 ) -> None:
     new = subjects[2]
     whole = unlabelled_encoder.adapt(few(new), target="direction").predict_proba(rest(new))
-    roots = unlabelled_encoder.adapt(few(new), target="direction", roots_only=True).predict_proba(rest(new))
+    roots = unlabelled_encoder.adapt(few(new), target="direction", reads="roots").predict_proba(rest(new))
     np.testing.assert_array_equal(whole, roots)
+
+
+def test_root_counts_and_embeddings_are_read_apart(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    both, roots, embeddings = (
+        encoder.adapt(few(new), reads=reads).predict_proba(rest(new)) for reads in ("both", "roots", "embeddings")
+    )
+    assert not np.allclose(both, roots)
+    assert not np.allclose(both, embeddings)
 
 
 def test_labelled_and_unlabelled_recordings_are_learned_together(subjects: list[Recording]) -> None:

@@ -27,7 +27,7 @@ from motet.estimators.courses import AdaptedCourses
 from motet.estimators.decoders import EITClassifier
 from motet.given import is_known
 from motet.models.eit import EIT, EITSettings
-from motet.models.tuning import Candidates, Signals, TuningReadout, TuningSettings
+from motet.models.tuning import Candidates, Reads, Signals, TuningReadout, TuningSettings
 from motet.plain import from_plain
 from motet.settings import Count, Seed, check_arguments
 from motet.training.history import Epoch
@@ -304,7 +304,7 @@ class EITEncoder(Estimator):
         target: str | None = None,
         way: Literal["context"] = "context",
         quantity: None = None,
-        roots_only: bool = False,
+        reads: Reads = "both",
     ) -> AdaptedDecoder: ...
 
     @overload
@@ -331,7 +331,7 @@ class EITEncoder(Estimator):
         target: str | None = None,
         way: Way = "context",
         quantity: str | None = None,
-        roots_only: bool = False,
+        reads: Reads = "both",
         training: TrainingSettings = TrainingSettings(),
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> AdaptedDecoder | AdaptedCourses | EITClassifier:
@@ -347,7 +347,7 @@ class EITEncoder(Estimator):
                 individuals on the frozen encoder, as in the paper; "fine-tune" trains the encoder with it.
             quantity: a target per bin, such as velocity, to be decoded instead of the class: by the courses it takes in
                 the classes, and which of them the bins so far speak for. Root counts alone are read.
-            roots_only: whether embeddings are left aside: the rule alone.
+            reads: root counts alone ("roots", the rule alone), embeddings alone, or both.
             training: how "readout" and "fine-tune" are trained.
             on_epoch: as of `fit`, of these two.
 
@@ -355,14 +355,14 @@ class EITEncoder(Estimator):
             InputError: if the trials do not fit each other or the encoder, or no target is known.
         """
         check_is_fitted(self)
-        check_arguments(type(self).adapt, {"way": way})
+        check_arguments(type(self).adapt, {"way": way, "reads": reads})
         for trials in (labelled, unlabelled):
             if trials is not None:
                 check_recording(trials)
         if labelled is None:
             if way != "context" or quantity is not None:
                 raise InputError("without labelled trials, way is 'context' and there is no quantity; or give some.")
-            return self._without_labels(unlabelled, target, roots_only=roots_only)
+            return self._without_labels(unlabelled, target, reads=reads)
         name = target or (self.target_.name if self.target_ is not None else _only_target(labelled))
         labels = labelled.target(name)
         if labels.ndim != 1 or labelled.target_levels[name] != "trial":
@@ -372,7 +372,7 @@ class EITEncoder(Estimator):
                 f"no labelled trial has a known {name!r}; give one of each class at least, or labelled=None."
             )
         if way != "context":
-            if unlabelled is not None or quantity is not None or roots_only:
+            if unlabelled is not None or quantity is not None or reads != "both":
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
             return _Trained(self, name, training, is_frozen=way == "readout").fit(labelled, on_epoch=on_epoch)
         found = np.unique(labels[is_known(labels)])
@@ -384,11 +384,11 @@ class EITEncoder(Estimator):
             return AdaptedCourses(self.readout, quantity, name, period, labelled, unlabelled)
         known = self.target_.classes if is_pretrained and self.target_ is not None else ()
         goal = _with_classes(name, found, known, period)
-        read = functools.partial(self._signals, roots_only=roots_only)
+        read = functools.partial(self._signals, reads=reads)
         candidates = self._candidates(goal.classes, period)
         return AdaptedDecoder(self.readout, goal, candidates, read, labelled, unlabelled)
 
-    def _without_labels(self, unlabelled: Recording | None, target: str | None, *, roots_only: bool) -> AdaptedDecoder:
+    def _without_labels(self, unlabelled: Recording | None, target: str | None, *, reads: Reads) -> AdaptedDecoder:
         if unlabelled is None:
             raise InputError("there are neither labelled nor unlabelled trials; give some.")
         goal = self.target_
@@ -402,10 +402,10 @@ class EITEncoder(Estimator):
                 f"{self.period_:g}), so that without any label nothing says which trials are of which; give one "
                 "labelled trial of each at least."
             )
-        read = functools.partial(self._signals, roots_only=roots_only)
+        read = functools.partial(self._signals, reads=reads)
         return AdaptedDecoder(self.readout, goal, candidates, read, None, unlabelled)
 
-    def _signals(self, recording: Recording, n_bins: int, *, roots_only: bool) -> Signals:
+    def _signals(self, recording: Recording, n_bins: int, *, reads: Reads) -> Signals:
         """What the readout reads of trials of at most so many bins; no target is looked at."""
         bare = dataclasses.replace(recording, targets={}, target_levels={})
         parts = []
@@ -415,7 +415,7 @@ class EITEncoder(Estimator):
             with torch.no_grad():
                 parts.append(self.readout.signals(root, observed, both))
         signals = functools.reduce(Signals.and_those_of, parts)
-        return self.readout.roots(signals) if roots_only else signals
+        return self.readout.part_of(signals, reads)
 
     def encode(self, X: Population) -> list[dict[str, NDArray[Any]]]:
         """Embeddings of every individual at every time: "individual" and "population" for each recording.

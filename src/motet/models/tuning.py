@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +29,8 @@ from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.models.eit import Encoding
 from motet.settings import Count, Range, Settings, Whole
+
+Reads = Literal["both", "roots", "embeddings"]
 
 N_NOISE_ROUNDS = 2  # of noise and curves in turn
 FLAT = 4.0  # log variance of the prior of an individual's mean
@@ -299,11 +301,23 @@ class TuningReadout(nn.Module):
         root = batch.values[trials][:, individuals, :n_bins, 0]
         return self.signals(root, observed[:, individuals, :n_bins], embedding)
 
-    def roots(self, signals: Signals) -> Signals:
-        """The signals without what an encoder made."""
-        kept = [place for place, channel in enumerate(signals.channels) if channel < self.settings.root_channels]
+    def part_of(self, signals: Signals, reads: Reads) -> Signals:
+        """The signals of root counts, of embeddings, or both.
+
+        Raises:
+            InputError: if there are no embeddings.
+        """
+        which = {"both": (False, True), "roots": (False,), "embeddings": (True,)}[reads]
+        is_read = [channel >= self.settings.root_channels for channel in signals.channels]
+        kept = [place for place, is_embedding in enumerate(is_read) if is_embedding in which]
+        if not kept:
+            raise InputError("no embedding is read (tuning.embedding_channels is 0); take reads='roots'.")
         channels = tuple(signals.channels[place] for place in kept)
         return dataclasses.replace(signals, values=signals.values[..., kept], channels=channels)
+
+    def roots(self, signals: Signals) -> Signals:
+        """The signals without what an encoder made."""
+        return self.part_of(signals, "roots")
 
     # ------------------------------------------------------------------ 2. and 3. prior and posterior
 

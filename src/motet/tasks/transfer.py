@@ -23,6 +23,7 @@ from motet.estimators.encoder import EITEncoder
 from motet.given import is_known
 from motet.metrics import r2
 from motet.models.ring import placements
+from motet.models.tuning import Reads
 from motet.names import in_path
 from motet.report.few_shot import draw_few_shot, draw_pairs
 from motet.rivals.few_shot import Decode, FittedFewShot
@@ -50,7 +51,7 @@ WORDS: Mapping[Unlabelled, str] = {
     "others": "half of the other trials without labels, tested on the other half",
     "tested": "the tested trials are there without labels",
 }
-MODEL, RULE, UNTRAINED = "tuning + eit", "tuning", "tuning, not pretrained"
+MODEL, RULE, UNTRAINED, EMBEDDINGS = "tuning + eit", "tuning", "tuning, not pretrained", "eit alone"
 TRAINED: Mapping[Way, str] = {
     "readout": "eit, new readout",
     "fine-tune": "eit, fine-tuned",
@@ -275,8 +276,10 @@ class Transfer(Task):
             return [Courses(COURSES, encoder), Courses(CORRECTED, encoder, is_corrected=True)]
         has_learned = not self._learned_unlabelled()
         whole: list[Method] = [Adapted(MODEL, encoder)] if s.tuning.embedding_channels and has_learned else []
-        untrained = Adapted(UNTRAINED, lambda say: encoder(say).before_training(), roots_only=True)
-        return [*whole, Adapted(RULE, encoder, roots_only=True), *([untrained] if s.rivals and has_learned else [])]
+        ablated = [Adapted(EMBEDDINGS, encoder, reads="embeddings")] if whole else []
+        if has_learned:
+            ablated.append(Adapted(UNTRAINED, lambda say: encoder(say).before_training(), reads="roots"))
+        return [*whole, Adapted(RULE, encoder, reads="roots"), *(ablated if s.rivals else [])]
 
     @functools.cache  # noqa: B019
     def _learned_unlabelled(self) -> bool:
@@ -496,12 +499,12 @@ class Adapted(Method):
     Attributes:
         name: the row of a table.
         encoder: gives the pretrained one, which is trained where it is not yet.
-        roots_only: whether embeddings are left aside.
+        reads: root counts, embeddings or both.
     """
 
     name: str
     encoder: Callable[[Say | None], EITEncoder]
-    roots_only: bool = False
+    reads: Reads = "both"
     kind: Kind = "model"
 
     def fit(
@@ -510,10 +513,10 @@ class Adapted(Method):
         encoder = self.encoder(say)
 
         def adapt(labelled: Recording | None, unlabelled: Recording | None) -> Decode:
-            decoder = encoder.adapt(labelled, unlabelled, roots_only=self.roots_only)
+            decoder = encoder.adapt(labelled, unlabelled, reads=self.reads)
             return (lambda _: decoder.predict_unlabelled()) if question.tests_together else decoder.predict
 
-        return FittedFewShot(adapt, question, encoder.n_priors_ if self.roots_only else encoder.n_parameters_)
+        return FittedFewShot(adapt, question, encoder.n_priors_ if self.reads == "roots" else encoder.n_parameters_)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

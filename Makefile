@@ -14,9 +14,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fast,ot,tensorboard,xarray]'
 	touch $(READY)
 
-demo: $(READY)  ## decode a simulated population, beside classical rivals and chance
-	$(BIN)/motet simulate population --n_subjects 1 --output runs/demo/data
-	$(BIN)/motet decode runs/demo/data/subject-1.npz --target direction --folds 3 --output runs/demo/decode
+# Three simulated animals: decode one; pretrain on it and another, and decode the third from one trial of each direction; see who plays whose role.
+DATA := runs/demo/data
+demo: $(READY)  ## simulated populations: decode, transfer to a new one from few trials, align; beside rivals and chance
+	$(BIN)/motet simulate population --n_subjects 3 --n_trials 96 --output $(DATA)
+	$(BIN)/motet decode $(DATA)/subject-1.npz --target direction --folds 3 --training.max_steps 150 --output runs/demo/decode
+	$(BIN)/motet pretrain $(DATA)/subject-1.npz $(DATA)/subject-2.npz --target direction --period 8 --training.max_steps 20 --output runs/demo/encoder
+	$(BIN)/motet transfer $(DATA)/subject-3.npz --encoder runs/demo/encoder --target direction --k '[1]' --unlabelled '[none,tested]' --draws 5 --output runs/demo/transfer
+	$(BIN)/motet align $(DATA)/subject-1.npz $(DATA)/subject-3.npz --halves 1 --output runs/demo/align
 
 test: $(READY)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest $(PARALLEL)

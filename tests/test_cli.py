@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from motet.cli import main
-from motet.data.readers import write_recording
+from motet.data.readers import read_recording, write_recording
+from motet.systems.population import expected_counts
 
 QUICK = ["--training.max_steps", "3", "--model.width", "8", "--model.n_heads", "1", "--folds", "2"]
 
@@ -158,6 +159,7 @@ def test_simulate_writes_recordings_that_can_be_shown(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "16 trials of 10 bins of 0.1 s, 6 individuals" in shown
     assert "target direction per trial: 8 classes" in shown
+    assert expected_counts(read_recording(paths[0]), n_trials=2).shape == (8, 2, 6, 10)  # known to the oracle
 
 
 def test_interactions_are_learned_evaluated_and_recovered(tmp_path, capsys):

@@ -53,8 +53,9 @@ def simulate_to_folder(system: str, settings: Any) -> Written:
     from motet.report.style import save_figure
     from motet.report.trajectories import draw_simulation
 
-    written = []
-    for recording in SYSTEMS[system].simulate(settings):
+    written, kind = [], SYSTEMS[system].settings
+    bare = kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})
+    for recording in SYSTEMS[system].simulate(bare):
         name = recording.name.removeprefix("population/").replace("/", "-")
         written.append(write_recording(recording, Path(settings.output) / f"{name}.npz"))
         if "interacts" in recording.targets:

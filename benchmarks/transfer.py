@@ -54,6 +54,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "rest": {"k": (3,)},
 }
 SIZES = (40, 80, 150)
+SHORT = TrainingSettings(max_steps=30, batch_trials=96, epoch_steps=5)  # of what pretrains many encoders
 TEMPLATE = Path(__file__).with_name("transfer_page.md")
 
 
@@ -106,7 +107,8 @@ def simulated_job(n_neurons: int) -> Job:
     def work(folder: Path, gpu: bool) -> None:
         found = simulate("population", n_subjects=4, n_neurons=n_neurons, n_trials=160, seed=11)
         files = [str(write_recording(one, folder.parent / f"{folder.name}-{one.subject}.npz")) for one in found]
-        transfer(TransferSettings(tuple(files), "direction", str(folder), k=(1, 3), unlabelled=("none", "others")))
+        asked: dict[str, Any] = {"k": (1, 3), "unlabelled": ("none", "others"), "training": SHORT}
+        transfer(TransferSettings(tuple(files), "direction", str(folder), **asked))
 
     return Job(f"simulated-{n_neurons}", work)
 
@@ -129,12 +131,12 @@ def jobs() -> Iterator[Job]:
                 full = {"k": ("all",), "unlabelled": ("none",), "ways": ways, "adapting": TrainingSettings()}
                 yield transfer_job(f"full-{short(new)}", [new], encoder, **full)
     yield from (simulated_job(n_neurons) for n_neurons in SIZES)
-    yield transfer_job("no-label", RECORDINGS, k=(0,), unlabelled=("others", "tested"), period=8.0)
+    yield transfer_job("no-label", RECORDINGS, k=(0,), unlabelled=("others", "tested"), period=8.0, training=SHORT)
     for new in RECORDINGS:
         mixed = {"k": (1,), "rivals": False, "control": False}
         yield transfer_job(f"mixed-{short(new)}", [new], f"encoder-mixed-{short(new)}", **mixed)
     for name, settings in DESIGNS.items():
-        asked = {"k": (1,), "unlabelled": ("none",), "draws": 10, "period": 8.0, **settings}
+        asked = {"k": (1,), "unlabelled": ("none",), "draws": 10, "period": 8.0, "training": SHORT, **settings}
         yield transfer_job(f"across-{name}", RECORDINGS, across=name, **asked)
 
 

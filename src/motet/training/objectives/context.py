@@ -74,6 +74,7 @@ class Context(Objective):
         labelled = _first_of_each(batch, batch.targets[self.name], order, n_labelled)
         return batch.keep_individuals(kept).replace(targets={**batch.targets, LABELLED: labelled})
 
+    @torch.compiler.disable  # of every population another number of trials and individuals: nothing to compile for
     def loss(self, encoding: Encoding, batch: Batch) -> Float[Tensor, ""]:
         losses, weight = [], self.settings.root_weight if self.readout.to_channels is not None else 0.0
         for episode in self._episodes(encoding, batch):

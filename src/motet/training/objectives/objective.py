@@ -261,8 +261,9 @@ def individual_means(
 ) -> tuple[Float[Tensor, "group individual width"], Float[Tensor, "group individual"]]:
     """Means over the observed bins of all trials of a group, 0 where there are none, and over how many bins."""
     seen = observed.to(x.dtype)
-    total = x.new_zeros(n_groups, x.shape[1], x.shape[3]).index_add(0, group, (x * seen[..., None]).sum(2))
-    n = x.new_zeros(n_groups, x.shape[1]).index_add(0, group, seen.sum(2))
+    sums, counts = (x * seen[..., None]).sum(2), seen.sum(2)  # of another precision than x, where that is mixed
+    total = sums.new_zeros(n_groups, *sums.shape[1:]).index_add(0, group, sums)
+    n = counts.new_zeros(n_groups, *counts.shape[1:]).index_add(0, group, counts)
     return total / n.clamp(min=1)[..., None], n
 
 

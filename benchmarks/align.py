@@ -29,6 +29,7 @@ from motet.data.recording import Recording
 from motet.estimators.alignment import align as match
 from motet.matching import Embedding, match_by_distance
 from motet.models.eit import EIT, EITSettings
+from motet.models.randomness import WeightsFrom
 from motet.models.responses import ResponsePrior, Totals
 from motet.statistics import markdown
 from motet.systems import simulate
@@ -172,8 +173,8 @@ def by_pot(a: Clouds, b: Clouds) -> float:
 def embeddings(n_neurons: int, seed: int) -> Clouds:
     """Individual embeddings of an EIT of width 16 over 64 trials and 8 bins of a simulated animal."""
     (recording,) = simulate("population", n_subjects=1, n_neurons=n_neurons, n_trials=64, n_bins=8, seed=seed)
-    torch.manual_seed(0)
-    model = EIT(EITSettings(width=16, identity="none"), n_features=1).eval()
+    with WeightsFrom(torch.Generator().manual_seed(0)):
+        model = EIT(EITSettings(width=16, identity="none"), n_features=1).eval()
     rooted = dataclasses.replace(recording, values=np.sqrt(recording.values))
     with torch.no_grad():
         embedding = model(PopulationDataset(rooted).batch()).individual.numpy()

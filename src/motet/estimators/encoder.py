@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
@@ -304,7 +305,7 @@ class EITEncoder(Estimator):
         target: str | None = None,
         way: Literal["context"] = "context",
         quantity: None = None,
-        reads: Reads = "both",
+        reads: Reads = "roots",
     ) -> AdaptedDecoder: ...
 
     @overload
@@ -331,7 +332,7 @@ class EITEncoder(Estimator):
         target: str | None = None,
         way: Way = "context",
         quantity: str | None = None,
-        reads: Reads = "both",
+        reads: Reads = "roots",
         training: TrainingSettings = TrainingSettings(),
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> AdaptedDecoder | AdaptedCourses | EITClassifier:
@@ -347,7 +348,7 @@ class EITEncoder(Estimator):
                 individuals on the frozen encoder, as in the paper; "fine-tune" trains the encoder with it.
             quantity: a target per bin, such as velocity, to be decoded instead of the class: by the courses it takes in
                 the classes, and which of them the bins so far speak for. Root counts alone are read.
-            reads: root counts alone ("roots", the rule alone), embeddings alone, or both.
+            reads: root counts alone ("roots", the rule alone, without the model), embeddings alone, or both.
             training: how "readout" and "fine-tune" are trained.
             on_epoch: as of `fit`, of these two.
 
@@ -372,7 +373,7 @@ class EITEncoder(Estimator):
                 f"no labelled trial has a known {name!r}; give one of each class at least, or labelled=None."
             )
         if way != "context":
-            if unlabelled is not None or quantity is not None or reads != "both":
+            if unlabelled is not None or quantity is not None or reads != "roots":
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
             return _Trained(self, name, training, is_frozen=way == "readout").fit(labelled, on_epoch=on_epoch)
         found = np.unique(labels[is_known(labels)])
@@ -407,15 +408,21 @@ class EITEncoder(Estimator):
 
     def _signals(self, recording: Recording, n_bins: int, *, reads: Reads) -> Signals:
         """What the readout reads of trials of at most so many bins; no target is looked at."""
-        bare = dataclasses.replace(recording, targets={}, target_levels={})
+        if recording.n_features != 1:
+            raise InputError(f"recording {recording.name!r} has {recording.n_features} features; give one.")
+        bare = self.preprocess_(PopulationDataset(dataclasses.replace(recording, targets={}, target_levels={})))
         parts = []
-        for encoding, batch in self.learner_.read(self.preprocess_(PopulationDataset(bare)), self.batch_trials):
-            both = torch.cat((encoding.individual, encoding.population), -1)
-            root, observed, both = (_padded(x, n_bins) for x in (batch.values[..., 0], batch.observed, both))
+        for both, batch in self._embedded(bare) if reads != "roots" else [(None, bare.batch())]:
+            embedding = None if both is None else _padded(both, n_bins)
+            root, observed = (_padded(x, n_bins) for x in (batch.values[..., 0], batch.observed))
             with torch.no_grad():
-                parts.append(self.readout.signals(root, observed, both))
-        signals = functools.reduce(Signals.and_those_of, parts)
-        return self.readout.part_of(signals, reads)
+                parts.append(self.readout.signals(root, observed, embedding))
+        return self.readout.part_of(functools.reduce(Signals.and_those_of, parts), reads)
+
+    def _embedded(self, dataset: PopulationDataset) -> Iterator[tuple[Tensor, Batch]]:
+        """Embeddings of individuals alone and among the others, side by side, and what they are of."""
+        for encoding, batch in self.learner_.read(dataset, self.batch_trials):
+            yield torch.cat((encoding.individual, encoding.population), -1), batch
 
     def encode(self, X: Population) -> list[dict[str, NDArray[Any]]]:
         """Embeddings of every individual at every time: "individual" and "population" for each recording.

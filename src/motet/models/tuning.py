@@ -37,6 +37,7 @@ FLAT = 4.0  # log variance of the prior of an individual's mean
 LEAST_SIZE = 0.05  # of a root count; below it, an individual counts as silent
 N_PARTS = 4  # of the labelled trials, each of which is judged by the others
 FEWEST_AROUND = 3  # candidates that make a circle
+DOUBT = 5.0  # times firmer the prior of noise is, where trials have no label
 STRANGE = 2.0  # times as far from its curve as is usual, a trial loses trust
 LEAST_TRUST = 0.3  # with less, a trial counts for nothing
 
@@ -326,6 +327,8 @@ class TuningReadout(nn.Module):
         signals: Signals,
         belief: Float[Tensor, "trial candidate"],
         candidates: Candidates,
+        *,
+        doubt: float = 1.0,
     ) -> Tuning:
         """Tuning curves of all individuals.
 
@@ -333,6 +336,7 @@ class TuningReadout(nn.Module):
             signals: of calibration trials.
             belief: how probable each candidate is in each trial: labelled, one is certain. Trials count by its sum.
             candidates: of the target.
+            doubt: times firmer the prior of noise is than was learned.
         """
         candidates = candidates.to(signals.values.device)
         basis, order = candidates.functions, candidates.order
@@ -357,7 +361,7 @@ class TuningReadout(nn.Module):
 
         # 3. Posterior of curves, of depth and of noise
         precision = torch.diag_embed((-width).exp())
-        trust = self.log_noise_trials().exp()
+        trust = doubt * self.log_noise_trials().exp()
         noise = prior_noise
         for step in range(N_NOISE_ROUNDS + 1):
             gram = precision + functions / noise[..., None, None]
@@ -482,10 +486,11 @@ class TuningReadout(nn.Module):
 
         A trial is judged by curves that it helped to fit, but not by its own noise: the noise that is taken out
         of one half of the unlabelled trials is that of the labelled ones and of the other half. Its log-likelihood is
-        the mean of that and of the one under the noise of the prior.
+        the mean of that and of the one under the noise of the prior. The prior of noise is firmer than it is learned to
+        be: trials near what they are believed to be would make noise small, and beliefs certain.
         """
         both, beliefs = labelled.and_those_of(unlabelled), torch.cat((belief, guess))
-        tuning = self(both, beliefs, candidates)
+        tuning = self(both, beliefs, candidates, doubt=DOUBT)
         known, half = torch.ones(len(labelled.values), dtype=torch.bool), torch.arange(len(guess)) % 2
         likelihood = torch.zeros_like(guess)
         for part in (0, 1):

@@ -16,7 +16,7 @@ from motet.errors import InputError
 from motet.report.few_shot import draw_pairs
 from motet.systems import simulate
 from motet.tasks.across import DESIGNS, Case
-from motet.tasks.transfer import MODEL, RULE, TRAINED, UNTRAINED, Transfer, TransferSettings, transfer
+from motet.tasks.transfer import EMBEDDINGS, MODEL, RULE, TRAINED, UNTRAINED, Transfer, TransferSettings, transfer
 from motet.training.settings import TrainingSettings
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -172,7 +172,7 @@ def test_all_ways_of_adapting_and_the_oracle_stand_in_one_table(
 def test_a_readout_that_learned_nothing_stands_beside_the_rivals(settings: Callable[..., TransferSettings]) -> None:
     task = Transfer(settings("recordings", rivals=True))
     rows = [method.name for method in task.methods(task.parts()[0])]
-    assert rows[:3] == [MODEL, RULE, UNTRAINED]
+    assert rows[:4] == [MODEL, RULE, EMBEDDINGS, UNTRAINED]
 
 
 @pytest.mark.parametrize(

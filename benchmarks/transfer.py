@@ -175,7 +175,8 @@ def of_kind(section: dict[str, Any], kind: str) -> list[str]:
 def pooled(runs: Path, prefix: str, recording: str, rest: str, seeds: Sequence[int] = SEEDS) -> list[dict[str, Any]]:
     """Sections of the seeds of one question, such as that of class, chewie-1 and k1-none."""
     tail = rest.partition("-")[0]
-    names = [f"{prefix}-{seed}-{short(recording)}-{tail}" for seed in seeds]
+    complete = [seed for seed in seeds if _is_finished(runs, seed, int(tail[1:]))]
+    names = [f"{prefix}-{seed}-{short(recording)}-{tail}" for seed in complete]
     return [found for _, section, found in sections(runs, names) if section.endswith(rest)]
 
 
@@ -198,7 +199,7 @@ def best(found: list[dict[str, Any]], kind: str = "rival") -> str:
 def summary(runs: Path) -> str:
     """A row per question and recording."""
     rows = [
-        ["", "recording", "floor", MODEL, RULE, "best rival here", f"{MODEL} − it", f"worst draw: {RULE}", "rival"],
+        ["", "recording", "floor", RULE, MODEL, "best rival here", f"{RULE} − it", f"worst draw: {RULE}", "rival"],
     ]
     for (how, k), floors in FLOORS.items():
         for recording, floor in zip(RECORDINGS, floors, strict=True):
@@ -207,8 +208,8 @@ def summary(runs: Path) -> str:
             rival = best(found)
             worst = [f"{min(samples(found, method)):.2f}" for method in (RULE, rival)]
             named = f"{mean(found, rival)} ({rival})"
-            line = [f"k = {k}, {WORDS[how]}", short(recording), f"{floor:.3f}", mean(found, MODEL), mean(found, RULE)]
-            rows.append([*line, named, against(found, MODEL, rival), *worst])
+            line = [f"k = {k}, {WORDS[how]}", short(recording), f"{floor:.3f}", mean(found, RULE), mean(found, MODEL)]
+            rows.append([*line, named, against(found, RULE, rival), *worst])
     return markdown(rows)
 
 
@@ -217,7 +218,11 @@ def everybody(runs: Path, k: int) -> str:
     columns = {how: [pooled(runs, "class", recording, f"k{k}-{how}") for recording in RECORDINGS] for how in HOWS}
     if not all(found for columns_of in columns.values() for found in columns_of):
         return ""
-    methods = list(columns["none"][0][0]["methods"])
+    methods = [
+        m
+        for m in columns["none"][0][0]["methods"]
+        if all(m in one["methods"] for c in columns.values() for f in c for one in f)
+    ]
     score = {m: [[mean(found, m) for found in columns[how]] for how in HOWS] for m in methods}
     order = sorted(methods, key=lambda m: -sum(map(float, score[m][0])))
     head = ["method", *(WORDS[how] for how in HOWS)]
@@ -282,14 +287,32 @@ def draw(runs: Path, folder: Path) -> None:
         save_figure(figure, folder, "transfer-few-shot")
 
 
+def _is_finished(runs: Path, seed: int, k: int) -> bool:
+    return all((runs / f"class-{seed}-{short(recording)}-k{k}" / "results.json").exists() for recording in RECORDINGS)
+
+
+def n_priors(runs: Path) -> str:
+    """How many numbers the readout has learned."""
+    found = {
+        m["n_parameters"]
+        for _, _, f in sections(runs, ["class-0-chewie-1-k1"])
+        for n, m in f["methods"].items()
+        if n == RULE
+    }
+    return ", ".join(map(str, sorted(found)))
+
+
 def write_page(runs: Path, output: Path) -> None:
     """All tables into the template."""
     has_context = functools.partial(lambda names, found: [m for m in names if m in found["methods"]])
-    few = functools.partial(has_context, (MODEL, RULE))
+    few = functools.partial(has_context, (RULE, MODEL))
     courses = functools.partial(has_context, ("tuning, courses", "tuning, courses + kernel ridge"))
-    known = functools.partial(has_context, (MODEL, RULE, "true tuning"))
+    known = functools.partial(has_context, (RULE, MODEL, "tuning, not pretrained", "true tuning"))
     velocity = [f"velocity-0-{short(recording)}-{how}" for recording in RECORDINGS for how in HOWS]
+    finished = {k: [seed for seed in SEEDS if _is_finished(runs, seed, k)] for k in (1, 2, 3)}
     tables = {
+        "n_priors": n_priors(runs),
+        "seeds": "; ".join(f"k = {k}: {', '.join(map(str, seeds))}" for k, seeds in finished.items()),
         "summary": summary(runs),
         "everybody": "\n\n".join(f"k = {k}:\n\n{everybody(runs, k)}" for k in (1, 2, 3)),
         "share": share(runs),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier
 from motet.estimators.encoder import EITEncoder
@@ -51,10 +51,6 @@ def few(subject: Recording) -> Recording:
 
 def rest(subject: Recording) -> Recording:
     return subject.select(trials=range(16, 96))
-
-
-def without_targets(recording: Recording) -> Recording:
-    return dataclasses.replace(recording, targets={}, target_levels={})
 
 
 def test_a_new_population_is_decoded_from_two_trials_of_each_class(

@@ -322,6 +322,11 @@ class Recording:
         )
 
 
+def without_targets(recording: Recording) -> Recording:
+    """A recording without what is asked: no targets, no metadata."""
+    return dataclasses.replace(recording, targets={}, target_levels={}, metadata={})
+
+
 def selected_positions(chosen: ArrayLike, size: int, *, what: str) -> NDArray[np.int64]:
     """The positions, from 0 to below `size`, that a list of positions or a mask of length `size` chooses.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.metrics import r2
 from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout
 from motet.rivals.few_shot_classes import Array, Classes, Classify, ClassRival
@@ -110,7 +110,7 @@ class AdaptedCourses:
 
     def predict(self, trials: Recording) -> NDArray[np.float64]:
         """(trial, time, …) the quantity; NaN where nothing is observed."""
-        return np.asarray(self._decode(dataclasses.replace(trials, targets={}, target_levels={})), dtype=np.float64)
+        return np.asarray(self._decode(without_targets(trials)), dtype=np.float64)
 
     def score(self, trials: Recording) -> float:
         """R² over bins in which the quantity is known."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from torch import Tensor
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
 from motet.estimators.adapted import AdaptedDecoder, check_recording
 from motet.estimators.arrays import read_population
@@ -410,7 +409,7 @@ class EITEncoder(Estimator):
         """What the readout reads of trials of at most so many bins; no target is looked at."""
         if recording.n_features != 1:
             raise InputError(f"recording {recording.name!r} has {recording.n_features} features; give one.")
-        bare = self.preprocess_(PopulationDataset(dataclasses.replace(recording, targets={}, target_levels={})))
+        bare = self.preprocess_(PopulationDataset(without_targets(recording)))
         parts = []
         for both, batch in self._embedded(bare) if reads != "roots" else [(None, bare.batch())]:
             embedding = None if both is None else _padded(both, n_bins)

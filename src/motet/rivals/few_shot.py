@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.rivals.method import Answer, Fitted, Rival, TransferQuestion, only_recording
 
 Decode = Callable[[Recording], NDArray[Any]]
@@ -75,8 +75,3 @@ class FittedFewShot:
             unlabelled = draw.unlabelled and without_targets(draw.unlabelled)
             answers.append(self.adapt(draw.labelled, tested if self.question.tests_together else unlabelled)(tested))
         return {"prediction": np.stack(answers)}
-
-
-def without_targets(recording: Recording) -> Recording:
-    """The recording without what is asked."""
-    return dataclasses.replace(recording, targets={}, target_levels={})

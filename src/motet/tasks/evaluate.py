@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from motet.data.dataset import PopulationDataset
 from motet.data.leaks import refuse_leak
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
 from motet.names import in_path
 from motet.plain import as_plain, from_plain
@@ -356,11 +356,6 @@ class Evaluation:
                 main=self.task.main or next(iter(self.task.columns)),
                 test_fraction=self.task.test_fraction,
             )
-
-
-def without_targets(recording: Recording) -> Recording:
-    """A recording without what is asked: no targets, no metadata."""
-    return dataclasses.replace(recording, targets={}, target_levels={}, metadata={})
 
 
 def part_name(recording: Recording) -> str:

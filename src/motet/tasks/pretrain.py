@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import PreprocessSettings
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
 from motet.estimators.encoder import EITEncoder
 from motet.models.eit import EITSettings
@@ -21,7 +21,7 @@ from motet.rivals.method import Answer, Method
 from motet.settings import Count, NonNegative, Seed, Settings
 from motet.statistics import markdown
 from motet.tasks.comparison import Column, Measured
-from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate, without_targets
+from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate
 from motet.tasks.find import find_recording, stem
 from motet.tasks.models import Trained
 from motet.tasks.outcome import Outcome

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
 from motet.data.dataset import PopulationDataset
-from motet.data.recording import Recording
+from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
 from motet.estimators.courses import courses
 from motet.estimators.decoders import EITClassifier
@@ -34,7 +34,7 @@ from motet.settings import Count, Whole
 from motet.statistics import Score, blockwise, markdown
 from motet.tasks.across import AcrossSettings, Case
 from motet.tasks.comparison import Column, Measured
-from motet.tasks.evaluate import Evaluation, Part, Task, evaluate, without_targets
+from motet.tasks.evaluate import Evaluation, Part, Task, evaluate
 from motet.tasks.find import class_target, stem
 from motet.tasks.outcome import Outcome
 from motet.tasks.systems import check_unlearned, made

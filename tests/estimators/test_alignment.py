@@ -123,3 +123,22 @@ def test_what_is_neither_recording_nor_encoding_is_refused(animals):
         align(embedding, embedding[..., :4])
     with pytest.raises(InputError, match="part of an encoding"):
         align({"individual": embedding}, {"individual": embedding})
+
+
+def test_individuals_that_never_vary_are_nobody(animals):
+    silenced = []
+    for number, half in enumerate(halves(animals[0])):
+        values = half.values.copy()
+        values[:, number] = 0
+        silenced.append(dataclasses.replace(half, values=values))
+    found = align(*silenced, target="direction", same="individual")
+    assert {first for first, *_ in found.pairs}.isdisjoint({silenced[0].individual_ids[0]})
+    assert {second for _, second, _ in found.pairs}.isdisjoint({silenced[1].individual_ids[1]})
+
+
+def test_long_encodings_are_read_in_all_bins():
+    rng = np.random.default_rng(0)
+    course = rng.normal(size=(12, 8, 4))
+    one, other = (course[None] + 0.05 * rng.normal(size=(n, 12, 8, 4)) for n in (200, 2000))
+    found = align(one, other)
+    assert (found.matches.partner == np.arange(12)).mean() == 1

@@ -406,3 +406,44 @@ def test_what_cannot_be_known_without_labels_is_refused(
     encoder = EITEncoder("direction", training=TrainingSettings(max_steps=1), **settings).fit(subjects[:2])
     with pytest.raises(InputError, match=message):
         adapt(encoder, subjects[2])
+
+
+def test_a_quantity_per_trial_is_decoded_from_few_labels(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    ends = {"end": new.targets["position"][:, -1].astype(np.float64)}
+    ends["far"] = 1000 * ends["end"][:, 0]
+    new = dataclasses.replace(new, targets=ends, target_levels=dict.fromkeys(ends, "trial"))
+    decoder = encoder.adapt(few(new), target="end")
+    assert decoder.predict(rest(new)).shape == (rest(new).n_trials, 2)
+    assert decoder.score(rest(new)) > 0.3
+    of_one = encoder.adapt(few(new), target="far")
+    assert of_one.predict(rest(new)).shape == (rest(new).n_trials,)
+    assert of_one.score(rest(new)) > 0.2
+    with pytest.raises(InputError, match="do not teach"):
+        of_one.update(rest(new))
+    with pytest.raises(InputError, match="do not teach"):
+        encoder.adapt(few(new), rest(new), target="far")
+    alike = dataclasses.replace(
+        few(new), targets={"end": np.full(few(new).n_trials, 0.5)}, target_levels={"end": "trial"}
+    )
+    with pytest.raises(InputError, match="the same in all"):
+        encoder.adapt(alike, target="end")
+    with pytest.raises(InputError, match="is no class"):
+        encoder.adapt(few(new), target="end", quantity="velocity")
+
+
+def test_the_circle_of_one_target_is_not_that_of_another(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    assert encoder.set_params(period=8).period == 8
+    new = subjects[2]
+    side = np.where(new.targets["direction"] < 4, "left", "right")
+    of_sides = dataclasses.replace(new, targets={"side": side}, target_levels={"side": "trial"})
+    assert encoder.adapt(few(of_sides), target="side").score(rest(of_sides)) > 0.6
+    encoder.set_params(period=None)
+
+
+def test_what_would_be_ignored_is_refused(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    with pytest.raises(InputError, match="trains nothing"):
+        encoder.adapt(few(new), training=TrainingSettings(max_steps=3))
+    with pytest.raises(InputError, match="from root counts alone"):
+        encoder.adapt(few(new), quantity="velocity", reads="both")

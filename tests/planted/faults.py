@@ -640,8 +640,8 @@ FAULTS = (
     Fault(
         "adapt: individuals are known by their place",
         "src/motet/estimators/adapted.py",
-        "individuals=[place[name] for name in self.individual_ids]",
-        "individuals=list(range(len(self.individual_ids)))",
+        "individuals=[place[name] for name in ids]",
+        "individuals=list(range(len(ids)))",
         ("tests/estimators/test_encoder.py::test_individuals_are_found_by_name_in_later_trials",),
     ),
     Fault(

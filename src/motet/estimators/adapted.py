@@ -15,13 +15,15 @@ from torch import Tensor
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.given import is_known
-from motet.metrics import accuracy
+from motet.metrics import accuracy, r2
 from motet.models.ring import find_ring, placements
 from motet.models.tuning import Candidates, Signals, TuningReadout
 from motet.settings import Count, check_arguments
 from motet.training.objectives import Target
 
 KEPT = 256  # unlabelled trials
+GRID = (24, 9)  # candidates along a side, of a quantity of one dimension, or two
+MARGIN = 0.1  # of a side, beyond the labelled trials
 
 
 class AdaptedDecoder:
@@ -72,8 +74,8 @@ class AdaptedDecoder:
         others = None if unlabelled is None else self._learnable(unlabelled)
         if labelled is not None:
             labels = labelled.target(target.name)
-            known = is_known(labels)
-            code = torch.from_numpy(target.codes(labels[known]))
+            known = _is_known(labels)
+            code = torch.from_numpy(self._codes(labels[known]))
             self.labelled = self._signals(labelled.select(trials=known))
         else:
             assert others is not None
@@ -82,6 +84,8 @@ class AdaptedDecoder:
                     f"there are {n} unlabelled trials and no labelled one; give as many as classes at least, "
                     f"{len(candidates)}, and better ten times as many."
                 )
+            if others.values[0].numel() < 2:
+                raise InputError("without labels, a ring is found among two signals at least; give more individuals.")
             self.labelled, code = others[:0], torch.zeros(0, dtype=torch.long)
         self.belief = torch.nn.functional.one_hot(code, len(candidates)).double()
         ways = placements(len(candidates)) if candidates.are_evenly_around else [range(len(candidates))]
@@ -101,31 +105,22 @@ class AdaptedDecoder:
     def is_identified_(self) -> bool:
         return len(self.placements_) == 1
 
+    def _codes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """(trial,) which candidate each label is."""
+        return np.asarray(self.target.codes(labels))
+
     def _signals(self, recording: Recording) -> Signals:
         """What is read of trials of this population, of individuals in the order of the labelled ones.
 
         Raises:
             InputError: if they are of other individuals, of more bins or of others.
         """
-        check_recording(recording)
-        if not math.isclose(recording.bin_seconds, self.bin_seconds):
-            raise InputError(
-                f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s, and those of the calibration "
-                f"trials {self.bin_seconds:g} s; bin them alike."
-            )
-        if set(recording.individual_ids) != set(self.individual_ids):
-            strange = sorted(set(recording.individual_ids) ^ set(self.individual_ids))
-            raise InputError(
-                f"recording {recording.name!r} and the labelled trials differ in individuals, such as {strange[0]!r}; "
-                "give trials of the same individuals."
-            )
+        ordered = in_order_of(recording, self.individual_ids, self.bin_seconds)
         if (longest := int(recording.trial_lengths.max())) > self.n_bins:
             raise InputError(
                 f"recording {recording.name!r} has {longest} bins, and the labelled trials have {self.n_bins}; give "
                 "trials of equally many (Recording.select(bins=…))."
             )
-        place = {name: number for number, name in enumerate(recording.individual_ids)}
-        ordered = recording.select(individuals=[place[name] for name in self.individual_ids])
         signals = self._read(ordered, self.n_bins)
         is_number = signals.values.isfinite().all(2).all(1)[:, None]
         values = torch.where(is_number[..., None], signals.values, 0.0)
@@ -179,10 +174,11 @@ class AdaptedDecoder:
         truth = trials.target(self.target.name)
         known = is_known(truth)
         code = self.target.codes(self.predict(trials)[known])
-        return max(accuracy(prediction=placed[code], target=truth[known]) for placed in self.placements_)
+        right = (code >= 0) & (self.placements_[:, np.maximum(code, 0)] == truth[known])
+        return float(right.mean(axis=1).max())
 
     def predict_unlabelled(self) -> NDArray[Any]:
-        """(trial,) the most probable classes of the unlabelled trials, which were looked at together."""
+        """(trial,) the most probable classes of the unlabelled trials that are kept, which were looked at together."""
         if self.unlabelled is None or self._log_likelihood is None:
             raise InputError("no unlabelled trials were given; use predict.")
         return self.target.most_probable(_known(self._log_likelihood.softmax(1), self.unlabelled))
@@ -213,6 +209,96 @@ class AdaptedDecoder:
         return self
 
 
+class AdaptedQuantity(AdaptedDecoder):
+    """Decodes a quantity per trial, such as where a movement ends: the mean of its posterior.
+
+    What is asked is taken to lie between the least and the greatest value of the labelled trials, or not far beyond:
+    candidates are a grid, and tuning curves are smooth over it.
+
+    Attributes:
+        grid_: (candidate, dimension) the values that are decided among; `predict_proba` says how.
+
+    Args:
+        readout: pretrained.
+        name: of the target, (trial,) or (trial, dimension).
+        read: as of `AdaptedDecoder`.
+        labelled: calibration trials with the target; there is no learning from unlabelled ones.
+
+    Raises:
+        InputError: for more than two dimensions, or where the labels are all alike.
+    """
+
+    def __init__(
+        self,
+        readout: TuningReadout,
+        name: str,
+        read: Callable[[Recording, int], Signals],
+        labelled: Recording,
+    ) -> None:
+        labels = labelled.target(name)
+        self._shape = labels.shape[1:]
+        known = self._rows(labels[_is_known(labels)])
+        if known.shape[1] > len(GRID):
+            raise InputError(f"target {name!r} has {known.shape[1]} dimensions; give {len(GRID)} at most.")
+        self._low, self._span = known.min(axis=0), np.ptp(known, axis=0)
+        if not (self._span > 0).all():
+            raise InputError(f"{name!r} of the labelled trials is the same in all; give trials that differ in it.")
+        side = (np.arange(GRID[known.shape[1] - 1]) + 0.5) / GRID[known.shape[1] - 1]
+        place = np.stack(np.meshgrid(*[side] * known.shape[1], indexing="ij"), axis=-1).reshape(-1, known.shape[1])
+        self.grid_ = self._low + self._span * (place - MARGIN) / (1 - 2 * MARGIN)
+        candidates = Candidates.line(torch.from_numpy(place), readout.settings.harmonics)
+        target = Target(name, "trial", classes=tuple(range(len(place))))
+        super().__init__(readout, target, candidates, read, labelled)
+
+    def _rows(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(labels, dtype=np.float64).reshape(len(labels), -1)
+
+    def _codes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        away = (self._rows(labels)[:, None] - self.grid_) / self._span
+        return np.asarray((away**2).sum(axis=2).argmin(axis=1))
+
+    def predict(self, trials: Recording) -> NDArray[np.float64]:
+        """(trial, …) the mean of the posterior; NaN where nothing is observed."""
+        probability = self.predict_proba(trials)
+        return np.asarray((probability @ self.grid_).reshape(len(probability), *self._shape))
+
+    def update(self, trials: Recording, *, keep: Count = KEPT) -> AdaptedDecoder:
+        """Refused: see above."""
+        raise InputError(f"{self.target.name!r} is a quantity, which unlabelled trials do not teach; leave them out.")
+
+    def score(self, trials: Recording) -> float:
+        """R² over trials whose target is known."""
+        truth = trials.target(self.target.name)
+        known = _is_known(truth)
+        return r2(prediction=self._rows(self.predict(trials)[known]), target=self._rows(truth[known]))
+
+    def score_up_to_placement(self, trials: Recording) -> float:
+        """`score`: a quantity is placed by its labels."""
+        return self.score(trials)
+
+
+def in_order_of(recording: Recording, ids: tuple[str, ...], bin_seconds: float) -> Recording:
+    """Trials of a population that was calibrated, with its individuals in that order.
+
+    Raises:
+        InputError: if they are of other individuals, or of other bins.
+    """
+    check_recording(recording)
+    if not math.isclose(recording.bin_seconds, bin_seconds):
+        raise InputError(
+            f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s, and those of the calibration "
+            f"trials {bin_seconds:g} s; bin them alike."
+        )
+    if set(recording.individual_ids) != set(ids):
+        strange = sorted(set(recording.individual_ids) ^ set(ids))
+        raise InputError(
+            f"recording {recording.name!r} and the labelled trials differ in individuals, such as {strange[0]!r}; "
+            "give trials of the same individuals."
+        )
+    place = {name: number for number, name in enumerate(recording.individual_ids)}
+    return recording.select(individuals=[place[name] for name in ids])
+
+
 def check_recording(trials: Any) -> None:
     """Refuse what is no recording."""
     if not isinstance(trials, Recording):
@@ -225,6 +311,11 @@ def check_recording(trials: Any) -> None:
 def _is_active(recording: Recording) -> NDArray[np.bool_]:
     """(trial,) whether anybody fires."""
     return np.asarray((recording.observed[..., None] & (recording.values != 0)).any(axis=(1, 2, 3)))
+
+
+def _is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """(trial,) whether the label is, in all its dimensions."""
+    return np.asarray(is_known(labels).reshape(len(labels), -1).all(axis=1))
 
 
 def _known(probability: Tensor, signals: Signals) -> NDArray[np.float64]:

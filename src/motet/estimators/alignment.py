@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from motet import given
 from motet.data.dataset import PopulationDataset
-from motet.data.preprocess import READS_ANYONE, Preprocess
+from motet.data.preprocess import READS_ANYONE, Preprocess, varies
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.matching import Embedding, Matches, Pairing, match_by_distance, match_by_evidence
@@ -94,6 +94,8 @@ def align(
         return _align_recordings(a, b, target, same, pairing, fdr, seed)
     if isinstance(a, Recording) or isinstance(b, Recording):
         raise InputError("one is a recording and the other is not; give two recordings, or two encodings.")
+    if target is not None:
+        raise InputError(f"target is {target!r}, and encodings have no targets; leave it out, or give recordings.")
     if same == "individual":
         raise InputError("embeddings have no scale that says who is the same; give recordings, or same='role'.")
     (one, one_ids), (other, other_ids) = (embedded(side) for side in (a, b))
@@ -107,6 +109,7 @@ def _align_recordings(
     PopulationDataset(
         [dataclasses.replace(r, name=name) for name, r in (("a", a), ("b", b))]
     )  # bins, features, targets
+    a, b = _of_those_that_vary(a), _of_those_that_vary(b)
     labels, n_conditions = conditions([a, b], target)
     n_bins = min(a.n_bins, b.n_bins)
     sums = [Totals.of(r, label, n_conditions, n_bins) for r, label in zip((a, b), labels, strict=True)]
@@ -118,6 +121,13 @@ def _align_recordings(
     else:
         matches = match_by_distance(one, other, distance=distance, pairing=pairing, fdr=fdr, seed=seed)
     return Alignment((a.individual_ids, b.individual_ids), matches, distance)
+
+
+def _of_those_that_vary(recording: Recording) -> Recording:
+    vary = varies([recording]).any(axis=1)
+    if not vary.any():
+        raise InputError(f"no individual of recording {recording.name!r} varies; give trials with activity.")
+    return recording.select(individuals=vary)
 
 
 def conditions(recordings: list[Recording], target: str | None) -> tuple[list[NDArray[np.int64]], int]:
@@ -178,6 +188,6 @@ def embedded(encoding: Any) -> tuple[Embedding, tuple[str, ...]]:
     array = given.numbers(encoding, what="encoding")
     if array.ndim != 4:
         raise InputError(f"an encoding has shape {array.shape}; give (trial, individual, time, width).")
+    array = array[:: -(-len(array) * array.shape[2] // MOST_POINTS)]  # of trials: all bins are read
     points = array.swapaxes(0, 1).reshape(array.shape[1], -1, array.shape[3])
-    points = points[:, :: -(-points.shape[1] // MOST_POINTS)]
     return Embedding(*Clouds(points).moments()), ids or tuple(map(str, range(len(points))))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording, without_targets
+from motet.estimators.adapted import in_order_of
 from motet.metrics import r2
 from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout
 from motet.rivals.few_shot_classes import Array, Classes, Classify, ClassRival
@@ -101,6 +102,8 @@ class AdaptedCourses:
         unlabelled: Recording | None,
     ) -> None:
         self.target = quantity
+        self.individual_ids = labelled.individual_ids
+        self.bin_seconds = labelled.bin_seconds
         goal = TargetQuestion(quantity, "quantity", "bin", by)
         draw = Draw(labelled, unlabelled, np.arange(0))
         question = TransferQuestion(goal, (draw,), period=period or None)
@@ -110,7 +113,8 @@ class AdaptedCourses:
 
     def predict(self, trials: Recording) -> NDArray[np.float64]:
         """(trial, time, …) the quantity; NaN where nothing is observed."""
-        return np.asarray(self._decode(without_targets(trials)), dtype=np.float64)
+        ordered = in_order_of(trials, self.individual_ids, self.bin_seconds)
+        return np.asarray(self._decode(without_targets(ordered)), dtype=np.float64)
 
     def score(self, trials: Recording) -> float:
         """R² over bins in which the quantity is known."""

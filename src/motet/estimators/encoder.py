@@ -20,7 +20,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
-from motet.estimators.adapted import AdaptedDecoder, check_recording
+from motet.estimators.adapted import AdaptedDecoder, AdaptedQuantity, check_recording
 from motet.estimators.arrays import read_population
 from motet.estimators.base import Estimator, Population, stacked
 from motet.estimators.courses import AdaptedCourses
@@ -59,7 +59,7 @@ class EITEncoder(Estimator):
 
     Args:
         target: a class per trial; may be left out where there is one only. Where there is none, or `objective.learn`
-            names nothing that needs one, pretraining looks at no label.
+            names nothing that needs one and no target is given, pretraining looks at no label.
         period: where classes are numbers on a circle, such as directions of a reach: how much once around is. By
             default classes 0 to n-1, of which there are four or more, are taken for a circle of n if that explains the
             training trials better than classes without a geometry; 0 says that there is none.
@@ -193,7 +193,8 @@ class EITEncoder(Estimator):
             X: recordings; those without the target say nothing.
             target: its name; by default that of pretraining.
         """
-        if self.period is not None:
+        own = self.target_.name if getattr(self, "target_", None) is not None else self.target
+        if self.period is not None and target in (None, own):
             return float(self.period)
         train = X if isinstance(X, PopulationDataset) else PopulationDataset(X)
         name = target or self._target_name(train)
@@ -217,6 +218,12 @@ class EITEncoder(Estimator):
     def _candidates(self, classes: tuple[Any, ...], period: float) -> Candidates:
         if not period:
             return Candidates.categories(len(classes))
+        values = np.asarray(classes)
+        if values.dtype.kind not in "biuf" or len(np.unique(values.astype(np.float64) % period)) < len(values):
+            raise InputError(
+                f"period is {period:g}, and the classes {list(classes)} are no different numbers on a circle of that; "
+                "give another period, or 0 for classes without a geometry."
+            )
         angle = 2 * math.pi / period * torch.as_tensor(np.asarray(classes, dtype=np.float64))
         return Candidates.circle(angle, self.tuning.harmonics)
 
@@ -342,7 +349,8 @@ class EITEncoder(Estimator):
                 no label at all: classes evenly around a circle are then found up to its rotations and reflections
                 (see `AdaptedDecoder.is_identified_`), from ten unlabelled trials of each or so.
             unlabelled: other trials of the same individuals; their targets, if they have any, are not looked at.
-            target: a class per trial; by default that of pretraining, or the only one of the labelled trials.
+            target: a class per trial; or a quantity of one or two dimensions, which is no whole number in every trial.
+                By default that of pretraining, or the only one of the labelled trials.
             way: "context" takes no gradient step: tuning is fitted in closed form. "readout" trains a readout of these
                 individuals on the frozen encoder, as in the paper; "fine-tune" trains the encoder with it.
             quantity: a target per bin, such as velocity, to be decoded instead of the class: by the courses it takes in
@@ -365,28 +373,49 @@ class EITEncoder(Estimator):
             return self._without_labels(unlabelled, target, reads=reads)
         name = target or (self.target_.name if self.target_ is not None else _only_target(labelled))
         labels = labelled.target(name)
-        if labels.ndim != 1 or labelled.target_levels[name] != "trial":
+        is_own = self.target_ is not None and self.target_.name == name
+        is_quantity = labels.dtype.kind == "f" and not is_own and (labels.ndim > 1 or bool((labels % 1 > 0).any()))
+        if (labels.ndim != 1 and not is_quantity) or labelled.target_levels[name] != "trial":
             raise InputError(f"target {name!r} of the labelled trials is of shape {labels.shape}; give one per trial.")
         if not is_known(labels).any():
             raise InputError(
                 f"no labelled trial has a known {name!r}; give one of each class at least, or labelled=None."
             )
+        if way == "context" and (training != TrainingSettings() or on_epoch is not None):
+            raise InputError("way='context' trains nothing; leave training and on_epoch out, or take another way.")
         if way != "context":
             if unlabelled is not None or quantity is not None or reads != "roots":
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
             return _Trained(self, name, training, is_frozen=way == "readout").fit(labelled, on_epoch=on_epoch)
+        read = functools.partial(self._signals, reads=reads)
+        if is_quantity:
+            if unlabelled is not None:
+                raise InputError(f"{name!r} is a quantity, which unlabelled trials do not teach; leave them out.")
+            if quantity is not None:
+                raise InputError(f"{quantity!r} is decoded by courses of classes, and {name!r} is no class; give one.")
+            return AdaptedQuantity(self.readout, name, read, labelled)
         found = np.unique(labels[is_known(labels)])
         is_pretrained = self.target_ is not None and self.target_.name == name
         period = self.period_ if is_pretrained or self.target_ is None else None
         if period is None:
-            period = self.found_period(labelled, name) if len(found) > 1 else float(self.period or 0)
+            period = self.found_period(labelled, name) if len(found) > 1 else 0.0
         if quantity is not None:
+            self._check_courses(quantity, reads)
             return AdaptedCourses(self.readout, quantity, name, period, labelled, unlabelled)
         known = self.target_.classes if is_pretrained and self.target_ is not None else ()
         goal = _with_classes(name, found, known, period)
-        read = functools.partial(self._signals, reads=reads)
         candidates = self._candidates(goal.classes, period)
         return AdaptedDecoder(self.readout, goal, candidates, read, labelled, unlabelled)
+
+    def _check_courses(self, quantity: str, reads: Reads) -> None:
+        """Refuse what courses, which read √counts, cannot use."""
+        if reads != "roots":
+            raise InputError(f"{quantity!r} is decoded from root counts alone; leave reads={reads!r} out.")
+        if self.preprocess != PreprocessSettings(centre="none", scale="none"):
+            raise InputError(
+                f"{quantity!r} is decoded from root counts as they are, and the encoder was pretrained with "
+                f"{self.preprocess}; pretrain one with the default."
+            )
 
     def _without_labels(self, unlabelled: Recording | None, target: str | None, *, reads: Reads) -> AdaptedDecoder:
         if unlabelled is None:
@@ -407,6 +436,10 @@ class EITEncoder(Estimator):
 
     def _signals(self, recording: Recording, n_bins: int, *, reads: Reads) -> Signals:
         """What the readout reads of trials of at most so many bins; no target is looked at."""
+        if reads != "roots" and not self.n_read_:
+            raise InputError(
+                f"reads is {reads!r}, and no label has taught the encoder to read embeddings; take 'roots'."
+            )
         if recording.n_features != 1:
             raise InputError(f"recording {recording.name!r} has {recording.n_features} features; give one.")
         bare = self.preprocess_(PopulationDataset(without_targets(recording)))
@@ -522,7 +555,9 @@ def _with_classes(name: str, found: NDArray[Any], known: tuple[Any, ...], period
 def _held_out(readout: TuningReadout, recording: Recording, target: Target, candidates: Candidates) -> float:
     """Log-probability of the classes of every second trial, decoded by the others."""
     code = torch.from_numpy(target.codes(recording.target(target.name)))
-    known = (code >= 0).nonzero().flatten()
+    known = ((code >= 0) & torch.from_numpy(recording.bin_is_observed.any(1))).nonzero().flatten()
+    if len(known) < 2:
+        return 0.0
     code = code[known]
     is_first = torch.arange(len(code)) % 2 == 0
     total = 0.0

@@ -36,8 +36,8 @@ class AcrossSettings(EncoderSettings):
             are twice as wide in what is new, and the reverse. "subsets": parts of the new population are seen.
             "rest": some individuals of the new population are learned from too, its others are new. "halves": one half
             of a recording's individuals is learned from, the other half is new, in other trials.
-        encoder: the folder of a run of motet pretrain, which stands in place of what would be learned from, and whose
-            settings then count.
+        encoder: the folder of a run of motet pretrain, which stands in place of what would be learned from; its model
+            and number of bins then count.
         seen_classes: of "targets", how many classes are learned from, evenly spaced; by default 4.
         fractions: of "subsets", how much of the individuals is seen; by default 0.1, 0.25, 0.5 and 1.
         known_individuals: of "rest", how many individuals are learned from; by default 40.

@@ -100,6 +100,16 @@ class TransferSettings(AcrossSettings):
             raise InputError(
                 "adapting says how ways are trained, and ways is [context] alone; give others, or neither."
             )
+        if self.across == "targets" and 0 in self.k:
+            raise InputError("k is 0, and across='targets' hides classes that labels alone can tell; give 1 or more.")
+        if len(set(self.ways)) < len(self.ways):
+            raise InputError(f"ways is {list(self.ways)}; give each once.")
+        for name, training in (("training", self.training), ("adapting", self.adapting)):
+            if training.devices * training.n_nodes > 1:
+                raise InputError(
+                    f"{name}.devices × n_nodes is {training.devices * training.n_nodes}; here it is 1: pretrain with "
+                    "motet pretrain on as many as you like, and give --encoder."
+                )
         if "all" in self.k and self.unlabelled != ("none",):
             raise InputError("k is 'all', and leaves no trials without labels; give unlabelled='[none]'.")
         if 0 in self.k and ("none" in self.unlabelled or self.ways != ("context",)):
@@ -124,6 +134,15 @@ def transfer(settings: TransferSettings) -> Outcome:
     return evaluate(Transfer(settings))
 
 
+def _with_bins_of(settings: TransferSettings) -> TransferSettings:
+    """The settings, with as many bins as the encoder was pretrained with, unless they say how many."""
+    if settings.encoder is None or settings.bins is not None:
+        return settings
+    run = Run(settings.encoder)
+    kept = run.read_settings().get("bins") if run.has_settings else None
+    return dataclasses.replace(settings, bins=kept)
+
+
 class Asked(NamedTuple):
     """What one section of the table is about."""
 
@@ -136,7 +155,7 @@ class Transfer(Task):
     """Parts are cases × labelled trials × what is there without labels; draws are within a part."""
 
     def __init__(self, settings: TransferSettings) -> None:
-        s = self.settings = settings
+        s = self.settings = _with_bins_of(settings)
         found = [s.found(name) for name in s.recordings]
         self.goal = _goal(found[0], s.target)
         self.by = self.goal.class_target or s.target
@@ -168,6 +187,8 @@ class Transfer(Task):
             self._trains = dict.fromkeys((case.source for case in self.cases.values()), train)
         self._encoders: dict[str, EITEncoder] = {}
         self._classes = np.unique(np.concatenate([_labels(case.new, self.by) for case in self.cases.values()]))
+        if self.weights is not None and (goal := EITEncoder.load(self.weights).target_) is not None:
+            self._classes = np.union1d(self._classes, np.asarray(goal.classes))
         self.asked = {
             self._name(asked): (asked, self._question(asked))
             for asked in (Asked(name, k, how) for name in self.cases for k in s.k for how in s.unlabelled)
@@ -215,12 +236,14 @@ class Transfer(Task):
             encoder = EITEncoder.load(self.weights)
             if encoder.period_ is not None:
                 return float(encoder.period_)
-            if self._trains[source] is not None:  # learned without labels
+            if self.settings.period is not None:
+                return self.settings.period
+            if self._trains[source] is not None:
                 return encoder.found_period(self._cut(source), self.by)
-            case = next(case for case in self.cases.values() if case.source == source)
-            k: Any = "all" if "all" in self.settings.k else max(map(int, self.settings.k))
-            draw = next(_draws(case, self.goal, Asked(case.name, k, "none"), 1, self.settings.seed))
-            return 0.0 if draw.labelled is None else encoder.found_period(draw.labelled, self.by)
+            raise InputError(
+                f"{self.weights.folder} learned without labels, so that nothing says whether classes lie on a circle; "
+                "give period: how much once around is, or 0."
+            )
         return float(self._made().found_period(self._cut(source)))
 
     def _made(self) -> EITEncoder:
@@ -264,7 +287,8 @@ class Transfer(Task):
         """The rows of one way of adapting the model."""
         s, encoder = self.settings, functools.partial(self._encoder, part)
         if way == "scratch":
-            new = EITClassifier(self.by, model=s.model, training=s.adapting, seed=s.seed)
+            model = s.model if self.weights is None else encoder(None).model
+            new = EITClassifier(self.by, model=model, training=s.adapting, seed=s.seed)
             return [Trained(TRAINED[way], lambda say, labelled: clone(new).fit(labelled, on_epoch=_quietly))]
         if way != "context":
 
@@ -285,7 +309,7 @@ class Transfer(Task):
     def _learned_unlabelled(self) -> bool:
         """Whether the encoder learns without labels: nothing teaches the readout to read it."""
         if self.weights is not None:
-            return EITEncoder.load(self.weights).n_read_ == 0
+            return "context" not in EITEncoder.load(self.weights).uses_
         return "context" not in self.settings.objective.uses(has_target=True)
 
     def truth(self, part: Part) -> list[NDArray[Any]]:
@@ -310,7 +334,7 @@ class Transfer(Task):
 
     def _placed(self, prediction: NDArray[Any], truth: NDArray[Any]) -> float:
         """Accuracy after the best rotation or reflection of the classes."""
-        code = np.searchsorted(self._classes, prediction)
+        code = np.minimum(np.searchsorted(self._classes, prediction), len(self._classes) - 1)
         return max(_accuracy(self._classes[way][code], truth) for way in placements(len(self._classes)))
 
     def kept(self, ranked: Sequence[str]) -> Sequence[str]:

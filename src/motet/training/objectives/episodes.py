@@ -52,7 +52,7 @@ class EpisodeSettings(Settings, role="objective"):
             raise InputError("objective.labelled is empty; give one number of trials at least.")
         if not self.uses(has_target=False):
             raise InputError(f"objective.learn is {self.learn}; give a weight above 0 to context, masked or views.")
-        if self.learn and self.learn.get("masked") and self.hidden_bins == self.hidden_stretches == 0:
+        if "masked" in self.uses(has_target=False) and self.hidden_bins == self.hidden_stretches == 0:
             raise InputError("objective.learn has masked, and nothing is hidden; give hidden_bins or hidden_stretches.")
 
     def kept(self, n_individuals: int, generator: torch.Generator) -> Int[Tensor, " kept"]:

@@ -193,7 +193,8 @@ class EITEncoder(Estimator):
             X: recordings; those without the target say nothing.
             target: its name; by default that of pretraining.
         """
-        own = self.target_.name if getattr(self, "target_", None) is not None else self.target
+        fitted: Target | None = getattr(self, "target_", None)
+        own = self.target if fitted is None else fitted.name
         if self.period is not None and target in (None, own):
             return float(self.period)
         train = X if isinstance(X, PopulationDataset) else PopulationDataset(X)

@@ -354,8 +354,7 @@ class Align(Task):
             if not part.are_halves:
                 answer = evaluation.answer(part, METHOD_OF[self.settings.same])
                 partner, sure = answer["partner"], answer["confidence"]
-                rows = np.flatnonzero(partner >= 0)
-                rows = rows[np.argsort(-sure[rows], kind="stable")]
+                rows = self._surest(part, partner, sure)
                 ids_a, ids_b = (np.asarray(r.individual_ids) for r in (part.a, part.b))
                 columns = {
                     f"individual of {part.a.name}": ids_a[rows],
@@ -397,17 +396,26 @@ class Align(Task):
             yield f"pairs_{name}", self._draw_pairs(evaluation, parts[0], same)
         yield from self._draw_all()
 
+    def _responses(self, part: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(individual, condition, bin) means of both sides, individuals as methods see them."""
+        a, b = (one.total / np.where(one.n > 0, one.n, np.nan) for one in self._sums(part))
+        return a, b[part.order]
+
+    def _surest(self, part: Pair, partner: NDArray[np.int64], sure: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Individuals that have a partner, the surest first; of equally sure ones, those that vary most."""
+        a, b = (np.nanstd(response, axis=(1, 2)) for response in self._responses(part))
+        rows = np.flatnonzero(partner >= 0)
+        return rows[np.lexsort((-np.minimum(a[rows], b[partner[rows]]), -sure[rows]))]
+
     def _draw_pairs(self, evaluation: Evaluation, part: Pair, same: Same) -> Figure:
         """The surest matches of a part, their mean rates by condition."""
         answer = evaluation.answer(part, METHOD_OF[same])
         partner, sure = answer["partner"], answer["confidence"]
-        surest = np.argsort(-np.where(partner >= 0, sure, -1.0), kind="stable")[:MOST_PAIRS]
-        surest = surest[partner[surest] >= 0]
+        surest = self._surest(part, partner, sure)[:MOST_PAIRS]
         sums = self._sums(part)
         unit = "firing rate (Hz)" if sums[0].are_counts else "mean value"
         scale = part.a.bin_seconds if sums[0].are_counts else 1.0
-        a, b = (one.total / np.where(one.n > 0, one.n, np.nan) / scale for one in sums)
-        b = b[part.order]
+        a, b = (response / scale for response in self._responses(part))
         ids = part.a.individual_ids, np.asarray(part.b.individual_ids)[part.order]
         captions = [
             f"{_own(ids[0][i], part.a)} ~ {_own(str(ids[1][partner[i]]), part.b)}\n{sure[i]:.2f}"

@@ -242,7 +242,8 @@ def share(runs: Path) -> str:
             ends = [list(sections(runs, [f"mixed-{short(recording)}"])) for recording in RECORDINGS]
             kept = [[found for _, section, found in one if section.endswith(f"k1-{how}")] for one in ends]
             cells.append(" / ".join(mean(found, method) for found in kept if found))
-        rows.append([f"{method}, two simulated animals in pretraining too (seed 0)", *cells])
+        if any(cells):
+            rows.append([f"{method}, two simulated animals in pretraining too (seed 0)", *cells])
     return markdown(rows)
 
 
@@ -256,6 +257,16 @@ def plain(runs: Path, names: Sequence[str], methods: Callable[[dict[str, Any]], 
         last = [f"{mean([found], rival)} ({rival})", against([found], chosen[0], rival)] if rival else ["", ""]
         rows.append([section, ", ".join(cells), *last])
     return markdown([["what", "accuracy or R²", "best rival", "first − it"], *rows]) if rows else ""
+
+
+def placed(runs: Path) -> str:
+    """Without any label: accuracy, and in the best placement of the circle."""
+    rows = [["what", "method", "accuracy", "up to rotation, reflection"]]
+    for _, section, found in sections(runs, ["no-label"]):
+        for name, method in found["methods"].items():
+            scores = [f"{method['scores'][score]['value']:.3f}" for score in ("score", "placed")]
+            rows.append([section, name, *scores])
+    return markdown(rows)
 
 
 def full(runs: Path) -> str:
@@ -319,7 +330,7 @@ def write_page(runs: Path, output: Path) -> None:
         "velocity": plain(runs, velocity, courses),
         "full": full(runs),
         "simulated": plain(runs, [f"simulated-{size}" for size in SIZES], known),
-        "no_label": plain(runs, ["no-label"], few),
+        "no_label": placed(runs),
         **{f"across_{name}": plain(runs, [f"across-{name}"], few) for name in DESIGNS},
     }
     output.write_text(TEMPLATE.read_text(encoding="utf-8").format(**tables), encoding="utf-8")

@@ -161,3 +161,22 @@ def test_lines_and_categories_have_their_functions() -> None:
     assert box.order.tolist() == [0, 1, 2, 1, 2, 2]
     with pytest.raises(ValueError, match="embedding_channels"):
         TuningSettings(embedding_channels=-1)
+
+
+def test_the_order_of_trials_and_of_individuals_changes_nothing(readout: TuningReadout) -> None:
+    root, code = population()
+    few, rest = torch.arange(16), torch.arange(16, 48)
+    read = signals(readout, root)
+
+    def answers(read: Signals, few: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+        belief = certain(code[few])
+        trust = readout.trusted(read[few], belief, read[rest], CIRCLE)
+        return readout.learn_unlabelled(read[few], belief, read[rest], CIRCLE, trust)[1]
+
+    rng = torch.Generator().manual_seed(0)
+    plain = answers(read, few, rest)
+    mixed = rest[torch.randperm(32, generator=rng)]
+    moved = answers(read, few[torch.randperm(16, generator=rng)], mixed)
+    torch.testing.assert_close(moved[mixed.argsort()], plain)
+    others = torch.randperm(read.values.shape[1], generator=rng)
+    torch.testing.assert_close(answers(read.of(others), few, rest), plain)

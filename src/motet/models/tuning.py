@@ -168,6 +168,11 @@ class Signals:
         """Of some individuals."""
         return dataclasses.replace(self, values=self.values[:, individuals], present=self.present[:, individuals])
 
+    @property
+    def rank(self) -> Int[Tensor, " trial"]:
+        """Of trials by their size: a way to part them that does not depend on the order in which they are given."""
+        return self.values.detach().square().sum((1, 2)).argsort(stable=True).argsort()
+
     def and_those_of(self, other: Signals) -> Signals:
         """The trials of both."""
         return dataclasses.replace(
@@ -491,7 +496,7 @@ class TuningReadout(nn.Module):
         """
         both, beliefs = labelled.and_those_of(unlabelled), torch.cat((belief, guess))
         tuning = self(both, beliefs, candidates, doubt=DOUBT)
-        known, half = torch.ones(len(labelled.values), dtype=torch.bool), torch.arange(len(guess)) % 2
+        known, half = torch.ones(len(labelled.values), dtype=torch.bool), unlabelled.rank % 2
         likelihood = torch.zeros_like(guess)
         for part in (0, 1):
             others = torch.cat((known, half != part))
@@ -513,7 +518,7 @@ class TuningReadout(nn.Module):
         if n_labelled < 2 or not fires.any():
             return is_present.double()
         labelled, others = labelled.of(fires), others.of(fires)
-        part = torch.arange(n_labelled) % min(N_PARTS, n_labelled)
+        part = labelled.rank % min(N_PARTS, n_labelled)
         usual = torch.cat(
             [
                 self.strangeness(self(labelled[part != own], belief[part != own], candidates), labelled[part == own])

@@ -256,7 +256,7 @@ def plain(runs: Path, names: Sequence[str], methods: Callable[[dict[str, Any]], 
         cells = [f"{m} {mean([found], m)}" for m in chosen]
         last = [f"{mean([found], rival)} ({rival})", against([found], chosen[0], rival)] if rival else ["", ""]
         rows.append([section, ", ".join(cells), *last])
-    return markdown([["what", "accuracy or R²", "best rival", "first − it"], *rows]) if rows else ""
+    return markdown([["what", "accuracy or R²", "best rival", "first − it"], *rows]) if rows else "Not measured yet."
 
 
 def placed(runs: Path) -> str:

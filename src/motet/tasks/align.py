@@ -32,7 +32,7 @@ from motet.rivals.matching import MATCHERS, SameIndividual, SameRole, ShuffledIn
 from motet.rivals.method import Answer, Kind, MatchQuestion, Method, Say
 from motet.settings import Count, Range, Seed, Settings, Whole
 from motet.statistics import Score
-from motet.tasks.comparison import Column, Measured
+from motet.tasks.comparison import Column, Found, Measured
 from motet.tasks.evaluate import Evaluation, Part, Task, evaluate
 from motet.tasks.find import find_recordings, stem
 from motet.tasks.outcome import Outcome, write_columns
@@ -333,9 +333,14 @@ class Align(Task):
             yield f"Halves: mean over {s.halves} ways to halve the trials, whose intervals allow for what they share."
         for part in self.parts():
             if not part.are_halves:
-                found = evaluation.found(part, METHOD_OF[s.same])
-                p = getattr(found, "measured").more["p_shared"]  # noqa: B009
+                p = self._measured(evaluation, part, s.same)["p_shared"]
                 yield f"{part.section}, same {s.same}: p that nothing is shared {p:.2g}."
+
+    def _measured(self, evaluation: Evaluation, part: Pair, same: Same) -> Mapping[str, Any]:
+        """What motet's own rule left beside its scores."""
+        found = evaluation.found(part, METHOD_OF[same])
+        assert isinstance(found, Found), "the rule answers every question"
+        return found.measured.more
 
     def write_tables(self, run: Run) -> None:
         """All individuals with their types, and the matches between every two recordings, surest first."""
@@ -388,7 +393,7 @@ class Align(Task):
                 )
             same: Same = "individual" if parts[0].are_halves else s.same
             if parts[0].are_halves or (parts[0].is_right is not None and same == "role"):
-                mores = [getattr(evaluation.found(part, METHOD_OF[same]), "measured").more for part in parts]  # noqa: B009
+                mores = [self._measured(evaluation, part, same) for part in parts]
                 sure, right = (np.concatenate([more[k] for more in mores]) for k in ("confidence", "is_right"))
                 if len(sure):
                     title = f"{section}: confidence, same {same}"

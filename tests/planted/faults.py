@@ -638,6 +638,20 @@ FAULTS = (
         ("tests/models/test_tuning.py::test_a_trial_is_read_alone_whoever_is_missing_in_others",),
     ),
     Fault(
+        "adapt: unlabelled trials are halved by their place",
+        "src/motet/models/tuning.py",
+        "unlabelled.rank % 2",
+        "torch.arange(len(guess)) % 2",
+        ("tests/models/test_tuning.py::test_the_order_of_trials_and_of_individuals_changes_nothing",),
+    ),
+    Fault(
+        "align: a long encoding is thinned over its bins",
+        "src/motet/estimators/alignment.py",
+        "array = array[:: -(-len(array) * array.shape[2] // MOST_POINTS)]",
+        "array = array[:, :, :: -(-len(array) * array.shape[2] // MOST_POINTS)]",
+        ("tests/estimators/test_alignment.py::test_long_encodings_are_read_in_all_bins",),
+    ),
+    Fault(
         "adapt: individuals are known by their place",
         "src/motet/estimators/adapted.py",
         "individuals=[place[name] for name in ids]",

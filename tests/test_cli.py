@@ -201,6 +201,7 @@ def test_the_catalogue_is_listed(capsys):
     printed = capsys.readouterr().out
     assert "reach/chewie-1" in printed
     assert "sleep/mouse-ca1" in printed
+    assert "hippocampus/linear-track" in printed
 
 
 @pytest.mark.parametrize(

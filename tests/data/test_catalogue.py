@@ -18,6 +18,7 @@ import pytest
 
 from motet.data import catalogue
 from motet.data.catalogue import CATALOGUE, DataFile, Entry, fetch, list_recordings, load
+from motet.data.dataset import PopulationDataset
 from motet.data.readers.sleep import read_sleep
 from motet.data.recording import Recording
 from motet.errors import InputError
@@ -231,8 +232,18 @@ def test_options_are_those_of_the_reader_and_what_the_file_fixes_stays(small: di
     for option in ("subject", "bin_seconds", "path"):
         with pytest.raises(InputError, match=f"unknown option for reach/chewie-1 '{option}'"):
             load("reach/chewie-1", **{option: 1})
+    with pytest.raises(InputError, match="unknown option for hippocampus/linear-track 'subject'"):
+        load("hippocampus/linear-track", subject="x")  # bin_seconds is the user's to choose there
     with pytest.raises(InputError, match="unknown option for sleep/small"):
         load("sleep/small", minimum_speed=5.0)
+
+
+def test_what_no_address_offers_is_asked_for_by_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MOTET_DATA", str(tmp_path))
+    with pytest.raises(
+        InputError, match=r"no address offers it.* folder that holds it as hippocampus/linear-track\.npz"
+    ):
+        load("hippocampus/linear-track")
 
 
 def test_every_entry_is_complete() -> None:
@@ -335,3 +346,22 @@ def test_state_2_is_entered_from_state_1_only_as_rem_is_from_nrem(real: Any) -> 
     entries = before[(after == 2) & (before != 2)]
     assert len(entries) == 21
     assert (entries == 1).all()
+
+
+def test_the_rat_is_read_in_runs_that_split_in_time(real: Any) -> None:
+    recording: Recording = real("hippocampus/linear-track")
+    assert recording.bin_seconds == 0.25
+    assert recording.n_individuals == 31
+    assert recording.bin_is_observed.sum() == 1550  # of 7,929, most of them rest
+    assert (np.diff(recording.trial_start_seconds) > 0).all()
+    assert recording.trial_start_seconds.min() > 4397
+    position = recording.target("position")[recording.bin_is_observed]
+    assert np.isfinite(position).all()
+    directions, counts = np.unique(recording.target("direction"), return_counts=True)
+    assert (directions.tolist(), counts.min() > 1) == (["", "left", "right"], True)
+    for train, test in PopulationDataset(recording).folds(5, by="time"):
+        (before,), (held_out,) = train.recordings, test.recordings
+        distance = np.abs(before.trial_start_seconds[:, None] - held_out.trial_start_seconds)
+        assert distance.min() > recording.n_bins * recording.bin_seconds
+    slower: Recording = real("hippocampus/linear-track", bin_seconds=0.5, minimum_pixels_per_second=30.0)
+    assert slower.bin_seconds == 0.5

@@ -776,4 +776,18 @@ FAULTS = (
         "    return squares\n\n\ndef gaussian_wasserstein",
         ("tests/test_transport.py::test_clouds_that_differ_by_a_shift_are_as_far_apart_as_the_shift_is_long",),
     ),
+    Fault(
+        "track: what is not tracked is a position",
+        "src/motet/data/readers/track.py",
+        "np.where(is_tracked, pixels, np.nan)",
+        "np.where(is_tracked, pixels, 0.0)",
+        ("tests/data/readers/test_track.py::test_what_is_not_tracked_is_unknown_and_the_run_goes_on",),
+    ),
+    Fault(
+        "track: a spike counts in the bin after its own",
+        "src/motet/data/readers/track.py",
+        "count_spikes(units, edges), ",
+        "np.roll(count_spikes(units, edges), 1, axis=1), ",
+        ("tests/data/readers/test_track.py::test_runs_are_trials_with_counts_position_and_direction",),
+    ),
 )

@@ -1,8 +1,8 @@
 """Public recordings by name: `load("reach/chewie-1")`.
 
 A file is looked for in the folder that the environment variable MOTET_DATA names, flat or in a folder for its
-group (`reach/`, `sleep/`), and otherwise downloaded once into the user's cache. Either way it is used only if
-its SHA-256 is the one written here.
+group (`reach/`, `sleep/`, `hippocampus/`), and otherwise downloaded once into the user's cache, if an address offers
+it. Either way it is used only if its SHA-256 is the one written here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pooch
 from motet.data.readers import refuse_unknown_options
 from motet.data.readers.reach import read_reach_pickle
 from motet.data.readers.sleep import read_sleep
+from motet.data.readers.track import read_track
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.files import atomic_path
@@ -30,10 +31,17 @@ SOURCE_URL = "https://raw.githubusercontent.com/nerdslab/myow-neuro/4af5f184bfb2
 
 @dataclasses.dataclass(frozen=True)
 class DataFile:
-    """A public file: its place below `SOURCE_URL` and the SHA-256 of its bytes."""
+    """A public file.
+
+    Attributes:
+        path: its place below `SOURCE_URL`, or wherever else it is.
+        sha256: of its bytes.
+        made_from: where no address offers the file itself, what it was made from, in words.
+    """
 
     path: str
     sha256: str
+    made_from: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,6 +56,7 @@ class Entry:
         name: "<group>/<recording>".
         files: in the order in which the reader takes them.
         reader: makes the recording from the paths of the files.
+        fixed: arguments of the reader that are the entry's or the files', and not the user's to choose.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Entry:
     reader: Callable[..., Recording]
     citation: str
     licence: str = "Apache-2.0"
+    fixed: tuple[str, ...] = ("name", "subject", "bin_seconds")
 
 
 def _reach(name: str, description: str, file: str, sha256: str) -> Entry:
@@ -104,6 +114,22 @@ _ENTRIES = (
         "Ma et al., Cortical circuit dynamics are homeostatically tuned to criticality in vivo, "
         "Neuron 104, 655–664 (2019)",
     ),
+    Entry(
+        "hippocampus/linear-track",
+        "rat hippocampus, 15 min of running to and fro and 15 min of rest, cut into runs: 31 units, bins of 0.25 s",
+        "rat",
+        (
+            DataFile(
+                "hippocampus/linear-track.npz",
+                "733bb6ccdf8768543a503e35ccdbdc2c953761b031cbb582c02bfeaa70870dae",
+                made_from="the folder linear-track of https://github.com/nelpy/example-data",
+            ),
+        ),
+        read_track,
+        "nelpy example data, folder linear-track, https://github.com/nelpy/example-data",
+        "MIT",
+        ("name", "subject"),
+    ),
 )
 CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
@@ -113,7 +139,7 @@ def list_recordings() -> list[str]:
 
     Example:
         >>> list_recordings()
-        ['reach/chewie-1', 'reach/chewie-2', 'reach/mihi-1', 'sleep/mouse-ca1']
+        ['reach/chewie-1', 'reach/chewie-2', 'reach/mihi-1', 'sleep/mouse-ca1', 'hippocampus/linear-track']
     """
     return list(CATALOGUE)
 
@@ -123,13 +149,14 @@ def load(name: str, **options: Any) -> Recording:
 
     Args:
         name: one of `list_recordings()`.
-        **options: for `reach/…`, minimum_speed in cm/s (see `motet.data.readers.reach.read_reach_pickle`).
+        **options: for `reach/…`, minimum_speed in cm/s (see `motet.data.readers.reach.read_reach_pickle`); for
+            `hippocampus/linear-track`, how it is cut into bins and runs (see `motet.data.readers.track.read_track`).
 
     Raises:
         InputError: if the name or an option is unknown, or a file cannot be had or is not the public one.
     """
     entry = _entry(name)
-    refuse_unknown_options(entry.reader, options, what=f"option for {name}", fixed=("name", "subject", "bin_seconds"))
+    refuse_unknown_options(entry.reader, options, what=f"option for {name}", fixed=entry.fixed)
     return entry.reader(*fetch(name), name=entry.name, subject=entry.subject, **options)
 
 
@@ -174,6 +201,11 @@ def _find_local(file: DataFile, group: str) -> Path | None:
 
 def _download(file: DataFile) -> Path:
     """The file in the cache, verified; nothing is kept there of a download that fails or is killed."""
+    if file.made_from is not None:
+        raise InputError(
+            f"{file.name} cannot be downloaded: no address offers it, it was made from {file.made_from}; set "
+            f"MOTET_DATA to a folder that holds it as {file.path}, or read one that you made."
+        )
     path, url = Path(pooch.os_cache("motet")) / file.name, SOURCE_URL + file.path
     if path.is_file() and _sha256(path) == file.sha256:
         return path

@@ -2,6 +2,7 @@
 
 | reader | files |
 |---|---|
+| track | `.npz`: spikes and tracked positions on one clock (`motet.data.readers.track`) |
 | recording | `.npz`: saved by `write_recording`, or of the minimal form (`motet.data.readers.recordings`) |
 | array | `.npy`: (trial, individual, time[, feature]), or (individual, time) for one trial; NaN = not observed |
 | raw reach | `.mat`: a raw reach recording (`motet.data.readers.reach`) |
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 from motet.data.readers.reach import is_pickle, read_reach_mat, read_reach_pickle
 from motet.data.readers.reading import file_reader
 from motet.data.readers.recordings import is_npz, read_npy, read_npz, write_recording
+from motet.data.readers.track import is_track, read_track
 from motet.data.readers.trajectories import is_trajectories, read_trajectories
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
@@ -39,6 +41,7 @@ class Reader(NamedTuple):
 
 
 READERS: dict[str, Reader] = {
+    "track": Reader(is_track, read_track),
     "recording": Reader(is_npz, read_npz),
     "array": Reader(lambda path, head: head.startswith(b"\x93NUMPY"), read_npy),
     "raw reach": Reader(lambda path, head: head.startswith(b"MATLAB"), read_reach_mat),

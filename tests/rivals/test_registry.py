@@ -79,5 +79,13 @@ def test_a_rival_is_asked_what_it_answers_and_nothing_else(toy):
         toy.fit(PopulationDataset(recording), other)
 
 
+def test_a_thorough_rival_is_asked_where_all_are_compared_at_length_only(toy):
+    question = TargetQuestion("side", "class", "trial")
+    assert toy in rivals_of(question, thorough=False)
+    toy.is_thorough = True
+    assert toy in rivals_of(question)
+    assert toy not in rivals_of(question, thorough=False)
+
+
 def test_a_row_of_a_table_has_the_name_of_its_rival():
     assert all(name == rival.name for name, rival in RIVALS.items())

@@ -231,7 +231,12 @@ class Rival(Method):
     """A classical or closed-form method, which stands beside the model in every table.
 
     A new one says which questions it answers, and learns: two methods, and an entry in `registry.RIVALS`.
+
+    Attributes:
+        is_thorough: whether it is asked where all are compared at length, and not in every decoding.
     """
+
+    is_thorough: bool = False
 
     @abc.abstractmethod
     def answers(self, question: Question) -> bool:

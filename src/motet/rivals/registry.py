@@ -28,6 +28,6 @@ RIVALS: dict[str, Rival] = {
 """The name of a row of a table → the rival."""
 
 
-def rivals_of(question: Question) -> list[Rival]:
-    """The rivals that answer a question, in the order of the registry."""
-    return [rival for rival in RIVALS.values() if rival.answers(question)]
+def rivals_of(question: Question, *, thorough: bool = True) -> list[Rival]:
+    """The rivals that answer a question, in the order of the registry; without the thorough ones, if so wished."""
+    return [rival for rival in RIVALS.values() if rival.answers(question) and (thorough or not rival.is_thorough)]

@@ -176,7 +176,8 @@ class Decode(Task):
         if part.name == OWN:
             return [self._model()]
         s, model = self.settings, self._model()
-        rivals = rivals_of(self.question) if s.rivals and len(self.dataset.recordings) == 1 else []
+        has_rivals = s.rivals and len(self.dataset.recordings) == 1
+        rivals = rivals_of(self.question, thorough=False) if has_rivals else []
         has_control = s.control and int(part.name.rpartition("/")[2]) < s.folds
         return [model, *rivals, *([ShuffledTargets(model, s.seed)] if has_control else [])]
 

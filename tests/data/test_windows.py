@@ -37,6 +37,7 @@ def test_what_is_cut_and_joined_is_as_it_was(lengths, others, n_bins):
     expected = np.where(whole.bin_is_observed, whole.values[:, 0, :, 0], np.nan)
     np.testing.assert_array_equal(windows.join(read), expected)
     np.testing.assert_array_equal(windows.join(read[:, None], axis=2), expected[:, None])
+    assert windows.n_bins == dataset.n_bins == expected.shape[1]
     by_trial = batch.targets["trial"].numpy().astype(np.float64)
     np.testing.assert_array_equal(windows.join(by_trial, axis=None), whole.targets["trial"].numpy())
 

@@ -99,6 +99,26 @@ def test_short_and_long_trials_mix(fitted):
     np.testing.assert_allclose(both[3:], fitted.predict(long), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("window_bins", [WINDOW, 1000])
+def test_a_trial_is_predicted_alike_and_in_its_own_bins_whoever_else_is_there(fitted, monkeypatch, window_bins):
+    monkeypatch.setattr(fitted, "objective", ObjectiveSettings(window_bins=window_bins))
+    long = tuned(60)
+    observed = long.observed & (np.arange(60) < np.array([10, 40, 50])[:, None, None])
+    ragged = dataclasses.replace(long, observed=observed)
+    together, [encoded] = fitted.predict(ragged), fitted.encode(ragged)
+    assert together.shape == (3, 60)
+    for trial in range(3):
+        alone = ragged.select(trials=[trial])
+        np.testing.assert_allclose(fitted.predict(alone), together[[trial]], rtol=1e-4, atol=1e-5)
+        [alone_encoded] = fitted.encode(alone)
+        np.testing.assert_allclose(alone_encoded["population"], encoded["population"][[trial]], rtol=1e-3, atol=1e-4)
+    X = np.where(observed, ragged.values[..., 0], np.nan)[:1]
+    assert fitted.predict(X, individual_ids=list("abcd")).shape == (1, 60)
+    with_other = fitted.predict([ragged.select(trials=[0], bins=slice(0, 20)), tuned(30, seed=5, name="b")])
+    np.testing.assert_allclose(with_other[0, :20], together[0, :20], rtol=1e-4, atol=1e-5)
+    assert with_other.shape == (4, 30)
+
+
 def test_how_many_trials_are_read_at_a_time_changes_no_prediction(fitted, monkeypatch):
     recordings = [tuned(20, n_trials=7, name="wide"), tuned(13, seed=1, name="short").select(individuals=[0, 2])]
     whole = fitted.predict(recordings)

@@ -777,6 +777,16 @@ FAULTS = (
         ("tests/test_transport.py::test_clouds_that_differ_by_a_shift_are_as_far_apart_as_the_shift_is_long",),
     ),
     Fault(
+        "decoders: bins of a prediction depend on the other trials",
+        "src/motet/estimators/base.py",
+        "n_bins - size if place == axis else 0",
+        "0 if place == axis else 0",
+        (
+            "tests/estimators/test_long_trials.py::"
+            "test_a_trial_is_predicted_alike_and_in_its_own_bins_whoever_else_is_there",
+        ),
+    ),
+    Fault(
         "track: what is not tracked is a position",
         "src/motet/data/readers/track.py",
         "np.where(is_tracked, pixels, np.nan)",

@@ -66,6 +66,11 @@ class PopulationDataset:
         return self.recordings[0].n_features
 
     @property
+    def n_bins(self) -> int:
+        """Of the recording that has most, padding included."""
+        return max(recording.n_bins for recording in self.recordings)
+
+    @property
     def individual_ids(self) -> tuple[str, ...]:
         """Every individual once, in order of appearance."""
         return tuple(dict.fromkeys(i for recording in self.recordings for i in recording.individual_ids))

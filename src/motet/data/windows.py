@@ -21,7 +21,7 @@ class Windows:
         dataset: whose trials are the windows, in the order of the trials that they are cut from.
         trial: (window,) which trial each is cut from.
         start: (window,) its first bin there.
-        n_trials: of the dataset that was cut, as `n_bins` of its longest trial.
+        n_trials: of the dataset that was cut, as its `n_bins`.
         margin: bins at a cut that are read from the window on its other side.
 
     Example:
@@ -47,7 +47,8 @@ class Windows:
         """Cut trials of more bins than `n_bins` into windows of that many; None cuts nothing."""
         lengths = np.concatenate([recording.trial_lengths for recording in dataset.recordings])
         if n_bins is None or lengths.max() <= n_bins:
-            return cls(dataset, np.arange(len(dataset)), np.zeros(len(dataset), np.int64), len(dataset), lengths.max())
+            start = np.zeros(len(dataset), np.int64)
+            return cls(dataset, np.arange(len(dataset)), start, len(dataset), dataset.n_bins)
         margin = n_bins // 8
         step = n_bins - 2 * margin
         n_windows = 1 + np.maximum(0, -(-(lengths - n_bins) // step))
@@ -58,17 +59,17 @@ class Windows:
             recording.stretches(dataset.trial_index[trial[is_mine]], start[is_mine], n_bins)
             for recording, is_mine in ((r, of_recording == index) for index, r in enumerate(dataset.recordings))
         ]
-        return cls(PopulationDataset(windows), trial, start, len(dataset), lengths.max(), margin)
+        return cls(PopulationDataset(windows), trial, start, len(dataset), dataset.n_bins, margin)
 
     def join(self, read: NDArray[Any], *, axis: int | None = 1) -> NDArray[Any]:
         """What was read from every window, as if from whole trials.
 
         Args:
-            read: (window, …, time, …), floats.
+            read: (window, …, time, …), floats, of all `n_bins` of `dataset`.
             axis: of time; None averages over the windows of a trial where something is known.
 
         Returns:
-            (trial, …, time, …), NaN after the end of a trial.
+            (trial, …, time, …) of all bins of the dataset that was cut, NaN after the end of a trial.
         """
         if len(self.trial) == self.n_trials:
             return read

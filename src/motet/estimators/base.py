@@ -277,15 +277,12 @@ def _seed(random_state: Seed) -> int:
     return int(random_state)
 
 
-def stacked(parts: Sequence[NDArray[Any]], *, axis: int = 1) -> NDArray[Any]:
-    """Arrays (trial, …) of all trials; where lengths along the time axis differ, padded with NaN."""
-    if parts[0].ndim <= axis or len({part.shape[axis] for part in parts}) == 1:
-        return np.concatenate(parts)
-    longest = max(part.shape[axis] for part in parts)
+def stacked(parts: Sequence[NDArray[Any]], n_bins: int, *, axis: int | None) -> NDArray[Any]:
+    """Arrays (trial, …) of all trials, padded with NaN to so many bins along the axis of time, if any."""
 
     def padded(part: NDArray[Any]) -> NDArray[Any]:
-        widths = [(0, 0)] * part.ndim
-        widths[axis] = (0, longest - part.shape[axis])
+        widths = [(0, n_bins - size if place == axis else 0) for place, size in enumerate(part.shape)]
         return np.pad(part, widths, constant_values=np.nan)
 
-    return np.concatenate([padded(part) for part in parts])
+    is_short = axis is not None and any(part.shape[axis] < n_bins for part in parts)
+    return np.concatenate([padded(part) for part in parts] if is_short else list(parts))

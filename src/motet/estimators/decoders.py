@@ -187,7 +187,8 @@ class _Decoder(TransformerMixin, Estimator):
         """The target, per trial (trial, …) or per bin (trial, time, …): a quantity, or the most probable class.
 
         Where nothing is observed nothing is predicted: quantities are NaN, classes unknown ("" among strings, the least
-        64-bit integer among integers; booleans are 0 and 1 then).
+        64-bit integer among integers; booleans are 0 and 1 then). There are as many bins as X has, padding included
+        (of recordings, those of the one with most): neither they nor what is predicted depends on other trials.
 
         Args:
             X: as in `fit`.
@@ -222,9 +223,10 @@ class _Decoder(TransformerMixin, Estimator):
                 prediction = predictions[target.name].numpy()
                 prediction[~is_observed.numpy()] = np.nan
                 parts[target.name].append(prediction)
+        axes = {target.name: 1 if target.level == "bin" else None for target in self.targets_}
         return {
-            target.name: windows.join(stacked(parts[target.name]), axis=1 if target.level == "bin" else None)
-            for target in self.targets_
+            name: windows.join(stacked(parts[name], windows.dataset.n_bins, axis=axis), axis=axis)
+            for name, axis in axes.items()
         }
 
     def _scored(self, X: Any, y: Any, sample_weight: Any, individual_ids: Any) -> dict[str, Any]:
@@ -266,7 +268,8 @@ class _Decoder(TransformerMixin, Estimator):
                 stage: [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encoded]
                 for stage in ("individual", "population")
             }
-            joined = {stage: windows.join(stacked(parts, axis=2), axis=2) for stage, parts in stages.items()}
+            n_bins = windows.dataset.n_bins
+            joined = {stage: windows.join(stacked(parts, n_bins, axis=2), axis=2) for stage, parts in stages.items()}
             about = {"individual_ids": np.asarray(recording.individual_ids), "knows_individuals": knows_individuals}
             encodings.append({**joined, **about})
         return encodings

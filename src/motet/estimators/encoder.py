@@ -471,6 +471,7 @@ class EITEncoder(Estimator):
             stages = {
                 stage: stacked(
                     [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encodings],
+                    recording.n_bins,
                     axis=2,
                 )
                 for stage in ("individual", "population")

@@ -118,9 +118,9 @@ class SystemEstimator(Estimator):
             width); 0 where not observed, NaN after the end of a trial.
         """
         encodings = [encoding for encoding, _ in self._encoded(recording)]
-        axis_of_time = {"individual": 2, "population": 2, "pair": 3}
+        axis_of_time = {"individual": 2, "population": 2, "pair": None}
         return {
-            stage: stacked([getattr(e, stage).numpy() for e in encodings], axis=axis)
+            stage: stacked([getattr(e, stage).numpy() for e in encodings], recording.n_bins, axis=axis)
             for stage, axis in axis_of_time.items()
         }
 

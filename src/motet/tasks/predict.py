@@ -75,8 +75,7 @@ def predict(settings: PredictSettings) -> Path | str:
         about["start_seconds"] = recording.trial_start_seconds
     about = {name: np.asarray(column) for name, column in about.items()}
     if level == "bin":
-        n_bins = next(iter(columns.values())).shape[1]
-        trial, time = np.nonzero(recording.bin_is_observed[:, :n_bins])
+        trial, time = np.nonzero(recording.bin_is_observed)
         about = {**{name: column[trial] for name, column in about.items()}, "bin": time}
         columns = {name: column[trial, time] for name, column in columns.items()}
     if settings.output == "-":

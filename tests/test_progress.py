@@ -23,7 +23,7 @@ def test_without_a_terminal_progress_is_plain_lines_now_and_then(clock, capsys):
         advance(0.5, "and a half")
         clock[0] += progress.LINE_SECONDS
         advance(1.5, "four")
-    assert capsys.readouterr().err == "count: 50 % after 0:01:01, two\ncount: 100 % after 0:01:31, four\n"
+    assert capsys.readouterr().err == "count: 50 % after 0:01:01, 0:01:01 left, two\ncount: 100 % after 0:01:31, four\n"
 
 
 @pytest.mark.parametrize("parts", [[], [0.25, 0.25], [0.7, 0.7, 0.7]])

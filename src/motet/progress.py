@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 
 Advance = Callable[[float, str], None]
+Bar = Callable[[str, float], contextlib.AbstractContextManager[Advance]]
+"""From a description and a number of steps to what `progress_bar` gives."""
 
 FIRST_LINE_SECONDS, LINE_SECONDS = 5.0, 30.0  # where there is no terminal
 
@@ -54,6 +56,17 @@ def within_step(advance: Advance) -> Iterator[Advance]:
     advance(1 - done, "")
 
 
+def within_bar(advance: Advance) -> Bar:
+    """Bars that are one step of another, for what would show one of its own."""
+
+    @contextlib.contextmanager
+    def bar(description: str, n_steps: float) -> Iterator[Advance]:
+        with within_step(advance) as advance_part:
+            yield lambda steps, news: advance_part(steps / n_steps, news)
+
+    return bar
+
+
 def _lines(description: str, n_steps: float) -> Advance:
     started = time.monotonic()
     done, next_line = 0.0, started + FIRST_LINE_SECONDS
@@ -64,8 +77,13 @@ def _lines(description: str, n_steps: float) -> Advance:
         now = time.monotonic()
         if now >= next_line:
             next_line = now + LINE_SECONDS
-            took = datetime.timedelta(seconds=round(now - started))
-            sys.stderr.write(f"{description}: {100 * done / max(n_steps, 1e-9):.0f} % after {took}, {news}\n")
+            took, share = now - started, min(1.0, done / max(n_steps, 1e-9))
+            left = f", {_clock(took * (1 - share) / share)} left" if 0 < share < 1 else ""
+            sys.stderr.write(f"{description}: {100 * share:.0f} % after {_clock(took)}{left}, {news}\n")
             sys.stderr.flush()
 
     return advance
+
+
+def _clock(seconds: float) -> datetime.timedelta:
+    return datetime.timedelta(seconds=round(seconds))

@@ -150,6 +150,33 @@ def compare(
     return Estimate(float((ours - theirs).mean()), *(found or (None, None)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """How large a difference is beside how much it scatters over folds.
+
+    Attributes:
+        size: mean ÷ standard deviation of the differences; None where that says nothing: one fold, or no scatter.
+        wins: folds on which the method scores higher than the other; `losses`: lower. The rest are ties.
+    """
+
+    size: float | None
+    wins: int
+    losses: int
+
+
+def effect(*, scores: ArrayLike, against: ArrayLike) -> Effect:
+    """Paired effect of a method against another on the same folds.
+
+    >>> effect(scores=[0.8, 0.9, 0.7], against=[0.7, 0.7, 0.7])
+    Effect(size=1.0, wins=2, losses=0)
+    """
+    ours, theirs = _folds(scores), _folds(against)
+    differences = ours - theirs
+    scatters = len(ours) > 1 and np.ptp(differences) > 1e-12 * max(1.0, float(np.abs(differences).max()))
+    size = round(float(differences.mean() / differences.std(ddof=1)), 12) if scatters else None
+    return Effect(size, int((differences > 0).sum()), int((differences < 0).sum()))
+
+
 def _over_folds(
     folds: NDArray[np.float64], test_fraction: _Inside | None, confidence: _Inside = 0.95
 ) -> tuple[Interval, float] | None:

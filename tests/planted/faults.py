@@ -106,8 +106,8 @@ FAULTS = (
     Fault(
         "evaluate: a model that cannot be trained is left out in silence",
         "src/motet/tasks/evaluate.py",
-        'if method.kind in ("model", "control"):',
-        'if method.kind == "control":',
+        'must_answer: Collection[Kind] = ("model", "control")',
+        'must_answer: Collection[Kind] = ("control",)',
         ("tests/tasks/test_evaluate.py::test_a_rival_that_refuses_is_left_out_with_its_reason_and_a_model_is_not",),
     ),
     Fault(

@@ -15,7 +15,7 @@ from motet import given
 from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.recording import Recording, selected_positions
 from motet.errors import InputError, did_you_mean
-from motet.settings import Count, NonNegative, Range, Seed, check_arguments
+from motet.settings import Count, NonNegative, Range, Seed, Share, check_arguments
 
 SplitBy = Literal["trial", "time", "recording", "subject"]
 
@@ -96,6 +96,32 @@ class PopulationDataset:
             return found
         raise did_you_mean(name, {key for r in self.recordings for key in r.targets}, what="target")
 
+    def fraction(self, share: Share, *, stratify: str | None = None, seed: Seed = 0) -> PopulationDataset:
+        """A random share of the trials of each recording; one of the same seed that is smaller is part of it.
+
+        Windows of a trial stay together, unless the recording is one trial.
+
+        Args:
+            share: of the trials.
+            stratify: a class target per trial, of each of whose classes this share is kept, and one trial at least.
+            seed: of the choice.
+        """
+        check_arguments(PopulationDataset.fraction, {"share": share, "seed": seed})
+        rng = np.random.default_rng(seed)
+        kept = []
+        for recording in self.recordings:
+            unit = recording.trial_units
+            _, first = np.unique(unit, return_index=True)
+            has_classes = stratify is not None and recording.target_levels.get(stratify) == "trial"
+            labels = recording.targets[stratify or ""][first] if has_classes else np.zeros(len(first))
+            order = rng.permutation(len(first))
+            chosen = [
+                members[: max(1, round(share * len(members)))]
+                for members in (order[labels[order] == label] for label in np.unique(labels))
+            ]
+            kept.append(np.isin(unit, np.concatenate(chosen)))
+        return self.select(np.concatenate(kept))
+
     # ------------------------------------------------------------------ splits
 
     def split(
@@ -158,7 +184,8 @@ class PopulationDataset:
         """Cross-validation: `n_folds` times `n_repeats` pairs of train and test.
 
         By trial the folds are those of scikit-learn's RepeatedStratifiedKFold, over recordings and classes
-        (RepeatedKFold for one recording without `stratify`); by time they are contiguous blocks. Otherwise as `split`.
+        (RepeatedKFold for one recording without `stratify`); by time they are contiguous blocks, in which windows of a
+        trial stay together unless the recording is one trial. Otherwise as `split`.
 
         Raises:
             InputError: if a recording has fewer trials (or the dataset fewer recordings or subjects) than folds.
@@ -264,9 +291,11 @@ class PopulationDataset:
             begin = np.asarray(recording.trial_start_seconds)
             end = begin + recording.trial_lengths * recording.bin_seconds
             gap = recording.n_bins * recording.bin_seconds if gap_seconds is None else gap_seconds
-            order = np.argsort(begin, kind="stable")
-            block = order[round(start * len(order)) : round(stop * len(order))]
-            test = np.isin(np.arange(len(order)), block)
+            unit = recording.trial_units
+            first = np.full(unit.max() + 1, np.inf)
+            np.minimum.at(first, unit, begin)
+            order = np.argsort(first, kind="stable")
+            test = np.isin(unit, order[round(start * len(order)) : round(stop * len(order))])
             low, high = (begin[test].min(), end[test].max()) if test.any() else (np.inf, -np.inf)
             in_test.append(test)
             tolerance = 1e-6 * recording.bin_seconds

@@ -233,6 +233,12 @@ class Recording:
             trial_start_seconds=self.trial_start_seconds[trials] + first_bin * self.bin_seconds,
         )
 
+    @property
+    def trial_units(self) -> NDArray[np.int64]:
+        """(trial,) the number of what no split may part: a trial with its windows; a window, if all are of one trial."""
+        _, units = np.unique(np.asarray(self.trial_ids), return_inverse=True)
+        return units if units.any() else np.arange(self.n_trials)
+
     def windows(self, length: int, *, stride: int = 1, last_start: int | None = None) -> Recording:
         """Cut every trial into windows of `length` bins; each window becomes a trial.
 

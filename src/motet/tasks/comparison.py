@@ -13,10 +13,12 @@ from motet.names import in_markdown
 from motet.rivals.method import Kind
 from motet.statistics import (
     UNBOUNDED,
+    Effect,
     Estimate,
     Interval,
     Score,
     compare_all,
+    effect,
     estimate_mean,
     interval_text,
     markdown,
@@ -196,21 +198,32 @@ class Comparison:
                 methods[name]["difference"] = difference.mean
                 methods[name]["difference_interval"] = difference.interval
                 methods[name]["p_holm"] = difference.p
+                methods[name]["effect"] = self._effect(name)
+            if fails := self._unconverged(name):
+                methods[name]["did_not_converge"] = fails
             if chosen := first.about.get("chosen"):
                 methods[name]["chosen"] = chosen
             if first.measured.more:
                 methods[name]["more"] = first.measured.more
         return {"best_rival": self.best_rival, "methods": methods, "left_out": self.left_out}
 
-    def table(self) -> str:
-        """Markdown: heading, a row per method, what was chosen, and what is left out."""
-        head, rows = self._head(), [self._row(name) for name in self.kinds]
+    def table(self, *, with_effects: bool = False) -> str:
+        """Markdown: heading, a row per method, what was chosen, and what is left out.
+
+        Args:
+            with_effects: whether effect sizes, and folds won and lost, stand beside the differences.
+        """
+        head, rows = self._head(with_effects), [self._row(name, with_effects) for name in self.kinds]
         chosen = [
             f"{name}: {', '.join(f'{option} {value}' for option, value in options.items())}"
             for name in self.kinds
             if (options := self.found[name][0].about.get("chosen"))
         ]
         notes = [f"Chosen on training trials: {'; '.join(chosen)}."] if chosen else []
+        for name in self.kinds:
+            if fails := self._unconverged(name):
+                why = in_markdown(" ".join(fails[0].split()), most=300)
+                notes.append(f"{name} did not converge on {len(fails)} of {len(self.found[name])} parts: {why}")
         for name, why in self.left_out.items():
             notes.append(f"{name} is left out: {in_markdown(' '.join(why.split()), most=1000)}")
         heading = [f"## {self.heading}"] if self.heading else []
@@ -221,15 +234,28 @@ class Comparison:
         defined = {name for scores in self.scores.values() for name in scores}
         return {name: column for name, column in self.columns.items() if name in defined}
 
-    def _head(self) -> list[str]:
+    def _effect(self, name: str) -> Effect:
+        """Of a method against the best rival; more is better."""
+        ours, theirs = (self.scores[one][self.main].samples for one in (name, self.best_rival or ""))
+        return (
+            effect(scores=theirs, against=ours)
+            if self.columns[self.main].is_error
+            else effect(scores=ours, against=theirs)
+        )
+
+    def _unconverged(self, name: str) -> list[str]:
+        """Why it did not converge, for each part on which it did not."""
+        return [why for one in self.found[name] if (why := one.about.get("did_not_converge"))]
+
+    def _head(self, with_effects: bool) -> list[str]:
         head = ["method"]
         for name, column in self._shown().items():
             head.append(column.heading + (f" [{column.interval_name}]" if column.has_interval else ""))
             if name == self.main and self.differences:
-                head += [f"− {self.best_rival} [95 %]", "p (Holm)"]
+                head += [f"− {self.best_rival} [95 %]", "p (Holm)", *(["effect", "won–lost"] if with_effects else [])]
         return [*head, "parameters", "fit (s)", "predict (s)"]
 
-    def _row(self, name: str) -> list[str]:
+    def _row(self, name: str, with_effects: bool) -> list[str]:
         row, difference = [in_markdown(name)], self.differences.get(name)
         for key, column in self._shown().items():
             row.append(column.cell(self.scores[name].get(key)))
@@ -239,6 +265,11 @@ class Comparison:
                     text = f"{difference.mean:+{column.form}}" + interval_text(difference.interval, column.form)
                     p = p_text(difference.p)
                 row += [text, p]
+                if with_effects and difference is not None:
+                    found = self._effect(name)
+                    row += ["" if found.size is None else f"{found.size:+.2f}", f"{found.wins}–{found.losses}"]
+                elif with_effects:
+                    row += ["", ""]
         seconds = (f"{self._mean(name, cost):.1f}" for cost in ("fit_seconds", "predict_seconds"))
         return [*row, f"{self.found[name][0].n_parameters:,}", *seconds]
 

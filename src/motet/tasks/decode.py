@@ -16,16 +16,16 @@ from motet import metrics
 from motet.data.dataset import PopulationDataset, SplitBy
 from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
-from motet.errors import InputError
+from motet.errors import InputError, did_you_mean
 from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
 from motet.names import in_path
 from motet.report.decoded import confusion_matrix, decoded_trajectories
 from motet.report.neurons import psths
 from motet.report.scores import learning_curve, score_comparison
-from motet.rivals.method import Answer, Method, TargetQuestion
-from motet.rivals.registry import rivals_of
-from motet.settings import Count, NonNegative, Seed, Settings
+from motet.rivals.method import Answer, Method, Rival, TargetQuestion
+from motet.rivals.registry import RIVALS, rivals_of
+from motet.settings import Count, NonNegative, Seed, Settings, Share
 from motet.statistics import FEWEST_FOLDS, Score
 from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate
@@ -63,12 +63,15 @@ class DecodeSettings(Settings):
         window: cut trials into windows of this many bins, each one a trial to decode.
         stride: bins between the starts of two windows.
         folds: of the cross-validation; 0 for none, only the final model.
+        tested_folds: how many of them are tested, the last ones; by default all. Of 5 by time, 1 is the last fifth.
+        train_fraction: the share of every fold's training trials that is learned from, to see what more of them are
+            worth; of each class alike, and a smaller share is part of a larger one. Test trials stay the same.
         repeats: of the cross-validation, in other orders.
         by: what the folds part: trials, contiguous blocks of time, recordings or subjects.
         gap_seconds: by time, what is left out between train and test; by default one trial (or window).
         metric: by default accuracy, or R² (dimensions weighted by variance) for a quantity.
-        rivals: whether classical decoders are fitted to the same folds (one recording only). One that cannot read the
-            data is left out, and the table says why.
+        rivals: whether classical decoders are fitted to the same folds (one recording only); "all": those that take
+            long too; or their names. One that cannot read the data is left out, and the table says why.
         control: whether the model is also trained on shuffled targets, to show chance.
         final: whether a model of all trials is trained at the end, for motet predict.
         seed: of everything random.
@@ -89,11 +92,13 @@ class DecodeSettings(Settings):
     window: Count | None = None
     stride: Count = 1
     folds: int = 5
+    tested_folds: Count | None = None
+    train_fraction: Share = 1.0
     repeats: Count = 1
     by: SplitBy = "trial"
     gap_seconds: NonNegative | None = None
     metric: Metric | None = None
-    rivals: bool = True
+    rivals: bool | Literal["all"] | tuple[str, ...] = True
     control: bool = True
     final: bool = True
     seed: Seed = 0
@@ -107,10 +112,25 @@ class DecodeSettings(Settings):
             raise InputError("recordings is empty; give a list of one file or name at least.")
         if self.folds != 0 and self.folds < 2:
             raise InputError(f"folds is {self.folds}; give at least 2, or 0 for none.")
+        if self.tested_folds is not None and self.tested_folds > self.folds:
+            raise InputError(f"tested_folds is {self.tested_folds} of {self.folds} folds; give from 1 to {self.folds}.")
+        for name in self.rivals if isinstance(self.rivals, tuple) else ():
+            if name not in RIVALS:
+                raise did_you_mean(name, RIVALS, what="name in rivals")
 
     @property
     def folder(self) -> Path:
         return Path(self.output or f"runs/decode-{stem(self.recordings[0])}-{in_path(self.target)}")
+
+    @property
+    def n_tested(self) -> int:
+        """Folds of a repeat that are tested."""
+        return self.folds if self.tested_folds is None else self.tested_folds
+
+    @property
+    def test_fraction(self) -> float | None:
+        """Tested trials as a part of these and those that are learned from, in every fold; None without folds."""
+        return 1 / (1 + self.train_fraction * (self.folds - 1)) if self.folds else None
 
 
 def decode(settings: DecodeSettings) -> Outcome:
@@ -143,8 +163,7 @@ class Decode(Task):
             raise InputError(f"metric {self.metric!r} does not fit target {s.target!r}; give {allowed}.")
         self.columns = {self.metric: Column(HEADINGS[self.metric], has_interval=True, bounds=BOUNDS[self.metric])}
         self.training = s.training
-        self.test_fraction = 1 / s.folds if s.folds else None
-        self._folds = list(self._cut_folds())
+        self.test_fraction = s.test_fraction
         kind: Literal["class", "quantity"] = "quantity" if self.is_quantity else "class"
         target = Target.fit(self.dataset, s.target, kind=kind)
         for name in s.auxiliary or {}:
@@ -152,20 +171,53 @@ class Decode(Task):
         Preprocess.fit(self.dataset, s.preprocess)
         by = class_target(self.dataset.recordings[0], s.target)
         self.question = TargetQuestion(s.target, kind, target.level, by)
+        self._folds = list(self._cut_folds())
 
     def _cut_folds(self) -> Iterator[tuple[PopulationDataset, PopulationDataset]]:
         s, first = self.settings, self.dataset.recordings[0]
         if s.folds == 0:
-            return iter(())
+            return
         is_stratified = s.by == "trial" and (first.target_levels.get(s.target) == "trial" or self.is_quantity)
-        return self.dataset.folds(
+        group = class_target(first, s.target)
+        folds = self.dataset.folds(
             s.folds,
             by=s.by,
             n_repeats=s.repeats,
-            stratify=class_target(first, s.target) if is_stratified else None,
+            stratify=group if is_stratified else None,
             gap_seconds=s.gap_seconds,
             seed=s.seed,
         )
+        for number, (train, test) in enumerate(folds):
+            if number % s.folds < s.folds - s.n_tested:
+                continue
+            if s.train_fraction < 1:
+                train = train.fraction(s.train_fraction, stratify=group, seed=s.seed)
+            self._check_fold(number % s.folds + 1, train, test)
+            yield train, test
+
+    def _check_fold(self, number: int, train: PopulationDataset, test: PopulationDataset) -> None:
+        """Refuse a fold on which no method could learn or be scored."""
+        s, advice = self.settings, "give fewer folds, other trials, or fold by something else."
+        learned, tested = (_known(part, s.target) for part in (train, test))
+        fold = f"fold {number} of {s.folds}"
+        for words, known in (("to learn from", learned), ("to be tested on", tested)):
+            if not len(known):
+                raise InputError(f"{fold} has no trial {words} in which target {s.target!r} is known; {advice}")
+            is_scored = self.is_quantity or words == "to learn from"
+            if is_scored and (known == known[0]).all():
+                raise InputError(
+                    f"target {s.target!r} is the same in all trials {words} of {fold}: {known[0].tolist()}; {advice}"
+                )
+        if not self.is_quantity and len(lacking := np.setdiff1d(tested, learned)):
+            raise InputError(
+                f"{fold} tests class {lacking[0]} of target {s.target!r}, of which it has no trial to learn from; "
+                f"{advice}"
+            )
+
+    def about(self) -> dict[str, Any]:
+        """How many trials each fold has."""
+        counted = {"n_train": 0, "n_test": 1}
+        return {name: [_n_trials(fold[side]) for fold in self._folds] for name, side in counted.items()}
 
     def parts(self) -> Sequence[Part]:
         folds = [Part(f"folds/{number:02d}", *fold) for number, fold in enumerate(self._folds)]
@@ -176,10 +228,16 @@ class Decode(Task):
         if part.name == OWN:
             return [self._model()]
         s, model = self.settings, self._model()
-        has_rivals = s.rivals and len(self.dataset.recordings) == 1
-        rivals = rivals_of(self.question, thorough=False) if has_rivals else []
-        has_control = s.control and int(part.name.rpartition("/")[2]) < s.folds
+        rivals = self._rivals() if len(self.dataset.recordings) == 1 else []
+        has_control = s.control and int(part.name.rpartition("/")[2]) < s.n_tested
         return [model, *rivals, *([ShuffledTargets(model, s.seed)] if has_control else [])]
+
+    def _rivals(self) -> list[Rival]:
+        """Those that were asked for, as far as they decode such a target."""
+        asked = self.settings.rivals
+        if isinstance(asked, tuple):
+            return [rival for rival in rivals_of(self.question) if rival.name in asked]
+        return rivals_of(self.question, thorough=asked == "all") if asked else []
 
     def _model(self) -> Trained:
         s = self.settings
@@ -195,9 +253,7 @@ class Decode(Task):
         known, predicted = known_predictions(truth, target, answer["prediction"])
         score = METRICS[self.metric](prediction=predicted, target=known)
         if np.isnan(score):
-            raise InputError(
-                f"target {target!r} is the same in all test trials of a fold, so R² is undefined; score more."
-            )
+            raise InputError("its prediction is not a number everywhere; leave it out, or give it other trials.")
         trial = np.concatenate([_trial_names(r)[np.nonzero(known_rows(r, target))[0]] for r in truth.recordings])
         trials, sums = sums_by_trial(self.metric, trial=trial, truth=known, prediction=predicted)
         return Measured(
@@ -215,11 +271,13 @@ class Decode(Task):
             yield "no cross-validation was asked for (folds=0)"
             return
         (section,) = evaluation.results["sections"].values()
-        folds = f"{s.folds} folds" + (f" × {s.repeats} repeats" if s.repeats > 1 else "")
+        folds = f"{s.folds} folds" if s.n_tested == s.folds else f"the last {s.n_tested} of {s.folds} folds"
+        folds += f" × {s.repeats} repeats" if s.repeats > 1 else ""
+        folds += f", learned from {s.train_fraction:g} of their training trials" if s.train_fraction < 1 else ""
         best = section["best_rival"]
         against = f"; differences from {best}, the best rival here." if best else "."
         yield f"Mean {HEADINGS[self.metric]} over {folds}{against}"
-        if s.folds * s.repeats < FEWEST_FOLDS:
+        if s.n_tested * s.repeats < FEWEST_FOLDS:
             over = "Wilson's for so many trials" if self.metric == "accuracy" else "by a bootstrap over trials"
             yield f"Too few folds to show how they scatter: intervals are {over}, those of differences by a bootstrap."
         if s.control:
@@ -235,7 +293,7 @@ class Decode(Task):
         if not self._folds:
             return
         (section,) = evaluation.results["sections"].values()
-        first_repeat = [part for part in self.parts() if part.name != OWN][: s.folds]
+        first_repeat = [part for part in self.parts() if part.name != OWN][: s.n_tested]
         names = [recording.name for recording in self.dataset.recordings]
         title = f"{s.target} of {names[0] if len(names) == 1 else f'{len(names)} recordings'}"
         shown = {name: "shuffled targets" if name == CONTROL else name for name in section["methods"]}
@@ -286,6 +344,17 @@ class Decode(Task):
             title=title,
         )
         yield "trajectories", figure
+
+
+def _known(part: PopulationDataset, target: str) -> NDArray[Any]:
+    """(entry, …) a target, in trials or bins where it is known."""
+    having = [recording for recording in part.recordings if target in recording.targets]
+    known = [recording.targets[target][known_rows(recording, target)] for recording in having]
+    return np.concatenate(known) if known else np.zeros(0)
+
+
+def _n_trials(part: PopulationDataset) -> int:
+    return sum(len(np.unique(recording.trial_units)) for recording in part.recordings)
 
 
 def _predictions(estimator: Any, test: PopulationDataset) -> Answer:

@@ -16,15 +16,18 @@ What was finished before an interruption is kept: the same task goes on, and end
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from sklearn.exceptions import ConvergenceWarning
 
 from motet.data.dataset import PopulationDataset
 from motet.data.leaks import refuse_leak
@@ -32,7 +35,7 @@ from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
 from motet.names import in_path
 from motet.plain import as_plain, from_plain
-from motet.progress import Advance, progress_bar, within_step
+from motet.progress import Advance, Bar, progress_bar, within_step
 from motet.report.style import save_figure
 from motet.rivals.method import Answer, Fitted, Kind, Method, Question, Say
 from motet.tasks.comparison import Column, Comparison, Found, LeftOut, Measured
@@ -42,6 +45,7 @@ from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
 OWN = ""  # the part that is the run's own model
+FAILURES = (ValueError, ArithmeticError, RuntimeError, MemoryError)  # of a method on a part; `InputError` is among them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,6 +78,7 @@ class Task(abc.ABC):
         weights: the run whose weights are used, if any.
         training: how models are trained, if any are.
         test_fraction: of folds; None where parts are no folds.
+        must_answer: the kinds of methods that stop the evaluation where they fail; others are left out.
     """
 
     settings: Any
@@ -84,6 +89,7 @@ class Task(abc.ABC):
     weights: Run | None = None
     training: TrainingSettings | None = None
     test_fraction: float | None = None
+    must_answer: Collection[Kind] = ("model", "control")
 
     @property
     def title(self) -> str:
@@ -135,8 +141,12 @@ class Task(abc.ABC):
         yield from ()
 
 
-def evaluate(task: Task) -> Outcome:
+def evaluate(task: Task, bar: Bar | None = None) -> Outcome:
     """Let all methods answer on all parts; leaves a run with results, table and figures.
+
+    Args:
+        task: what is asked, and of whom.
+        bar: how progress is shown; by default `progress_bar`.
 
     Raises:
         InputError: for a leak, or a run of other settings, recordings or weights; if a model cannot be trained.
@@ -153,7 +163,7 @@ def evaluate(task: Task) -> Outcome:
     with run.claimed():
         begin(run, task.settings, task.inputs, model=task.weights)
         if not run.is_finished:
-            evaluation.complete()
+            evaluation.complete(bar or progress_bar)
         return Outcome.read(run)
 
 
@@ -183,8 +193,7 @@ class Evaluation:
 
     def folder(self, part: Part, method: str) -> Run:
         """Where a job leaves what it found."""
-        name = "".join(letter if letter.isalnum() else "-" for letter in method)
-        return self.run if part.name == OWN else self.run.part(f"{part.name}/{name}")
+        return self.run if part.name == OWN else self.run.part(f"{part.name}/{folder_of(method)}")
 
     def is_done(self, part: Part, method: str) -> bool:
         folder = self.folder(part, method)
@@ -205,9 +214,9 @@ class Evaluation:
                         say=lambda *_: None,
                     )
 
-    def complete(self) -> None:
+    def complete(self, bar: Bar) -> None:
         """Do what is not done yet, compare, tabulate and draw."""
-        with progress_bar(self.task.title, len(self.parts) + 1) as advance:
+        with bar(self.task.title, len(self.parts) + 1) as advance:
             for part in self.parts:
                 with within_step(advance) as advance_part:
                     methods = self.task.methods(part)
@@ -242,7 +251,8 @@ class Evaluation:
         """Fit, predict, measure; leaves results and the answer, or why the method is left out."""
         folder = self.folder(part, method.name)
         try:
-            fitted, fit_seconds = self.fit(part, method, say)
+            with _unconverged() as fails:
+                fitted, fit_seconds = self.fit(part, method, say)
             if part.name == OWN:
                 cast(FittedModel, fitted).save(folder)
                 folder.delete_tensors("checkpoint")
@@ -251,16 +261,17 @@ class Evaluation:
             started = time.monotonic()
             answer = fitted.predict(self._question_of(part.test, method))
             predict_seconds = time.monotonic() - started
-        except (InputError, MemoryError) as error:
-            if method.kind in ("model", "control"):
+            measured = self.task.measure(answer, self._truth(part))
+        except FAILURES as error:
+            if method.kind in self.task.must_answer:
                 raise
-            why = LeftOut(str(error) or "it needs more memory than there is.")
-            folder.write_results(as_plain(why))
+            why = "it needs more memory than there is." if isinstance(error, MemoryError) else str(error)
+            named = why if isinstance(error, InputError | MemoryError) else f"{type(error).__name__}: {why}"
+            folder.write_results(as_plain(LeftOut(named)))
             return
-        measured = self.task.measure(answer, self._truth(part))
         self._write_answer(folder, answer)
         seconds = fitted.about.get("fit_seconds", fit_seconds)
-        found = Found(measured, int(fitted.n_parameters), seconds, predict_seconds, fitted.about)
+        found = Found(measured, int(fitted.n_parameters), seconds, predict_seconds, {**fitted.about, **fails})
         folder.write_results(as_plain(found))
         folder.delete_tensors("checkpoint")
 
@@ -288,12 +299,7 @@ class Evaluation:
 
     def found(self, part: Part, method: str) -> Found | LeftOut:
         """What a job left: scores and costs, or why there are none."""
-        folder = self.folder(part, method)
-        results = folder.read_results()
-        try:
-            return from_plain(LeftOut if results.keys() == {"why"} else Found, results, what="it")
-        except InputError as error:
-            raise InputError(f"{folder.folder}/results.json is damaged ({error}); delete it and run again.") from error
+        return found_in(self.folder(part, method))
 
     def about(self, part: Part, method: str) -> Mapping[str, Any]:
         """What a method said of itself."""
@@ -356,6 +362,38 @@ class Evaluation:
                 main=self.task.main or next(iter(self.task.columns)),
                 test_fraction=self.task.test_fraction,
             )
+
+
+def folder_of(method: str) -> str:
+    """The name of the folder of a method in that of a part."""
+    return "".join(letter if letter.isalnum() else "-" for letter in method)
+
+
+def found_in(job: Run) -> Found | LeftOut:
+    """What the job of a method on a part left in its folder.
+
+    Raises:
+        InputError: if there is nothing, or it is damaged.
+    """
+    results = job.read_results()
+    try:
+        return from_plain(LeftOut if results.keys() == {"why"} else Found, results, what="it")
+    except InputError as error:
+        raise InputError(f"{job.folder}/results.json is damaged ({error}); delete it and run again.") from error
+
+
+@contextlib.contextmanager
+def _unconverged() -> Iterator[dict[str, str]]:
+    """Filled, under "did_not_converge", with what a method says that did not; other warnings go on."""
+    said: dict[str, str] = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield said
+    for one in caught:
+        if issubclass(one.category, ConvergenceWarning):
+            said.setdefault("did_not_converge", str(one.message).partition("\n")[0])
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def part_name(recording: Recording) -> str:

@@ -167,13 +167,14 @@ class Effect:
 def effect(*, scores: ArrayLike, against: ArrayLike) -> Effect:
     """Paired effect of a method against another on the same folds.
 
-    >>> effect(scores=[0.8, 0.9, 0.7], against=[0.7, 0.7, 0.7])
-    Effect(size=1.0, wins=2, losses=0)
+    >>> found = effect(scores=[0.8, 0.9, 0.7], against=[0.7, 0.7, 0.7])
+    >>> round(found.size, 3), found.wins, found.losses
+    (1.0, 2, 0)
     """
     ours, theirs = _folds(scores), _folds(against)
     differences = ours - theirs
     scatters = len(ours) > 1 and np.ptp(differences) > 1e-12 * max(1.0, float(np.abs(differences).max()))
-    size = round(float(differences.mean() / differences.std(ddof=1)), 12) if scatters else None
+    size = float(differences.mean() / differences.std(ddof=1)) if scatters else None
     return Effect(size, int((differences > 0).sum()), int((differences < 0).sum()))
 
 

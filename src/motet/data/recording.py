@@ -235,7 +235,7 @@ class Recording:
 
     @property
     def trial_units(self) -> NDArray[np.int64]:
-        """(trial,) the number of what no split may part: a trial with its windows; a window, if all are of one trial."""
+        """(trial,) numbers of what no split may part: trials with their windows; windows, if all are of one trial."""
         _, units = np.unique(np.asarray(self.trial_ids), return_inverse=True)
         return units if units.any() else np.arange(self.n_trials)
 

@@ -9,11 +9,26 @@ from types import MappingProxyType
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from motet.report.style import ACCENT, BEST, GREY, ONE_COLUMN_INCHES, Floats, in_our_style, titled
+from motet.report.style import (
+    ACCENT,
+    BEST,
+    GREY,
+    MARKERS,
+    ONE_COLUMN_INCHES,
+    Floats,
+    in_our_style,
+    line_styles,
+    panel_grid,
+    shown,
+    titled,
+)
 from motet.statistics import interval_text
+
+MOST_CURVES = 3  # of rivals in a panel
 
 
 @in_our_style
@@ -100,6 +115,101 @@ def _limit_axis(
     axes.set_xlim(low - margin, high + margin)
     if near and max(near) == max(levels):
         axes.axvline(max(near), color=BEST, linewidth=0.8, linestyle=":", zorder=0, label="chance")
+
+
+Spot = tuple[float, tuple[float, float] | None]
+"""A mean and its interval, if that is known."""
+
+
+@in_our_style
+def score_differences(
+    differences: Mapping[str, Mapping[str, tuple[float, tuple[float, float] | None, bool]]], *, title: str = ""
+) -> Figure:
+    """Draw how far methods are from the best rival: a row per table, models in colour with their interval.
+
+    What lies far below all models is an arrow at the edge.
+
+    Args:
+        differences: table → method → (mean, interval, whether it is a model) of the score minus the best rival's.
+        title: what is shown.
+    """
+    models = list(dict.fromkeys(name for row in differences.values() for name, (_, _, ours) in row.items() if ours))
+    looks = dict(zip(models, line_styles(max(len(models), 1)), strict=False))
+    figure = Figure(figsize=(5.2, 1.2 + 0.34 * len(differences)))
+    axes = figure.subplots()
+    ends = [
+        end
+        for row in differences.values()
+        for mean, interval, ours in row.values()
+        if ours
+        for end in (mean, *(interval or ()))
+    ]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    margin = 0.15 * (high - low) or 0.1
+    low, high = low - margin, high + margin
+    axes.set_xlim(low, high)
+    axes.axvline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=0, label="best rival")
+    for row, methods in enumerate(differences.values()):
+        for name, (mean, interval, ours) in methods.items():
+            if not ours:
+                marker, place = ("<", low) if mean < low else ("o", mean)
+                axes.plot(place, row, marker, color=GREY, markersize=3, markerfacecolor="white", clip_on=False)
+                continue
+            height = row + 0.18 * (models.index(name) - (len(models) - 1) / 2)
+            colour = looks[name]["color"]
+            if interval is not None:
+                axes.hlines(height, *interval, color=colour, linewidth=1.4)
+            axes.plot(mean, height, MARKERS[models.index(name) % len(MARKERS)], color=colour, markersize=4.5)
+    for number, name in enumerate(models):
+        axes.plot([], [], MARKERS[number % len(MARKERS)], color=looks[name]["color"], markersize=4.5, label=shown(name))
+    axes.plot([], [], "o", color=GREY, markersize=3, markerfacecolor="white", label="other rivals")
+    axes.set_yticks(range(len(differences)), [shown(name) for name in differences])
+    axes.set_ylim(len(differences) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("score − that of the best rival [95 %]")
+    figure.legend(loc="outside lower center", ncols=3)
+    return titled(figure, title)
+
+
+@in_our_style
+def fraction_curves(
+    curves: Mapping[str, Mapping[str, Mapping[float, Spot]]],
+    metrics: Mapping[str, str],
+    *,
+    models: Collection[str],
+    title: str = "",
+) -> Figure:
+    """Draw scores against the number of training trials: a panel per table, models in colour, the best rivals in grey.
+
+    Args:
+        curves: table → method → number of trials → (mean, interval).
+        metrics: table → what the score is.
+        models: methods drawn in colour.
+        title: what is shown.
+    """
+    figure, panels = panel_grid(len(curves), min(len(curves), 3), panel=(2.3, 2.0), room=(0.8, 0.8))
+    looks: dict[str, dict[str, object]] = {}
+    for axes, (table, methods) in zip(panels, curves.items(), strict=True):
+        last = {name: points[max(points)][0] for name, points in methods.items()}
+        rivals = sorted((name for name in methods if name not in models), key=lambda name: -last[name])[:MOST_CURVES]
+        for name in [*(name for name in methods if name in models), *rivals]:
+            points = dict(sorted(methods[name].items()))
+            look = looks.setdefault(name, dict(line_styles(len(looks) + 1)[-1]))
+            if name in rivals:
+                look["linewidth"] = 0.9
+            axes.plot(list(points), [mean for mean, _ in points.values()], marker="o", markersize=3, **look)  # type: ignore[arg-type]
+            known = {n: interval for n, (_, interval) in points.items() if interval is not None}
+            if name in models and known:
+                axes.vlines(list(known), *zip(*known.values(), strict=True), color=look["color"], linewidth=0.6)
+        axes.set_xscale("log")
+        numbers = sorted({n for points in methods.values() for n in points})
+        axes.set_xticks(numbers, [f"{n:.0f}" for n in numbers])
+        axes.set_xticks([], minor=True)
+        axes.set(title=shown(table), xlabel="training trials", ylabel=metrics[table])
+    handles = [Line2D([], [], marker="o", markersize=3, **look) for look in looks.values()]  # type: ignore[arg-type]
+    figure.legend(handles, [shown(name) for name in looks], loc="outside lower center", ncols=3)
+    return titled(figure, title)
 
 
 @in_our_style

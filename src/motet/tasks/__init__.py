@@ -46,6 +46,18 @@ VERBS: dict[str, Verb] = {
             "motet.tasks.decode:decode",
         ),
         Verb(
+            "benchmark",
+            "PRESET|RECORDING …",
+            "every method over the same folds and seeds: tables, figures, scores",
+            "benchmark reach --jobs 2",
+            "motet.tasks.benchmark:benchmark",
+            (
+                "unseen",
+                "quick --learning_curve '[0.25,0.5]'",
+                "mine.npz --target state --by time --window 8 --stride 8",
+            ),
+        ),
+        Verb(
             "predict",
             "RUN RECORDING",
             "predictions of a run's model for new trials",

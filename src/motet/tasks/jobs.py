@@ -100,7 +100,8 @@ def _complete_apart(
     said: dict[str, Any] = {}
     with subprocess.Popen(command, env=environment, **pipes) as process:
         running.add(process)
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended; its status says how
             process.stdin.write(json.dumps(as_plain(job)) + "\n")
             process.stdin.flush()

@@ -40,33 +40,33 @@ def _reach(recording: str, n_bins: int) -> tuple[Cell, ...]:
     """Of a reach recording whose shortest trial, or at most 8 bins of it, has so many."""
     name = recording.rpartition("/")[2]
     return (
-        Cell(f"window-2 {name}", recording, "direction", {"bins": max(2, n_bins - 1), "window": 2}),
-        Cell(f"trial {name}", recording, "direction", {"bins": n_bins}),
-        Cell(f"velocity {name}", recording, "velocity", {"causal": True}),
+        Cell(f"window-2/{name}", recording, "direction", {"bins": max(2, n_bins - 1), "window": 2}),
+        Cell(f"trial/{name}", recording, "direction", {"bins": n_bins}),
+        Cell(f"velocity/{name}", recording, "velocity", {"causal": True}),
     )
 
 
 def _population(settings: PopulationSettings) -> tuple[Cell, ...]:
     return tuple(
-        Cell(f"{target} {subject}", subject, target, {"causal": True} if target == "velocity" else {}, settings)
+        Cell(f"{target}/{subject}", subject, target, {"causal": True} if target == "velocity" else {}, settings)
         for subject in (f"subject-{number + 1}" for number in range(settings.n_subjects))
         for target in ("direction", "velocity")
     )
 
 
 _SLEEP = Cell(
-    "sleep mouse-ca1",
+    "state/mouse-ca1",
     "sleep/mouse-ca1",
     "state",
-    {"window": 8, "stride": 8, "by": "time", "gap_seconds": 32.0, "metric": "macro_f1"},
+    {"window": 8, "stride": 8, "by": "time", "gap_seconds": 32.0, "metric": "macro_f1"},  # bins last 4 s
 )
-_TRACK = Cell("position linear-track", "hippocampus/linear-track", "position", {"by": "time"})
+_TRACK = Cell("position/linear-track", "hippocampus/linear-track", "position", {"by": "time"})
 
 PRESETS: Mapping[str, tuple[Cell, ...]] = {
     "reach": (*_reach("reach/chewie-1", 8), *_reach("reach/chewie-2", 3), *_reach("reach/mihi-1", 4)),
     "reach-paper": (
         Cell(
-            "paper chewie-1",
+            "paper/chewie-1",
             "reach/chewie-1",
             "direction",
             {"bins": 7, "window": 2, "by": "time", "tested_folds": 1, "gap_seconds": 0.0},
@@ -77,7 +77,7 @@ PRESETS: Mapping[str, tuple[Cell, ...]] = {
     "unseen": (_TRACK, _SLEEP),
     "quick": (
         Cell(
-            "direction subject-1",
+            "direction/subject-1",
             "subject-1",
             "direction",
             {"folds": 2, "training": TrainingSettings(max_steps=20)},

@@ -180,12 +180,12 @@ def fraction_curves(
     models: Collection[str],
     title: str = "",
 ) -> Figure:
-    """Draw scores against the number of training trials: a panel per table, models in colour, the best rivals in grey.
+    """Draw scores against the number of training trials: a panel per table, with all models and the best rivals.
 
     Args:
         curves: table → method → number of trials → (mean, interval).
         metrics: table → what the score is.
-        models: methods drawn in colour.
+        models: methods whose intervals are drawn.
         title: what is shown.
     """
     figure, panels = panel_grid(len(curves), min(len(curves), 3), panel=(2.3, 2.0), room=(0.8, 0.8))
@@ -208,7 +208,7 @@ def fraction_curves(
         axes.set_xticks([], minor=True)
         axes.set(title=shown(table), xlabel="training trials", ylabel=metrics[table])
     handles = [Line2D([], [], marker="o", markersize=3, **look) for look in looks.values()]  # type: ignore[arg-type]
-    figure.legend(handles, [shown(name) for name in looks], loc="outside lower center", ncols=3)
+    figure.legend(handles, [shown(name) for name in looks], loc="outside lower center", ncols=min(len(curves), 3))
     return titled(figure, title)
 
 

@@ -28,7 +28,7 @@ from motet.files import locked_folder, write_text
 from motet.models.eit import EITSettings
 from motet.names import csv_text, in_markdown, in_path
 from motet.plain import as_plain, to_yaml
-from motet.progress import progress_bar
+from motet.progress import Advance, progress_bar
 from motet.report.scores import fraction_curves, score_comparison, score_differences
 from motet.report.style import save_figure
 from motet.rivals.method import Kind
@@ -182,8 +182,8 @@ class Job:
         """Whether every seed tests the same trials: blocks of time are where they are."""
         return self.settings.by == "time"
 
-    def checked(self) -> Job:
-        """What is known of it once its recording was read.
+    def checked(self, advance: Advance) -> Job:
+        """What is known of it once its recording was read; a step of a bar.
 
         Raises:
             InputError: if it cannot be done, or its folder holds another decoding.
@@ -195,6 +195,7 @@ class Job:
                     begin(self.run, self.settings, task.inputs)
         except InputError as error:
             raise InputError(f"{self.cell.name}, seed {self.seed}: {error}") from error
+        advance(1, self.cell.name)
         return dataclasses.replace(self, columns=task.columns, main=task.main or next(iter(task.columns)))
 
 
@@ -207,7 +208,9 @@ def benchmark(settings: BenchmarkSettings) -> Outcome:
         InputError: before anything runs, for recordings, targets, folds or settings that cannot be used.
     """
     with locked_folder(settings.folder):
-        cells = {cell: _jobs(settings, cell) for cell in settings.cells}
+        cells = {cell: list(_jobs(settings, cell)) for cell in settings.cells}
+        with progress_bar("checks", sum(map(len, cells.values()))) as advance:
+            cells = {cell: [job.checked(advance) for job in of_cell] for cell, of_cell in cells.items()}
         jobs = _in_order([job for of_cell in cells.values() for job in of_cell])
         todo = [job for job in jobs if not job.run.is_finished]
         failed: dict[Path, str] = {}
@@ -218,8 +221,8 @@ def benchmark(settings: BenchmarkSettings) -> Outcome:
         return _report(settings, tables)
 
 
-def _jobs(settings: BenchmarkSettings, cell: Cell) -> list[Job]:
-    """All decodings of a cell, checked; a simulated recording is made first."""
+def _jobs(settings: BenchmarkSettings, cell: Cell) -> Iterator[Job]:
+    """All decodings of a cell; a simulated recording is made first."""
     recording = cell.recording
     if cell.simulated is not None:
         file = settings.folder / "data" / f"{cell.recording}.npz"
@@ -231,7 +234,6 @@ def _jobs(settings: BenchmarkSettings, cell: Cell) -> list[Job]:
     options = {**shared, **cell.options}
     if options.pop("causal", False):
         options["model"] = dataclasses.replace(options["model"], causal=True)
-    jobs = []
     for fraction in (1.0, *sorted(set(settings.learning_curve) - {1.0}, reverse=True)):
         for number, seed in enumerate(settings.seeds):
             name = f"seed-{seed}" if fraction == 1 else f"seed-{seed}-of-{fraction:g}"
@@ -247,8 +249,7 @@ def _jobs(settings: BenchmarkSettings, cell: Cell) -> list[Job]:
                 seed=seed,
                 **options,
             )
-            jobs.append(Job(cell, seed, fraction, made_of).checked())
-    return jobs
+            yield Job(cell, seed, fraction, made_of)
 
 
 def _in_order(jobs: Sequence[Job]) -> list[Job]:

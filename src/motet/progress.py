@@ -69,17 +69,17 @@ def within_bar(advance: Advance) -> Bar:
 
 def _lines(description: str, n_steps: float) -> Advance:
     started = time.monotonic()
-    done, next_line = 0.0, started + FIRST_LINE_SECONDS
+    done, next_line, latest = 0.0, started + FIRST_LINE_SECONDS, ""
 
     def advance(steps: float, news: str) -> None:
-        nonlocal done, next_line
-        done += steps
+        nonlocal done, next_line, latest
+        done, latest = done + steps, news or latest
         now = time.monotonic()
         if now >= next_line:
             next_line = now + LINE_SECONDS
             took, share = now - started, min(1.0, done / max(n_steps, 1e-9))
             left = f", {_clock(took * (1 - share) / share)} left" if 0 < share < 1 else ""
-            sys.stderr.write(f"{description}: {100 * share:.0f} % after {_clock(took)}{left}, {news}\n")
+            sys.stderr.write(f"{description}: {100 * share:.0f} % after {_clock(took)}{left}, {latest}\n")
             sys.stderr.flush()
 
     return advance

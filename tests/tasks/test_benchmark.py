@@ -376,7 +376,9 @@ def _are_free(folder):
 def test_a_benchmark_is_one_command(tmp_path, capsys):
     folder = tmp_path / "out"
     words = ["benchmark", "quick", "--seeds", "[0]", "--rivals", "[lda,majority]", "--output", str(folder)]
-    assert main(words) == 0
+    assert main([*words, "--page", str(tmp_path / "docs" / "quick.md")]) == 0
+    assert (tmp_path / "docs" / "quick" / "overview.png").exists()
+    assert "](quick/overview.png)" in (tmp_path / "docs" / "quick.md").read_text()
     assert "| direction/subject-1 | accuracy | eit |" in capsys.readouterr().out
     for name in ("benchmark.md", "benchmark.json", "benchmark.csv", "settings.yaml", "figures/overview.png"):
         assert (folder / name).stat().st_size > 100

@@ -13,14 +13,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from motet.data.dataset import SplitBy
 from motet.data.preprocess import PreprocessSettings
 from motet.data.readers import write_recording
 from motet.errors import InputError
@@ -70,9 +69,10 @@ class BenchmarkSettings(Settings):
         metric: by default accuracy, or R² for a quantity.
         causal: whether models decode a bin from the bins up to it alone.
         seeds: each parts the trials into other folds (by trial), and starts models anew.
-        rivals: "all": every one that decodes such a target; or their names.
+        rivals: "all": every one that decodes such a target, those that take long too (not in `quick`); or their names.
         learning_curve: fractions of the training trials from which all methods learn too, tested on the same trials.
         jobs: processes at a time, among which cores are shared.
+        page: where the page goes too, with its figures in a folder beside it, such as docs/results/reach.md.
         model: of all cells; see EITSettings.
         objective: see ObjectiveSettings.
         training: see TrainingSettings.
@@ -90,7 +90,7 @@ class BenchmarkSettings(Settings):
     stride: Count = 1
     folds: Count = 5
     tested_folds: Count | None = None
-    by: SplitBy = "trial"
+    by: Literal["trial", "time"] = "trial"
     gap_seconds: NonNegative | None = None
     metric: Metric | None = None
     causal: bool = False
@@ -98,6 +98,7 @@ class BenchmarkSettings(Settings):
     rivals: Literal["all"] | tuple[str, ...] = "all"
     learning_curve: tuple[Share, ...] = ()
     jobs: Count = 1
+    page: str | None = None
     model: EITSettings = EITSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
@@ -177,6 +178,23 @@ class Job:
     def run(self) -> Run:
         return Run(self.settings.folder)
 
+    @functools.cached_property
+    def results(self) -> Mapping[str, Any]:
+        """What it left, once it is finished."""
+        return self.run.read_results()
+
+    @functools.cached_property
+    def found(self) -> Mapping[str, tuple[Kind, list[Found | LeftOut]]]:
+        """By method, its kind, and what it came to on every fold; or once that it is left out."""
+        (section,) = self.results["sections"].values()
+        found: dict[str, tuple[Kind, list[Found | LeftOut]]] = {
+            name: ("rival", [LeftOut(why)]) for name, why in section["left_out"].items()
+        }
+        for name, about in section["methods"].items():
+            parts = [self.run.part(f"folds/{fold:02d}/{folder_of(name)}") for fold in range(self.settings.n_tested)]
+            found[name] = about["kind"], [found_in(part) for part in parts]
+        return found
+
     @property
     def has_fixed_folds(self) -> bool:
         """Whether every seed tests the same trials: blocks of time are where they are."""
@@ -232,6 +250,8 @@ def _jobs(settings: BenchmarkSettings, cell: Cell) -> Iterator[Job]:
         recording = str(file)
     shared = {name: getattr(settings, name) for name in ("model", "objective", "training", "preprocess")}
     options = {**shared, **cell.options}
+    rivals = options.pop("rivals", "all") if settings.rivals == "all" else settings.rivals
+    options.pop("rivals", None)
     if options.pop("causal", False):
         options["model"] = dataclasses.replace(options["model"], causal=True)
     for fraction in (1.0, *sorted(set(settings.learning_curve) - {1.0}, reverse=True)):
@@ -243,7 +263,7 @@ def _jobs(settings: BenchmarkSettings, cell: Cell) -> Iterator[Job]:
                 target=cell.target,
                 output=str(settings.folder / "cells" / in_path(cell.name) / name),
                 train_fraction=fraction,
-                rivals=False if learns_the_same else settings.rivals,
+                rivals=False if learns_the_same else rivals,
                 control=fraction == 1 and number == 0,
                 final=False,
                 seed=seed,
@@ -304,14 +324,14 @@ class CellTable:
 
     def _n_train(self, fraction: float) -> float:
         """Mean over folds."""
-        return float(np.mean([n for job in self._of(fraction) for n in _results(job)["n_train"]]))
+        return float(np.mean([n for job in self._of(fraction) for n in job.results["n_train"]]))
 
     def _compared(self, fraction: float) -> Comparison | None:
         """Methods over the folds of all seeds, or over folds alone where these are the same for every seed."""
         jobs, kinds = self._of(fraction), dict[str, Kind]()
         found: dict[str, list[Found | LeftOut]] = {}
         for job in jobs:
-            for name, (kind, folds) in _found(job).items():
+            for name, (kind, folds) in job.found.items():
                 kinds[name] = kind
                 found.setdefault(name, []).extend(folds)
         if not jobs:
@@ -332,18 +352,18 @@ class CellTable:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every score: a row per seed, fraction, fold, method and score."""
         for job in self.finished:
-            n_train = _results(job)["n_train"]
-            for method, (kind, folds) in _found(job).items():
+            n_train = job.results["n_train"]
+            for method, (kind, folds) in job.found.items():
                 for fold, one in enumerate(folds):
                     about: dict[str, Any] = {"cell": self.cell.name, "recording": self.cell.recording}
                     about |= {"target": self.cell.target, "seed": job.seed, "train_fraction": job.fraction}
-                    about |= {"fold": fold, "method": method, "kind": kind}
+                    about |= {"method": method, "kind": kind}
                     if isinstance(one, LeftOut):
                         yield about | {"left_out": one.why}
                         continue
                     costs = {name: getattr(one, name) for name in ("n_parameters", "fit_seconds", "predict_seconds")}
                     for name, score in one.measured.scores.items():
-                        value = {"score": name, "value": score.value, "n_train": n_train[fold]}
+                        value = {"fold": fold, "score": name, "value": score.value, "n_train": n_train[fold]}
                         yield about | value | costs
 
     def results(self) -> dict[str, Any]:
@@ -362,24 +382,6 @@ class CellTable:
                 for n_train, compared in self.curve.items()
             ],
         }
-
-
-@functools.lru_cache(maxsize=1000)
-def _results(job: Job) -> Mapping[str, Any]:
-    return job.run.read_results()
-
-
-@functools.lru_cache(maxsize=1000)
-def _found(job: Job) -> dict[str, tuple[Kind, list[Found | LeftOut]]]:
-    """By method, its kind, and what it came to on every fold; or once that it is left out."""
-    (section,) = _results(job)["sections"].values()
-    found: dict[str, tuple[Kind, list[Found | LeftOut]]] = {
-        name: ("rival", [LeftOut(why)]) for name, why in section["left_out"].items()
-    }
-    for name, about in section["methods"].items():
-        parts = [job.run.part(f"folds/{fold:02d}/{folder_of(name)}") for fold in range(job.settings.n_tested)]
-        found[name] = about["kind"], [found_in(part) for part in parts]
-    return found
 
 
 def _over_seeds(found: Sequence[Found | LeftOut], n_folds: int) -> list[Found | LeftOut]:
@@ -431,19 +433,26 @@ targets shows chance. Parameters are those of the first fold, seconds the mean o
 
 def _report(settings: BenchmarkSettings, tables: Sequence[CellTable]) -> Outcome:
     """Write what was found; the outcome shows the overview."""
-    run, title = Run(settings.folder), " ".join(settings.what)
-    for name, figure in _figures(title, tables):
-        save_figure(figure, run.figures, name)
+    run, figures = Run(settings.folder), dict(_figures(" ".join(settings.what), tables))
+    pages = {run.folder / "benchmark.md": run.figures}
+    if settings.page is not None:
+        pages[Path(settings.page)] = Path(settings.page).with_suffix("")
+    for path, folder in pages.items():
+        for name, figure in figures.items():
+            save_figure(figure, folder, name)
+        write_text(path, "\n\n".join(_page(settings, tables, folder.name, figures)) + "\n")
     results = as_plain({"what": settings.what, "cells": {table.cell.name: table.results() for table in tables}})
     rows = [[row.get(name, "") for name in CSV] for table in tables for row in table.rows()]
     write_text(run.folder / "settings.yaml", to_yaml(as_plain(settings)))
     write_text(run.folder / "benchmark.json", json.dumps(results, indent=2) + "\n")
     write_text(run.folder / "benchmark.csv", csv_text(CSV, rows))
-    write_text(run.folder / "benchmark.md", "\n\n".join(_page(settings, tables)) + "\n")
     return Outcome(run, _overview(tables), results)
 
 
-def _page(settings: BenchmarkSettings, tables: Sequence[CellTable]) -> Iterator[str]:
+def _page(
+    settings: BenchmarkSettings, tables: Sequence[CellTable], folder: str, figures: Collection[str]
+) -> Iterator[str]:
+    """Its paragraphs; figures are in that folder beside it."""
     computer = environment()
     threads = f"{settings.jobs} at a time" if settings.jobs > 1 else f"{computer['threads']} thread(s)"
     where = computer["gpu"] or "CPU"
@@ -453,7 +462,9 @@ def _page(settings: BenchmarkSettings, tables: Sequence[CellTable]) -> Iterator[
         seeds=", ".join(map(str, settings.seeds)), machine=f"{where}, {threads}, torch {computer['torch']}"
     )
     yield _overview(tables)
-    yield "![Methods beside the best rival](figures/overview.png)"
+    for name, words in {"overview": "Methods beside the best rival", "learning_curves": "Learning curves"}.items():
+        if name in figures:
+            yield f"![{words}]({folder}/{name}.png)"
     for table in tables:
         yield f"## {in_markdown(table.cell.name)}"
         yield _protocol(table)
@@ -470,7 +481,7 @@ def _command(settings: BenchmarkSettings) -> str:
     words = ["motet benchmark", *settings.what]
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if field.name in ("what", "output", "jobs") or value == field.default:
+        if field.name in ("what", "output", "jobs", "page") or value == field.default:
             continue
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             default = field.default

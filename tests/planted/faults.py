@@ -836,6 +836,50 @@ FAULTS = (
         ),
     ),
     Fault(
+        "importance: values are not exchanged",
+        "src/motet/estimators/importance.py",
+        "come_from = _induced(orders[who, np.maximum(how, 1) - 1], seen)",
+        "come_from = _induced(np.sort(orders[who, np.maximum(how, 1) - 1]), seen)",
+        (
+            "tests/estimators/test_importance.py::"
+            "test_individuals_that_carry_something_are_above_chance_and_others_are_not",
+        ),
+    ),
+    Fault(
+        "importance: exchanged trials are cut short, so that carrying nothing looks like something",
+        "src/motet/estimators/importance.py",
+        "come_from = np.where(lost, order[copy, come_from], come_from)",
+        "seen, _ = seen & ~lost, come_from",
+        (
+            "tests/estimators/test_importance.py::"
+            "test_copies_have_one_individual_changed_whose_values_come_from_other_trials",
+        ),
+    ),
+    Fault(
+        "importance: chance has no spread",
+        "src/motet/estimators/importance.py",
+        "level = stats.t.ppf(one, n_trials - 1) * ",
+        "level = 0 * ",
+        (
+            "tests/estimators/test_importance.py::"
+            "test_of_populations_that_carry_nothing_hardly_any_has_an_individual_above_chance",
+        ),
+    ),
+    Fault(
+        "importance: what predicts sees the truth",
+        "src/motet/estimators/importance.py",
+        "bare = without_targets(recording)",
+        "bare = recording if without_targets else recording",
+        ("tests/estimators/test_importance.py::test_nothing_that_predicts_sees_a_target",),
+    ),
+    Fault(
+        "importance: gradients are those of the end of the path",
+        "src/motet/estimators/importance.py",
+        "values = (float(point) * batch.values).requires_grad_()",
+        "values = (float(point > 0) * batch.values).requires_grad_()",
+        ("tests/estimators/test_importance.py::test_gradients_add_up_to_what_the_score_gains_over_the_mean",),
+    ),
+    Fault(
         "track: what is not tracked is a position",
         "src/motet/data/readers/track.py",
         "np.where(is_tracked, pixels, np.nan)",

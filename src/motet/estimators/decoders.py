@@ -21,6 +21,7 @@ from motet.data.windows import Windows
 from motet.errors import InputError, did_you_mean
 from motet.estimators.arrays import are_nameless, are_recordings, read_population
 from motet.estimators.base import Estimator, Population, stacked
+from motet.estimators.importance import Importance, importance_of
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
@@ -273,6 +274,32 @@ class _Decoder(TransformerMixin, Estimator):
             about = {"individual_ids": np.asarray(recording.individual_ids), "knows_individuals": knows_individuals}
             encodings.append({**joined, **about})
         return encodings
+
+    def importance(self, recording: Recording, *, repeats: Count = 3, steps: Count = 16, seed: Seed = 0) -> Importance:
+        """Which individuals the answers rest on, and when, each beside its level of chance: see `Importance`.
+
+        Args:
+            recording: trials with the target that were not learned from.
+            repeats: how often the values of each individual are exchanged among trials. Together with leaving each out
+                that makes repeats + 1 predictions of the recording for every individual.
+            steps: of the path of integrated gradients.
+            seed: of the exchange.
+
+        Raises:
+            InputError: if it is no recording of two trials at least, or its target is unknown or never differs.
+        """
+        target = self._learned_target(None)
+        return importance_of(
+            recording,
+            target,
+            predict=lambda changed: self._predict(self._to_read(changed))[target.name],
+            cut=lambda trials: Windows.cut(self.preprocess_(trials), self._window_bins),
+            learner=self.learner_,
+            most_trials=self.batch_trials,
+            repeats=repeats,
+            steps=steps,
+            seed=seed,
+        )
 
     @property
     def _window_bins(self) -> int | None:

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from reference_training import train_reference
 from threadpoolctl import threadpool_limits
 
 from motet.data.catalogue import load
@@ -38,6 +37,7 @@ from motet.models.reference import EITReference
 from motet.progress import Advance, progress_bar
 from motet.report.style import ACCENT, BEST, GREY, INK, in_our_style, save_figure, titled
 from motet.rivals.method import TargetQuestion
+from motet.rivals.reference import train_reference
 from motet.rivals.registry import RIVALS as ALL_RIVALS
 from motet.statistics import estimate_mean, interval_text
 from motet.training.settings import TrainingSettings

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from reference_training import train_reference
 from torch import Tensor
 
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.metrics import partition_accuracy
 from motet.models.reference import EITReference
+from motet.rivals.reference import train_reference
 
 PUBLISHED_LEARNING_RATE, BATCH_TRIALS, DROPOUT = 1e-4, 64, 0.5
 PUBLISHED_SIZES = {4: (16, 1), 6: (24, 2)}  # bodies → width, depth

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from reference_training import train_reference
 from sklearn.base import clone
 
 from motet.data.dataset import PopulationDataset
@@ -34,8 +33,10 @@ from motet.models.pairs import PairSettings
 from motet.models.reference import EITReference
 from motet.rivals.method import Draw, MotionQuestion, PairQuestion, Rival, TargetQuestion, TransferQuestion
 from motet.rivals.motion import MOTION_RIVALS, MotionRival
+from motet.rivals.networks import Network
 from motet.rivals.pair_scores import PAIR_RULES
 from motet.rivals.pairs import PairRival
+from motet.rivals.reference import ReferenceRival, train_reference
 from motet.rivals.registry import RIVALS, rivals_of
 from motet.systems import simulate
 from motet.training.objectives import ForecastSettings
@@ -175,7 +176,8 @@ def decoder(of: Rival, target: str, level: Any) -> Member:
         probability[rows] = fitted.model.predict_proba(inputs)
         return probability
 
-    return Member(f"{of.name}, {target}", of, fit, predict)
+    reads: tuple[Variant, ...] = ("fewer",) if isinstance(of, Network) else ()
+    return Member(f"{of.name}, {target}", of, fit, predict, reads=reads)
 
 
 def few_shot(of: Rival, target: str, level: Any) -> Member:
@@ -321,7 +323,7 @@ def is_estimator(member: Member) -> bool:
 
 
 def is_closed_form(member: Member) -> bool:
-    return not member.is_trained
+    return not (member.is_trained or isinstance(member.of, Network | ReferenceRival))
 
 
 def is_of_systems(member: Member) -> bool:
@@ -340,11 +342,14 @@ def permuted(array: np.ndarray, order: Any, axes: tuple[int, ...]) -> np.ndarray
 
 @pytest.fixture(autouse=True, scope="module")
 def few_options():
-    """Rules are tuned as ever, with fewer options to try."""
+    """Rules are tuned as ever, with fewer options to try, and networks are trained for a few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("motet.rivals.pairs.WINDOWS", ((2, 2), (3, 2)))
         patch.setattr("motet.rivals.pairs.RIDGE_FACTORS", (1.0, 10.0))
         patch.setattr("motet.rivals.pairs.LAGS", (1, 2))
+        for name, steps in (("MOST_STEPS", 4), ("N_LOOKS", 2), ("PRETRAINING_STEPS", 2)):
+            patch.setattr(f"motet.rivals.networks.{name}", steps)
+        patch.setattr("motet.rivals.reference.N_STEPS", 2)
         yield
 
 

@@ -893,4 +893,51 @@ FAULTS = (
         "np.roll(count_spikes(units, edges), 1, axis=1), ",
         ("tests/data/readers/test_track.py::test_runs_are_trials_with_counts_position_and_direction",),
     ),
+    Fault(
+        "networks: rate and count of the Poisson loss are exchanged",
+        "src/motet/rivals/sequences.py",
+        "return log_rates.exp() - counts * log_rates",
+        "return counts.exp() - counts * log_rates",
+        (
+            "tests/rivals/test_networks.py::test_the_poisson_loss_is_least_where_rates_are_the_counts",
+            "tests/rivals/test_networks.py::test_pretraining_fills_in_hidden_bins_better_than_their_mean",
+        ),
+    ),
+    Fault(
+        "networks: velocities are read from later bins",
+        "src/motet/rivals/networks.py",
+        'return self.question.kind == "quantity" and self.question.level == "bin"',
+        "return False",
+        ("tests/rivals/test_networks.py::test_quantities_per_bin_are_read_from_bins_up_to_now",),
+    ),
+    Fault(
+        "networks: the trials that choose train too",
+        "src/motet/rivals/networks.py",
+        'return windows.split(by="trial", test=VALIDATION, stratify=stratify, seed=seed)',
+        'return windows, windows.split(by="trial", test=VALIDATION, stratify=stratify, seed=seed)[1]',
+        ("tests/rivals/test_networks.py::test_what_trials_choose_on_does_not_train",),
+    ),
+    Fault(
+        "networks: the backward units begin in the padding",
+        "src/motet/rivals/sequences.py",
+        "length = torch.where(bins, time + 1, 0).amax(dim=1, keepdim=True)",
+        "length = torch.full((len(bins), 1), bins.shape[1])",
+        (
+            "tests/rivals/test_networks.py::test_padding_never_changes_a_trial_and_what_is_not_observed_is_not_predicted[peak-gru]",
+        ),
+    ),
+    Fault(
+        "networks: what was not observed is read",
+        "src/motet/rivals/networks.py",
+        "torch.from_numpy(np.where(seen, values, 0)).flatten(2),",
+        "torch.from_numpy(values).flatten(2),",
+        ("tests/test_contract.py::test_what_was_not_observed_is_never_read",),
+    ),
+    Fault(
+        "networks: the released model reads the bin that follows",
+        "src/motet/rivals/reference.py",
+        "time = bins[:, None] + np.arange(1 - WINDOW_BINS, 1)",
+        "time = np.minimum(bins[:, None] + np.arange(WINDOW_BINS), recording.n_bins - 1)",
+        ("tests/rivals/test_networks.py::test_quantities_per_bin_are_read_from_bins_up_to_now",),
+    ),
 )

@@ -9,7 +9,9 @@ from motet.rivals.few_shot_classes import CLASS_RIVALS
 from motet.rivals.few_shot_courses import COURSE_RIVALS
 from motet.rivals.method import Question, Rival
 from motet.rivals.motion import MOTION_RIVALS
+from motet.rivals.networks import NETWORKS
 from motet.rivals.pair_scores import PAIR_RULES
+from motet.rivals.reference import REFERENCES
 from motet.rivals.templates import TEMPLATES
 
 RIVALS: dict[str, Rival] = {
@@ -17,6 +19,8 @@ RIVALS: dict[str, Rival] = {
     for rival in (
         *DECODERS,
         *TEMPLATES,
+        *NETWORKS,
+        *REFERENCES,
         *PAIR_RULES.values(),
         *MOTION_RIVALS,
         *CLASS_RIVALS,

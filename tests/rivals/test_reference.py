@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reference_training import _check_labels, train_reference
 from torch import Tensor
 
 from motet.errors import InputError
 from motet.models.reference import EITReference
+from motet.rivals.reference import _check_labels, train_reference
 
 
 def separable(n_windows: int = 48) -> tuple[Tensor, Tensor]:

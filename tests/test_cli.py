@@ -36,7 +36,7 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
     results = json.loads((folder / "results.json").read_text())
     (table,) = results["sections"].values()
     assert set(table["methods"]) == {
-        "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "kernel-svm-total-counts",
+        "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "lda-mean", "kernel-svm-total-counts",
         "eit, shuffled targets",
     }  # fmt: skip
     assert all(len(method["scores"]["accuracy"]["samples"]) == 2 for method in table["methods"].values())

@@ -173,7 +173,7 @@ def labelled_trials(labelled: Recording, goal: TargetQuestion) -> tuple[Reading,
     if not known.any():
         raise InputError(f"target {goal.target!r} of {labelled.name!r} is unknown in every trial; give some.")
     labelled = by_id(labelled.select(trials=known))
-    reading = Reading.of(labelled, "trial", lags=(0,), keeps_silent=True)
+    reading = Reading.of(labelled, "trial", lags=(0,), keeps_silent=True, counts_only=True)
     return reading, whole_trials(reading, labelled), goal.read(labelled)
 
 

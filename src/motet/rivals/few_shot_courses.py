@@ -37,7 +37,7 @@ from motet.rivals.few_shot_classes import (
 )
 from motet.rivals.method import Question, TransferQuestion
 from motet.rivals.readings import Reading
-from motet.rivals.templates import Correction
+from motet.rivals.templates import kernel_correction
 from motet.rivals.tuning import Options, tune
 
 Array = NDArray[np.float64]
@@ -97,7 +97,7 @@ def _known(recording: Recording, question: TransferQuestion) -> Recording:
 
 
 def _reading(recording: Recording) -> Reading:
-    return Reading.of(recording, "bin", lags=LAGS, reads_time=True, keeps_silent=True)
+    return Reading.of(recording, "bin", lags=LAGS, reads_time=True, keeps_silent=True, counts_only=True)
 
 
 # ------------------------------------------------------------------ ridge
@@ -118,7 +118,7 @@ class FewShotRidge(FewShot):
     def adapted(
         self, before: Any, labelled: Recording, unlabelled: Recording | None, question: TransferQuestion
     ) -> Decode:
-        reading = Reading.of(labelled, "bin", lags=LAGS, keeps_silent=True)
+        reading = Reading.of(labelled, "bin", lags=LAGS, keeps_silent=True, counts_only=True)
         goal, target = question.goal.read(labelled), question.goal.target
         inputs, bins = reading.inputs(labelled)
         answers = goal[bins].reshape(len(inputs), -1).astype(np.float64)
@@ -273,13 +273,14 @@ class CourseRival(FewShot):
             known = trials.is_known[bins]
             folds, parts = np.nonzero(bins)[0][known], _parts(inputs, found[bins])
             rest = (trials.goal - found)[trials.is_known]
-            correction, _ = Correction.tuned([part[known] for part in parts], rest, folds=folds)
+            correction, _ = kernel_correction([part[known] for part in parts], rest, folds=folds)
 
         def decode(tested: Recording) -> NDArray[Any]:
             bins = tested.bin_is_observed
             found = _averaged(courses, decoders.logs(reading.roots(tested)), temperature)[bins]
             if correction is not None:
-                found = found + correction.predict(_parts(reading.inputs(tested)[0], found))
+                parts = _parts(reading.inputs(tested)[0], found)
+                found = found + correction.predict(np.concatenate(parts, axis=1))
             return _spread(found, tested, goal)
 
         return decode

@@ -252,7 +252,12 @@ class Rival(Method):
         if not self.answers(question):
             raise InputError(f"{self.name} does not answer {question}; ask one of registry.rivals_of(question).")
         assert train is not None, "a rival learns from training trials"
-        return self.learn(train, question)
+        try:
+            return self.learn(train, question)
+        except np.linalg.LinAlgError as error:
+            raise InputError(
+                f"{self.name} fails on these trials ({error}); give more, or use another rival."
+            ) from error
 
 
 def only_recording(dataset: PopulationDataset, name: str) -> Recording:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from motet import given
 from motet.data.preprocess import varies
 from motet.data.recording import Recording
 from motet.errors import InputError
-
-MOST_KERNEL_ROWS = 5000  # memory of kernel rivals grows with their square
-
-
-def check_kernel_rows(n_rows: int) -> None:
-    """An `InputError` if a kernel of so many training rows does not fit in memory."""
-    if n_rows > MOST_KERNEL_ROWS:
-        raise InputError(f"it would learn from {n_rows:,} rows, and its memory suffices for {MOST_KERNEL_ROWS:,}.")
+from motet.rivals.method import TargetQuestion
+from motet.rivals.tuning import inner_folds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
     """How rows of inputs are read from a recording; all it knows comes from the training recording.
+
+    Counts and rates are read as their roots, which evens out the Poisson variance. Where a training value is negative
+    they are neither: then each individual's feature is centred and scaled to unit variance.
 
     Attributes:
         level: whether a row is a trial or a bin.
@@ -33,7 +31,9 @@ class Reading:
         pools_bins: whether a row per trial holds √(total counts).
         individual_ids: of the training recording.
         n_bins: of the longest training trial.
-        mean: (individual × feature,) mean √count over the observed training bins.
+        is_rooted: whether roots are read.
+        mean: (individual × feature,) mean √count, or value, over the observed training bins.
+        spread: (individual × feature,) what centred values are divided by; 1 for roots.
         is_kept: (individual × feature,) True for those which are read.
     """
 
@@ -43,7 +43,9 @@ class Reading:
     pools_bins: bool
     individual_ids: tuple[str, ...]
     n_bins: int
+    is_rooted: bool
     mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
     is_kept: NDArray[np.bool_]
 
     @classmethod
@@ -56,16 +58,26 @@ class Reading:
         reads_time: bool = False,
         pools_bins: bool = False,
         keeps_silent: bool = False,
+        counts_only: bool = False,
     ) -> Reading:
         """Learned from a training recording; those who are silent there, who never vary, are read only if so wished.
 
         Raises:
-            InputError: if values are negative or no individual varies.
+            InputError: if no individual varies; if values are negative, where counts are a must.
         """
-        roots, seen = _square_roots(train)
+        values, seen = _values(train)
+        is_rooted = bool((values[seen] >= 0).all())
+        if counts_only and not is_rooted:
+            raise InputError(f"recording {train.name!r} has negative values; give counts or rates.")
         is_kept = varies([train]).ravel()
         if not is_kept.any():
             raise InputError(f"no individual of recording {train.name!r} varies; give some with activity.")
+        read = np.sqrt(np.where(seen, values, 0)) if is_rooted else np.where(seen, values, 0)
+        n_seen = np.maximum(seen.sum((0, 1)), 1)
+        mean, spread = read.sum((0, 1)) / n_seen, np.ones(len(is_kept))
+        if not is_rooted:
+            variance = (((read - mean) * seen) ** 2).sum((0, 1)) / n_seen
+            spread = np.where(is_kept, np.sqrt(variance), 1.0)
         n_bins = int(train.trial_lengths.max())
         return cls(
             level=level,
@@ -74,22 +86,44 @@ class Reading:
             pools_bins=pools_bins,
             individual_ids=train.individual_ids,
             n_bins=n_bins,
-            mean=(roots * seen).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1),
+            is_rooted=is_rooted,
+            mean=mean,
+            spread=spread,
             is_kept=is_kept | keeps_silent,
         )
 
     def roots(self, recording: Recording) -> NDArray[np.float64]:
-        """(trial, time, input) √counts: zero in bins without anybody, the training mean for one that is missing."""
-        roots, seen = _square_roots(recording)
-        if recording.individual_ids != self.individual_ids or roots.shape[2] != len(self.mean):
+        """(trial, time, input) √counts: zero in bins without anybody, the training mean for one that is missing.
+
+        Of values that are no counts: how many deviations they are from the mean, and zero in both cases.
+        """
+        values, seen = _values(recording)
+        if recording.individual_ids != self.individual_ids or values.shape[2] != len(self.mean):
             raise InputError(
                 f"recording {recording.name!r} has {recording.n_individuals} individuals with "
                 f"{recording.n_features} features, not the {len(self.individual_ids)} of the training "
                 "recording in their order; a rival knows each by its id, use "
                 "recording.select(individuals=…)."
             )
+        if not self.is_rooted:
+            return np.where(seen, (values - self.mean) / self.spread, 0.0)[..., self.is_kept]
+        if (values[seen] < 0).any():
+            raise InputError(
+                f"recording {recording.name!r} has negative values, and the training recording has none; give alike "
+                "values."
+            )
+        roots = np.sqrt(np.where(seen, values, 0))
         bins = recording.bin_is_observed
         return np.where(bins[..., None], np.where(seen, roots, self.mean), 0.0)[..., self.is_kept]
+
+    def so_far(self, roots: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(…, time, input) √(counts up to each bin), from √counts; of values that are no counts, their sums."""
+        return np.sqrt(np.cumsum(roots**2, axis=-2)) if self.is_rooted else np.cumsum(roots, axis=-2)
+
+    @property
+    def n_inputs(self) -> int:
+        """Of one bin."""
+        return int(self.is_kept.sum())
 
     def inputs(self, recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(row, input), and which trials (trial,) or bins (trial, time) the rows are."""
@@ -103,7 +137,7 @@ class Reading:
                 )
             roots = roots[:, : self.n_bins]
             if self.pools_bins:
-                return np.sqrt((roots**2).sum(axis=1)), np.ones(len(roots), dtype=bool)
+                return self.so_far(roots)[:, -1], np.ones(len(roots), dtype=bool)
             return rearrange(roots, "trial time input -> trial (time input)"), np.ones(len(roots), dtype=bool)
         inputs = _lagged(roots, self.lags)
         if self.reads_time:
@@ -112,14 +146,64 @@ class Reading:
         return inputs[bins], bins
 
 
-def _square_roots(recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """√counts and which are observed, both (trial, time, individual × feature)."""
-    if (recording.values < 0).any():
-        raise InputError(f"recording {recording.name!r} has negative values; decoders of counts read none.")
-    roots = np.sqrt(recording.values.astype(np.float64))
-    seen = np.broadcast_to(recording.observed[..., None], roots.shape)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """What a decoder learns from.
+
+    Attributes:
+        reading: how inputs are read.
+        inputs: (row, input).
+        answers: (row,) known classes, or (row, output) known quantities.
+        folds: (row,) the inner fold of each, by which options are tuned.
+    """
+
+    reading: Reading
+    inputs: NDArray[np.float64]
+    answers: NDArray[Any]
+    folds: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, train: Recording, question: TargetQuestion, reading: Reading) -> Rows:
+        """The rows whose target is known, by trial and bin."""
+        train, goal = in_order(train), question.read(in_order(train))
+        inputs, places = reading.inputs(train)
+        folds = inner_folds(train, _labels(train, question))
+        folds, answers = (folds[:, 0] if reading.level == "trial" else folds)[places], goal[places]
+        flat = answers.reshape(len(answers), -1)
+        known = given.is_known(flat).all(axis=1)
+        if not known.any():
+            raise InputError(
+                f"target {question.target!r} of recording {train.name!r} is unknown throughout; give some."
+            )
+        return cls(reading, inputs[known], (answers if question.kind == "class" else flat)[known], folds[known])
+
+    def select(self, rows: NDArray[Any]) -> Rows:
+        return dataclasses.replace(self, inputs=self.inputs[rows], answers=self.answers[rows], folds=self.folds[rows])
+
+    def thinned(self, most: int) -> Rows:
+        """At most so many of the rows, evenly."""
+        n_rows = len(self.inputs)
+        return self if n_rows <= most else self.select(np.linspace(0, n_rows - 1, most).astype(np.int64))
+
+
+def in_order(recording: Recording) -> Recording:
+    """Its trials by id, and windows of one trial by their start: no rival depends on the order they are given in."""
+    return recording.select(trials=np.lexsort((recording.trial_start_seconds, recording.trial_ids)))
+
+
+def _labels(train: Recording, question: TargetQuestion) -> NDArray[Any] | None:
+    """(trial,) the classes by which inner folds are balanced, if trials have any."""
+    if question.kind == "class" and question.level == "trial":
+        return question.read(train)
+    return None if question.class_target is None else train.target(question.class_target)
+
+
+def _values(recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Values and which are observed, both (trial, time, individual × feature)."""
+    values = recording.values.astype(np.float64)
+    seen = np.broadcast_to(recording.observed[..., None], values.shape)
     axes = "trial individual time feature -> trial time (individual feature)"
-    return rearrange(roots, axes), rearrange(seen, axes)
+    return rearrange(values, axes), rearrange(seen, axes)
 
 
 def _lagged(roots: NDArray[np.float64], lags: tuple[int, ...]) -> NDArray[np.float64]:

@@ -7,10 +7,12 @@ from motet.rivals.decoders import DECODERS
 from motet.rivals.empirical_bayes import EMPIRICAL_BAYES
 from motet.rivals.few_shot_classes import CLASS_RIVALS
 from motet.rivals.few_shot_courses import COURSE_RIVALS
+from motet.rivals.kalman import KALMAN
 from motet.rivals.method import Question, Rival
 from motet.rivals.motion import MOTION_RIVALS
 from motet.rivals.networks import NETWORKS
 from motet.rivals.pair_scores import PAIR_RULES
+from motet.rivals.places import PLACES
 from motet.rivals.reference import REFERENCES
 from motet.rivals.templates import TEMPLATES
 
@@ -18,6 +20,8 @@ RIVALS: dict[str, Rival] = {
     rival.name: rival
     for rival in (
         *DECODERS,
+        KALMAN,
+        PLACES,
         *TEMPLATES,
         *NETWORKS,
         *REFERENCES,

@@ -2,7 +2,8 @@
 
 Whoever knows where a reach goes knows how fast the hand moves at each moment of it. So at every bin the class of the
 trial (its direction) is decoded from the counts up to now, and the mean courses of the classes are averaged with those
-probabilities. Kernel ridge may add what the template leaves. Both are causal.
+probabilities, or the most probable one is followed. Ridge or kernel ridge may add what the template leaves. All are
+causal.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -22,18 +22,20 @@ from motet import given
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.rivals.kernel_ridge import KernelRidge
 from motet.rivals.method import Answer, Question, Rival, TargetQuestion, only_recording
-from motet.rivals.readings import Reading, check_kernel_rows
-from motet.rivals.tuning import Options, tune
+from motet.rivals.readings import Reading, Rows, in_order
+from motet.rivals.ridge import Linear, ridge
+from motet.rivals.tuning import N_FOLDS, Options, inner_folds, tune
 
 Array = NDArray[np.float64]
 
-N_FOLDS = 5  # of the training trials, for all that is cross-fitted or tuned
 LEAST_TRIALS = 3  # of a class, so that two are left when one is held out
 MOST_STEPS = 100  # bins at which the class is decoded anew, where trials are longer
 TEMPERATURES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 # Kernel: exp(-(counts + template + time)), each a squared distance over its variance in training, times a scale.
 SCALES = tuple(itertools.product((0.3, 1.0), (0.05, 0.15, 0.5), (0.3,)))
+HARD = 1e6  # a temperature at which the most probable class is all
 RIDGES = (0.1, 0.3, 1.0, 3.0)
 LAGS = (0, 1, 2, 3, 4)
 
@@ -43,29 +45,31 @@ class TemplateRival(Rival):
     """A rival for a quantity per bin where each trial has a class, such as velocity and direction.
 
     Trials may have any length. In each of five folds of the training trials a template of the other folds is applied;
-    on these predictions the temperature of the probabilities is tuned, and kernel ridge is tuned and fitted. The
+    on these predictions the temperature of the probabilities is tuned, and a correction is tuned and fitted. The
     template that is used afterwards is of all of them. Trials of unknown class, or of a class with fewer than three
-    trials, teach kernel ridge only. The classes of test trials are never read.
+    trials, teach the correction only. The classes of test trials are never read.
 
     Attributes:
         name: the row of a table.
-        is_corrected: whether kernel ridge, on five bins of √counts, the template and time, adds what the template
-            leaves.
+        corrected_by: what adds to the template what it leaves, from five bins of √counts, the template and time.
         temperatures: to try. 1 takes probabilities as they are decoded, less evens them out.
+        is_thorough: see `Rival`.
     """
 
     name: str
-    is_corrected: bool = False
+    corrected_by: Literal["ridge", "kernel-ridge"] | None = None
     temperatures: tuple[float, ...] = TEMPERATURES
+    is_thorough: bool = False
 
     def answers(self, question: Question) -> bool:
         return isinstance(question, TargetQuestion) and (question.kind, question.level) == ("quantity", "bin")
 
     def learn(self, train: PopulationDataset, question: TargetQuestion) -> FittedTemplate:
-        recording = only_recording(train, self.name)
+        recording = in_order(only_recording(train, self.name))
         reading = Reading.of(recording, "bin", lags=LAGS, reads_time=True)
         examples = self._read(recording, question, reading)
-        template, folds = Template.of(examples), _folds(examples)
+        folds = inner_folds(recording, examples.labels)[:, 0]
+        template = Template.of(examples)
         cross_fitted = _cross_fitted(examples, template, folds)
         judged = examples.is_known & (examples.labels >= 0)[:, None]
 
@@ -73,13 +77,16 @@ class TemplateRival(Rival):
             return float(((cross_fitted(chosen["temperature"]) - examples.goal)[judged] ** 2).sum())
 
         chosen = tune({"temperature": self.temperatures}, loss)
-        correction = None
-        if self.is_corrected:
+        correction: KernelRidge | Linear | None = None
+        if self.corrected_by is not None:
             known, found = examples.is_known, cross_fitted(chosen["temperature"])
             inputs = reading.inputs(recording)[0][known[recording.bin_is_observed]]
+            parts, rest = _parts(inputs, found[known]), (examples.goal - found)[known]
             of_bins = np.broadcast_to(folds[:, None], known.shape)[known]
-            parts = _parts(inputs, found[known])
-            correction, more = Correction.tuned(parts, (examples.goal - found)[known], folds=of_bins)
+            if self.corrected_by == "ridge":
+                correction, more = ridge(Rows(reading, np.concatenate(parts, axis=1), rest, of_bins))
+            else:
+                correction, more = kernel_correction(parts, rest, folds=of_bins)
             chosen |= more
         return FittedTemplate(self, template, chosen, correction, reading, question.read(recording).shape[2:])
 
@@ -93,19 +100,21 @@ class TemplateRival(Rival):
         is_known = train.bin_is_observed & np.isfinite(goal).all(axis=2)
         if not is_known.any():
             raise InputError(f"target {question.target!r} of {train.name!r} is unknown in every bin; give some.")
-        if self.is_corrected:
-            check_kernel_rows(int(is_known.sum()))
-        trial_ids = np.asarray(train.trial_ids)
-        labels = _labels(classes, trial_ids)
+        labels = _labels(classes, np.asarray(train.trial_ids))
         if labels.max() < 1:
             raise InputError(
                 f"target {question.class_target!r} of recording {train.name!r} has fewer than two classes of "
                 f"{LEAST_TRIALS} trials, which {self.name} reads; give more trials."
             )
-        return _Examples(reading.roots(train), train.trial_lengths, labels, trial_ids, goal, is_known)
+        return _Examples(reading.so_far(reading.roots(train)), train.trial_lengths, labels, goal, is_known)
 
 
-TEMPLATES = (TemplateRival("template"), TemplateRival("template-kernel-ridge", is_corrected=True))
+TEMPLATES = (
+    TemplateRival("template-hard", temperatures=(HARD,), is_thorough=True),
+    TemplateRival("template"),
+    TemplateRival("template-ridge", "ridge", is_thorough=True),
+    TemplateRival("template-kernel-ridge", "kernel-ridge"),
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,8 +124,8 @@ class FittedTemplate:
     Attributes:
         rival: the recipe.
         template: of all training trials.
-        chosen: "temperature", which multiplies the logarithms of the probabilities, and how kernel ridge was tuned.
-        correction: kernel ridge, if it was asked for.
+        chosen: "temperature", which multiplies the logarithms of the probabilities, and how the correction was tuned.
+        correction: what adds to the template, if it was asked for.
         reading: how inputs are read from a recording.
         shape: of a prediction for a bin.
     """
@@ -124,7 +133,7 @@ class FittedTemplate:
     rival: TemplateRival
     template: Template
     chosen: Mapping[str, Any]
-    correction: Correction | None
+    correction: KernelRidge | Linear | None
     reading: Reading
     shape: tuple[int, ...]
 
@@ -132,7 +141,7 @@ class FittedTemplate:
     def n_parameters(self) -> int:
         """Numbers that were learned: courses, decoders of the class, and for kernel ridge one per row and output."""
         decoders = sum(decoder.coef_.size + decoder.intercept_.size for _, decoder in self.template.decoders)
-        return self.template.courses.size + decoders + (0 if self.correction is None else self.correction.dual.size)
+        return self.template.courses.size + decoders + (0 if self.correction is None else self.correction.n_parameters)
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -142,10 +151,11 @@ class FittedTemplate:
         """The "prediction" of the quantity per bin (trial, time, …), NaN where no individual is observed."""
         recording = only_recording(test, self.rival.name)
         bins = recording.bin_is_observed
-        logs = self.template.log_probabilities(self.reading.roots(recording))
+        logs = self.template.log_probabilities(self.reading.so_far(self.reading.roots(recording)))
         prediction = self.template.averaged(logs, self.chosen["temperature"])
         if self.correction is not None:
-            prediction[bins] += self.correction.predict(_parts(self.reading.inputs(recording)[0], prediction[bins]))
+            parts = _parts(self.reading.inputs(recording)[0], prediction[bins])
+            prediction[bins] += self.correction.predict(np.concatenate(parts, axis=1))
         prediction[~bins] = np.nan
         return {"prediction": prediction.reshape(*bins.shape, *self.shape)}
 
@@ -168,7 +178,6 @@ class Template:
         known = examples.select(examples.labels >= 0)
         n_classes = int(examples.labels.max()) + 1
         n_steps = int(np.median(known.lengths))
-        so_far = _counts_so_far(known.roots)
         decoders: list[tuple[int, LinearDiscriminantAnalysis]] = []
         for step in np.unique(np.linspace(0, n_steps - 1, min(n_steps, MOST_STEPS)).astype(int)):
             reaches = known.lengths > step
@@ -177,15 +186,14 @@ class Template:
             if is_common.sum() < 2:
                 break
             lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-            decoders.append((int(step), lda.fit(so_far[taught, step], known.labels[taught])))
+            decoders.append((int(step), lda.fit(known.so_far[taught, step], known.labels[taught])))
         return cls(_courses(known, n_classes), tuple(decoders))
 
-    def log_probabilities(self, roots: Array) -> Array:
-        """(trial, time, class) from √counts (trial, time, input)."""
-        logs = np.full((*roots.shape[:2], len(self.courses)), -np.inf)
-        so_far = _counts_so_far(roots)
+    def log_probabilities(self, so_far: Array) -> Array:
+        """(trial, time, class) from √(counts up to each bin) (trial, time, input)."""
+        logs = np.full((*so_far.shape[:2], len(self.courses)), -np.inf)
         for step, decoder in self.decoders:
-            if step < roots.shape[1]:
+            if step < so_far.shape[1]:
                 logs[:, step:, decoder.classes_] = decoder.predict_log_proba(so_far[:, step])[:, None]
         return logs
 
@@ -195,44 +203,9 @@ class Template:
         return np.einsum("ntc,cto->nto", softmax(temperature * logs, axis=2), self.courses[:, times])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Correction:
+def kernel_correction(parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[KernelRidge, Options]:
     """Kernel ridge from √counts, template and time to what a template leaves."""
-
-    stretch: Array
-    inputs: Array
-    dual: Array
-    offset: Array
-
-    @classmethod
-    def tuned(cls, parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[Correction, Options]:
-        """With the scales and the ridge that predict each fold of rows best from all others."""
-        variances = [max(float(part.var(axis=0).sum()), np.finfo(float).tiny) for part in parts]
-        squares = [cdist(part, part, "sqeuclidean") / variance for part, variance in zip(parts, variances, strict=True)]
-        held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-        offset = rest.mean(axis=0)
-
-        def solved(scales: tuple[float, ...], ridge: float) -> tuple[Array, Array]:
-            kernel = np.exp(-sum(scale * square for scale, square in zip(scales, squares, strict=True)))
-            inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
-            return inverse, inverse @ (rest - offset)
-
-        def loss(chosen: Options) -> float:
-            inverse, dual = solved(*chosen["scales, ridge"])
-            # The error on rows that a fit to all others would make, in closed form.
-            errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows]) for rows in held_out]
-            return sum(float((error**2).sum()) for error in errors)
-
-        chosen = tune({"scales, ridge": tuple(itertools.product(SCALES, RIDGES))}, loss)
-        scales, ridge = chosen["scales, ridge"]
-        stretch = np.sqrt(np.repeat(np.divide(scales, variances), [part.shape[1] for part in parts]))
-        inputs = np.concatenate(parts, axis=1) * stretch
-        return cls(stretch, inputs, solved(scales, ridge)[1], offset), chosen
-
-    def predict(self, parts: Sequence[Array]) -> Array:
-        """(row, output) from the inputs of each row."""
-        inputs = np.concatenate(parts, axis=1) * self.stretch
-        return np.exp(-cdist(inputs, self.inputs, "sqeuclidean")) @ self.dual + self.offset
+    return KernelRidge.tuned(parts, rest, folds=folds, scales=SCALES, ridges=RIDGES)
 
 
 def _parts(inputs: Array, template: Array) -> tuple[Array, ...]:
@@ -244,10 +217,9 @@ def _parts(inputs: Array, template: Array) -> tuple[Array, ...]:
 class _Examples:
     """Training trials."""
 
-    roots: Array  # (trial, time, input) √counts
+    so_far: Array  # (trial, time, input) √(counts up to each bin)
     lengths: NDArray[np.int64]  # (trial,) bins
     labels: NDArray[np.int64]  # (trial,) classes as 0, 1, …; -1 for unknown
-    ids: NDArray[Any]  # (trial,) the same for windows of one trial
     goal: Array  # (trial, time, output) the quantity
     is_known: NDArray[np.bool_]  # (trial, time) where it is known
 
@@ -258,12 +230,12 @@ class _Examples:
 def _cross_fitted(examples: _Examples, template: Template, folds: NDArray[np.int64]) -> Callable[[float], Array]:
     """From a temperature to (trial, time, output): what a template of the other folds predicts of each trial."""
     every = np.ones(len(folds), dtype=bool)
-    parts = [(every, template, template.log_probabilities(examples.roots))]
+    parts = [(every, template, template.log_probabilities(examples.so_far))]
     for fold in range(N_FOLDS):
         held_out = folds == fold
         if (examples.labels[held_out] >= 0).any():
             others = Template.of(examples.select(~held_out))
-            parts.append((held_out, others, others.log_probabilities(examples.roots[held_out])))
+            parts.append((held_out, others, others.log_probabilities(examples.so_far[held_out])))
 
     def predicted(temperature: float) -> Array:
         found = np.empty(examples.goal.shape)
@@ -280,19 +252,6 @@ def _labels(classes: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.int64]:
     n_trials = np.asarray([len(np.unique(ids[codes == code])) for code in range(len(names))])
     is_taught = (n_trials >= LEAST_TRIALS) & given.is_known(names)
     return np.where(is_taught, np.cumsum(is_taught) - 1, -1)[codes]
-
-
-def _folds(examples: _Examples) -> NDArray[np.int64]:
-    """(trial,) the fold of each, balanced over classes; windows of one trial stay together."""
-    _, first, position = np.unique(examples.ids, return_index=True, return_inverse=True)
-    fold = np.empty(len(first), dtype=np.int64)
-    fold[np.argsort(examples.labels[first], kind="stable")] = np.arange(len(first)) % N_FOLDS
-    return fold[position]
-
-
-def _counts_so_far(roots: Array) -> Array:
-    """(trial, time, input) √(counts up to each bin)."""
-    return np.sqrt(np.cumsum(roots**2, axis=1))
 
 
 def _courses(examples: _Examples, n_classes: int) -> Array:

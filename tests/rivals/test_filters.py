@@ -115,7 +115,7 @@ def test_one_long_trial_is_tuned_on_stretches_of_it_and_gaps_are_not_predicted()
 
 
 def test_options_are_those_that_predict_inner_folds_best():
-    """Counts that tell nothing: a decoder that knows its trials believes them; on others, the least belief errs least."""
+    """Counts that tell nothing: who knows the trials believes them; on others, the least belief errs least."""
     rng = np.random.default_rng(0)
     train = walk(10, 20, seed=1)
     noise = dataclasses.replace(train, values=rng.poisson(2.0, train.values.shape).astype(np.float32))

@@ -915,6 +915,13 @@ FAULTS = (
         ("tests/estimators/test_importance.py::test_gradients_add_up_to_what_the_score_gains_over_the_mean",),
     ),
     Fault(
+        "population: the hand shows the latency of the neurons",
+        "src/motet/systems/population.py",
+        "moved = copy.copy(self)",
+        "moved = self",
+        ("tests/systems/test_population.py::test_latency_moves_all_neurons_of_a_trial_and_not_the_hand",),
+    ),
+    Fault(
         "track: what is not tracked is a position",
         "src/motet/data/readers/track.py",
         "np.where(is_tracked, pixels, np.nan)",

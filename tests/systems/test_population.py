@@ -217,6 +217,37 @@ def test_reaction_speed_and_path_vary_as_asked() -> None:
     assert np.abs(across[:, -1]).max() < 1e-4
 
 
+def test_gains_of_neurons_are_their_own_and_change_nothing_else() -> None:
+    rates = population_rates(SMALL)[0]
+    changed = population_rates(dataclasses.replace(SMALL, n_trials=40, neuron_gain_variability=0.3))[0]
+    below = (rates < 150) & (changed < 150)  # of the ceiling
+    gain = np.where(below, changed / rates, np.nan)
+    np.testing.assert_allclose(np.nanmin(gain, axis=2), np.nanmax(gain, axis=2))  # one per trial and neuron
+    gain = np.nanmean(gain, axis=2)
+    assert np.nanmean(gain) == pytest.approx(1, abs=0.03)
+    assert np.nanstd(gain) == pytest.approx(0.3, rel=0.1)
+    between = np.corrcoef(np.nan_to_num(gain, nan=1.0).T)[np.triu_indices(30, 1)]
+    assert abs(between.mean()) < 0.02
+
+
+def test_latency_moves_all_neurons_of_a_trial_and_not_the_hand() -> None:
+    settings = dataclasses.replace(STILL, n_trials=60, n_bins=250, bin_seconds=0.01)
+    still, jittered = settings, dataclasses.replace(settings, latency_jitter_seconds=0.05)
+    hands = [simulate_population(one)[0].target("velocity") for one in (still, jittered)]
+    np.testing.assert_array_equal(*hands)
+    ramps = simulate_population(still)[0].target("type")[0] == TYPE["ramp"]
+    before, after = (np.log(population_rates(one)[0][:, ramps]) for one in (still, jittered))
+
+    def onset(log_rate: np.ndarray) -> np.ndarray:
+        """(trial, neuron) seconds at which half of the step is made."""
+        rise = np.abs(log_rate - log_rate[..., :1]) / np.abs(log_rate[..., -1:] - log_rate[..., :1])
+        return (rise > 0.5).argmax(axis=2) * 0.01
+
+    shift = onset(after) - onset(before)
+    assert np.median(np.ptp(shift, axis=1)) < 0.025  # all neurons of a trial alike, but for the bins
+    assert shift.mean(axis=1).std() == pytest.approx(0.05, rel=0.25)
+
+
 @pytest.mark.parametrize("n_trials", [200, 83, 5])
 def test_directions_are_balanced_and_shuffled(n_trials: int) -> None:
     recording = simulate_population(PopulationSettings(n_subjects=1, n_trials=n_trials, n_neurons=4))[0]
@@ -359,6 +390,8 @@ def test_a_linear_decoder_is_far_above_chance_and_below_ceiling() -> None:
         ("baseline_rate_hz", 1e6, "baseline_rate_hz is 1000000.0; give a number, at least 0.01, at most 200"),
         ("gain_variability", -0.1, "gain_variability is -0.1"),
         ("shared_noise", float("nan"), "shared_noise is nan"),
+        ("neuron_gain_variability", 1.5, "neuron_gain_variability is 1.5; give a number, at least 0, at most 1"),
+        ("latency_jitter_seconds", -0.1, "latency_jitter_seconds is -0.1"),
         ("speed_variability", "0.2", "speed_variability is '0.2'"),
         ("reaction_jitter_seconds", None, "reaction_jitter_seconds is None"),
         ("curvature_cm", 80.0, "curvature_cm is 80.0; give a number, at least 0, at most 8"),
@@ -371,7 +404,10 @@ def test_a_setting_out_of_range_is_refused_with_what_is_allowed(setting: str, va
 
 
 def test_the_extremes_of_every_setting_give_finite_rates() -> None:
-    for extreme in ("gain_variability", "shared_noise", "speed_variability", "reaction_jitter_seconds"):
+    for extreme in (
+        *("gain_variability", "neuron_gain_variability", "shared_noise"),
+        *("speed_variability", "reaction_jitter_seconds", "latency_jitter_seconds"),
+    ):
         for bin_seconds in (0.001, 1.0):
             settings = dataclasses.replace(SMALL, bin_seconds=bin_seconds, baseline_rate_hz=200.0, **{extreme: 1.0})
             with np.errstate(all="raise", under="ignore"):
@@ -412,7 +448,9 @@ def test_a_near_miss_is_told_the_right_name(name: str, options: dict[str, Any], 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_what_to_expect_of_a_recording_is_what_it_has_on_average(width):
-    settings = dataclasses.replace(SMALL, n_trials=1600, n_neurons=(8, 12))
+    settings = dataclasses.replace(
+        SMALL, n_trials=1600, n_neurons=(8, 12), neuron_gain_variability=0.2, latency_jitter_seconds=0.05
+    )
     for recording in simulate_population(settings):
         cut = recording.select(trials=np.arange(3, 1600), individuals=[5, 2], bins=slice(4, 8)).rebinned(width)
         expected = expected_counts(cut, n_trials=200)

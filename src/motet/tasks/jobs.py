@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from matplotlib.figure import Figure
 
@@ -128,8 +128,9 @@ def _n_cores() -> int:
 def _main() -> None:
     settings = from_plain(DecodeSettings, json.loads(sys.stdin.readline()), what="a job")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    said = _Said(sys.stdout.write)
-    failed = complete(settings, within_bar(said.advance))
+    said = _Said(sys.stdout)
+    with contextlib.redirect_stdout(sys.stderr):  # what anything else prints is no message
+        failed = complete(settings, within_bar(said.advance))
     said.write({"failed": failed})
 
 
@@ -143,7 +144,7 @@ def _end_with_parent() -> None:
 class _Said:
     """Progress in lines, not too many of them."""
 
-    out: Callable[[str], Any]
+    out: TextIO
     steps: float = 0.0
     last: float = 0.0
 
@@ -154,8 +155,8 @@ class _Said:
             self.steps, self.last = 0.0, time.monotonic()
 
     def write(self, message: Mapping[str, Any]) -> None:
-        self.out(json.dumps(message) + "\n")
-        sys.stdout.flush()
+        self.out.write(json.dumps(message) + "\n")
+        self.out.flush()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def list_data(settings: ListSettings) -> str:
 
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "subject", "what it is", "licence", "source"):
-        table.add_column(heading, no_wrap=heading == "name")
+        table.add_column(heading, no_wrap=heading == "name", overflow="fold")
     for entry in CATALOGUE.values():
         table.add_row(entry.name, entry.subject, entry.description, entry.licence, entry.citation)
     text = io.StringIO()

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
@@ -75,7 +76,7 @@ def test_a_place_decoder_computes_the_posterior_over_cells():
     active, bins = np.ones(5, dtype=bool), np.ones((1, 3), dtype=bool)
     likelihood = np.exp(counts[0] @ np.log(rates).T - rates.sum(axis=1))
     alone = PlaceDecoder(centres, prior, rates, active, None, 1, 1.0).estimates(np.sqrt(counts), bins)
-    chain = PlaceDecoder(centres, prior, rates, active, passing, 1, 1.0).estimates(np.sqrt(counts), bins)
+    chain = PlaceDecoder(centres, prior, rates, active, csr_array(passing), 1, 1.0).estimates(np.sqrt(counts), bins)
     belief = prior
     for t in range(3):
         posterior = likelihood[t] * prior / (likelihood[t] @ prior)

@@ -22,7 +22,7 @@ from motet.rivals.tuning import N_FOLDS, Options, inner_folds, tune
 Array = NDArray[np.float64]
 Bins = NDArray[np.bool_]
 
-MOST_JUDGED = 10_000  # bins on which options are compared
+MOST_JUDGED = 5_000  # bins on which options are compared
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

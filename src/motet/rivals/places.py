@@ -20,9 +20,10 @@ from motet.errors import InputError
 from motet.rivals.filters import Array, Bins, FilterRival, Series, position_in_run, steps
 from motet.rivals.tuning import Options
 
-N_CELLS = {1: 100, 2: 32}  # along each axis, by the number of axes
+N_CELLS = {1: 100, 2: 24}  # along each axis, by the number of axes
 PRIOR_BINS = 0.5  # at its mean rate, that every individual is taken to have been seen in every cell
 
+FARTHEST = 1e-4  # step, by its probability beside that of none; others are as improbable as any place
 LEAST = 1e-100  # probability of any place beforehand
 PIECE = 5000  # bins that are decoded at once
 
@@ -73,8 +74,9 @@ class PlaceRival(FilterRival):
             goes_on = position_in_run(series.bins) > 0
             moved = (np.diff(series.goal, axis=1, prepend=0)[goes_on] / size) if goes_on.any() else np.ones((1, n_axes))
             far = max(chosen["step"] * float(np.sqrt((moved**2).mean())), 0.5)
-            passing = np.exp(-cdist(centres / size, centres / size, "sqeuclidean") / (2 * far**2))
-            passing /= passing.sum(axis=1, keepdims=True)
+            near = np.exp(-cdist(centres / size, centres / size, "sqeuclidean") / (2 * far**2))
+            near[near < FARTHEST] = 0
+            passing = csr_array(near / near.sum(axis=1, keepdims=True))
         rates = rates[is_visited][:, is_active]
         return PlaceDecoder(centres, prior / prior.sum(), rates, is_active, passing, chosen["bins"], chosen["trust"])
 
@@ -97,7 +99,7 @@ class PlaceDecoder:
     prior: Array
     rates: Array
     is_active: NDArray[np.bool_]
-    passing: Array | None
+    passing: csr_array | None
     n_bins: int
     trust: float
 
@@ -114,7 +116,9 @@ class PlaceDecoder:
         for step, (trial, time) in enumerate(_pieces(bins) if self.passing is None else steps(bins)):
             logs = counts[trial, time] @ np.log(self.rates).T - n_read[trial, time, None] * total
             likelihood = np.exp(self.trust * (logs - logs.max(axis=1, keepdims=True)))
-            prior = self.prior if step == 0 or self.passing is None else belief[: len(trial)] @ self.passing
+            prior = self.prior
+            if step > 0 and self.passing is not None:
+                prior = belief[: len(trial)] @ self.passing
             belief = likelihood * (prior + LEAST)
             belief /= belief.sum(axis=1, keepdims=True)
             found[trial, time] = belief @ self.centres

@@ -169,7 +169,8 @@ def measure_eit(train: Recording, test: Recording, budgets: Sequence[int], n_see
         n_steps = n_epochs * training.steps_per_epoch(train.n_trials)
         settings = EIT_SETTINGS | {"training": dataclasses.replace(training, max_steps=n_steps)}
         name = f"{EIT}, {n_epochs} epochs, seed {seed}"
-        return EITClassifier(TARGET, **settings, seed=seed).fit(train, on_epoch=lambda _: advance(EIT_EPOCH, name))
+        alone = EITClassifier(TARGET, rule="none", members=1, **settings, seed=seed)
+        return alone.fit(train, on_epoch=lambda _: advance(EIT_EPOCH, name))
 
     n_parameters = fitted(1, 0).n_parameters_  # the first fit of a process imports for seconds
     points = []

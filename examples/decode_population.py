@@ -1,4 +1,4 @@
-"""Decode reaches from a simulated population, beside shrinkage LDA, and look at what was learned.
+"""Decode reaches from a simulated population, see who of rule and EIT says what, and look at what was learned.
 
 No download. Run it from anywhere: python examples/decode_population.py
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import motet
 from motet.report.neurons import informative_individuals
-from motet.rivals.method import TargetQuestion
-from motet.rivals.registry import RIVALS
 
 
 def main() -> None:
@@ -17,10 +15,10 @@ def main() -> None:
     train, test = motet.PopulationDataset([subject]).split(by="trial", test=0.25, stratify="direction", seed=0)
 
     decoder = motet.EITClassifier("direction", training=motet.TrainingSettings(max_steps=100)).fit(train)
-    rival = RIVALS["lda"].fit(train, TargetQuestion("direction", "class", "trial"))
     truth = test.recordings[0].target("direction")
-    accuracy = (rival.predict(test)["prediction"] == truth).mean()
-    print(f"EIT {decoder.score(test):.2f}   LDA {accuracy:.2f}   chance 0.12")
+    right = {whom: (decoder.predict(test, whom=whom) == truth).mean() for whom in ("rule", "eit", "both")}
+    print("   ".join(f"{whom} {share:.2f}" for whom, share in right.items()), "  chance 0.12")
+    print("their shares:", {name: round(share, 2) for name, share in decoder.shares_.both.items()})
 
     # Every individual keeps its own embedding, before and after it met the others.
     encoding = decoder.encode(test)[0]

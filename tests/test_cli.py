@@ -36,8 +36,9 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
     results = json.loads((folder / "results.json").read_text())
     (table,) = results["sections"].values()
     assert set(table["methods"]) == {
-        "eit", "majority", "logistic-regression", "lda", "lda-total-counts", "lda-mean", "kernel-svm-total-counts",
-        "eit, shuffled targets",
+        "eit + rule", "eit", "rule",
+        "majority", "logistic-regression", "lda", "lda-total-counts", "lda-mean", "kernel-svm-total-counts",
+        "eit + rule, shuffled targets",
     }  # fmt: skip
     assert all(len(method["scores"]["accuracy"]["samples"]) == 2 for method in table["methods"].values())
     for figure in ("scores", "learning_curve", "confusion_matrix", "psths"):
@@ -115,7 +116,7 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
     command = [sys.executable, "-m", "motet", *words, "--output"]
     subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
     process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL)
-    checkpoint = tmp_path / "killed" / "folds" / "00" / "eit" / "checkpoint.safetensors"
+    checkpoint = tmp_path / "killed" / "folds" / "00" / "eit---rule" / "checkpoint.safetensors"
     while not checkpoint.exists():
         assert process.poll() is None, "finished before it could be killed"
         time.sleep(0.01)
@@ -130,7 +131,8 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
     assert all((whole[name] == killed[name]).all() for name in whole)
     for fold in ("00", "01"):
         parts = (
-            Run(tmp_path / name / "folds" / fold / "eit").read_tensors("answer")[0] for name in ("whole", "killed")
+            Run(tmp_path / name / "folds" / fold / "eit---rule").read_tensors("answer")[0]
+            for name in ("whole", "killed")
         )
         first, second = parts
         assert all((first[name] == second[name]).all() for name in first)

@@ -192,6 +192,40 @@ def expected_calibration_error(
     return float((distance * curve.n_entries).sum() / curve.n_entries.sum())
 
 
+def confidence_error(
+    *, log_probability: ArrayLike, classes: ArrayLike, target: ArrayLike, n_intervals: Count = 15
+) -> float:
+    """Expected calibration error of classifiers: how far the probability of the predicted class is from being right.
+
+    Mean distance between that probability and how often it is right, over intervals of it, weighted by entries (Guo et
+    al., ICML 2017). NaN without entries.
+
+    Args:
+        log_probability: (entry, class).
+        classes: (class,) that these are of.
+        target: (entry,) known classes.
+        n_intervals: of equal width, from 0 to 1.
+
+    >>> p = np.log([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])
+    >>> round(confidence_error(log_probability=p, classes=[0, 1], target=[0, 0, 1, 0]), 3)
+    0.2
+    """
+    logs, names, true = np.asarray(log_probability, np.float64), np.asarray(classes), np.asarray(target)
+    if logs.shape != (len(true), len(names)):
+        raise InputError(
+            f"log-probabilities have shape {logs.shape}, for {len(true)} entries and {len(names)} classes; give "
+            "(entry, class)."
+        )
+    _check_finite(logs, what="log-probabilities")
+    if not len(true):
+        return float("nan")
+    confidence = np.exp(logs.max(axis=1))
+    is_right = names[logs.argmax(axis=1)] == true
+    interval = np.minimum((confidence * n_intervals).astype(np.int64), n_intervals - 1)
+    apart = np.bincount(interval, confidence - is_right, n_intervals)
+    return float(np.abs(apart).sum() / len(true))
+
+
 def adjusted_rand(*, prediction: ArrayLike, target: ArrayLike) -> float:
     """Adjusted Rand index of groups, the mean over trials: 1 for the same groups, 0 at chance.
 

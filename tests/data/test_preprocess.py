@@ -153,4 +153,14 @@ def test_a_bad_way_to_prepare_is_refused_at_once(settings, words):
 )
 def test_bad_input_is_one_clear_error(values, words):
     with pytest.raises(InputError, match=words):
-        Preprocess.fit(PopulationDataset(Recording.from_trials(values)))
+        Preprocess.fit(PopulationDataset(Recording.from_trials(values)), PreprocessSettings(transform="sqrt"))
+
+
+def test_values_that_are_no_rates_are_read_as_they_are_each_in_its_own_unit():
+    values = np.random.default_rng(0).normal(size=(6, 3, 5)) * np.array([1.0, 10.0, 100.0])[:, None]
+    dataset = PopulationDataset(Recording.from_trials(values))
+    prepare = Preprocess.fit(dataset)
+    assert (prepare.settings.transform, prepare.settings.scale) == ("none", "individual")
+    np.testing.assert_allclose(prepare(dataset).recordings[0].values.std(axis=(0, 2, 3)), 1, rtol=1e-5)
+    rates = Preprocess.fit(PopulationDataset(Recording.from_trials(np.abs(values))))
+    assert (rates.settings.transform, rates.settings.scale) == ("sqrt", "shared")

@@ -220,7 +220,7 @@ def test_a_save_that_fails_loses_nothing(tmp_path, small_recording, monkeypatch)
         (lambda X, y: EITClassifier(**QUICK).fit(X, np.zeros(60)), "1 class"),
         (lambda X, y: EITClassifier(**QUICK).fit(X, y[:50]), "one y per trial"),
         (lambda X, y: EITClassifier(**QUICK).fit(X[:, :, 0], y), "axes"),
-        (lambda X, y: EITClassifier(**QUICK).fit(-X - 1, y), "negative"),
+        (lambda X, y: EITClassifier(preprocess=PreprocessSettings("sqrt"), **QUICK).fit(-X - 1, y), "negative"),
         (lambda X, y: EITClassifier(**QUICK).fit(np.where(X > 0, np.inf, X), y), "infinite"),
         (lambda X, y: EITClassifier(**QUICK).fit(X * 0, y), "silent"),
         (lambda X, y: EITClassifier(**QUICK).fit(X * np.nan, y), "observed"),

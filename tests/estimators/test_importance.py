@@ -49,13 +49,15 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def classifier():
-    return EITClassifier("side", **QUICK).fit(population())
+    return EITClassifier("side", rule="none", members=1, **QUICK).fit(population())
 
 
 @pytest.fixture(scope="module")
 def regressor():
     """Whose windows are shorter than trials."""
-    return EITRegressor("drive", objective=ObjectiveSettings(window_bins=8), **QUICK).fit(long_trials())
+    return EITRegressor("drive", objective=ObjectiveSettings(window_bins=8), rule="none", members=1, **QUICK).fit(
+        long_trials()
+    )
 
 
 def long_trials(seed=0):

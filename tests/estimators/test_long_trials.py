@@ -42,6 +42,8 @@ def decoder(target="drive", kind=EITRegressor, causal=False, window_bins=WINDOW,
         model=EITSettings(width=8, causal=causal),
         training=TrainingSettings(max_steps=20, batch_trials=8),
         objective=ObjectiveSettings(window_bins=window_bins),
+        rule="none",
+        members=1,
         **settings,
     )
 

@@ -27,22 +27,22 @@ FAULTS = (
     Fault(
         "evaluate: methods learn classes from the test part",
         "src/motet/tasks/evaluate.py",
-        "method.fit(part.train, ",
-        "method.fit(part.test, ",
+        "learns.fit(part.train, ",
+        "learns.fit(part.test, ",
         ("tests/tasks/test_guards.py::test_no_method_decodes_classes_that_nothing_tells",),
     ),
     Fault(
         "evaluate: methods learn quantities from the test part",
         "src/motet/tasks/evaluate.py",
-        "method.fit(part.train, ",
-        "method.fit(part.test, ",
+        "learns.fit(part.train, ",
+        "learns.fit(part.test, ",
         ("tests/tasks/test_guards.py::test_no_method_decodes_quantities_that_nothing_tells",),
     ),
     Fault(
         "evaluate: methods learn from fewer trials",
         "src/motet/tasks/evaluate.py",
-        "method.fit(part.train, ",
-        "method.fit(part.train and part.train.select(np.arange(6)), ",
+        "learns.fit(part.train, ",
+        "learns.fit(part.train and part.train.select(np.arange(6)), ",
         ("tests/tasks/test_guards.py::test_every_method_decodes_what_is_plain_and_the_control_does_not",),
     ),
     Fault(
@@ -99,7 +99,7 @@ FAULTS = (
     Fault(
         "evaluate: a method is scored by another's answer",
         "src/motet/tasks/evaluate.py",
-        "known, question = self._fitted.get(method.name), ",
+        "known, question = self._fitted.get(learns.name), ",
         "known, question = next(iter(self._fitted.values()), None), ",
         ("tests/tasks/test_evaluate.py::test_methods_are_fitted_once_ranked_compared_kept_and_drawn",),
     ),
@@ -305,8 +305,8 @@ FAULTS = (
     Fault(
         "fit: gradients are not clipped",
         "src/motet/training/loop.py",
-        "            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)\n",
-        "",
+        "                fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)\n",
+        "                pass\n",
         ("tests/training/test_guards.py::test_no_gradient_is_longer_than_it_may_be",),
     ),
     Fault(
@@ -981,5 +981,43 @@ FAULTS = (
         "time = bins[:, None] + np.arange(1 - WINDOW_BINS, 1)",
         "time = np.minimum(bins[:, None] + np.arange(WINDOW_BINS), recording.n_bins - 1)",
         ("tests/rivals/test_networks.py::test_quantities_per_bin_are_read_from_bins_up_to_now",),
+    ),
+    Fault(
+        "decode: a member of the committee learns from its part",
+        "src/motet/training/committee.py",
+        "may_learn = batch.targets[PART] != number",
+        "may_learn = batch.targets[PART] > -2",
+        ("tests/training/test_committee.py::test_a_member_never_learns_from_its_part",),
+    ),
+    Fault(
+        "decode: trials left out are read by a member that learned from them",
+        "src/motet/training/committee.py",
+        "rows = (batch.targets[PART] == number).nonzero().flatten()",
+        "rows = (batch.targets[PART] == (number + 1) % len(self.members)).nonzero().flatten()",
+        (
+            "tests/training/test_committee.py::test_trials_left_out_are_read_by_the_member_that_did_not_learn_from_them",
+            "tests/training/test_committee.py::test_every_epoch_is_judged_by_trials_not_learned_from",
+        ),
+    ),
+    Fault(
+        "decode: the rule of trials left out has learned from them",
+        "src/motet/estimators/rule.py",
+        "rule = Rule.fit(train.select(part != number), target, names)",
+        "rule = Rule.fit(train, target, names)",
+        ("tests/estimators/test_rule.py::test_what_is_said_of_trials_left_out_does_not_know_their_targets",),
+    ),
+    Fault(
+        "decode: shares are not learned",
+        "src/motet/estimators/decoders.py",
+        "self.shares_ = Shares.fit(parts, truth)",
+        "self.shares_ = Shares({n: 1.0 for n in parts}, {n: 1.0 for n in parts if n != EIT_PART}, {EIT_PART: 1.0})",
+        ("tests/estimators/test_rule.py::test_a_rule_that_knows_is_believed_and_an_eit_that_knows_nothing_is_not",),
+    ),
+    Fault(
+        "decode: the EIT alone is asked with the rule",
+        "src/motet/estimators/rule.py",
+        "shares: Mapping[str, float] = getattr(self, whom)",
+        "shares: Mapping[str, float] = self.both",
+        ("tests/estimators/test_rule.py::test_a_rule_that_knows_is_believed_and_an_eit_that_knows_nothing_is_not",),
     ),
 )

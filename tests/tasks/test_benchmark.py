@@ -33,7 +33,12 @@ from motet.tasks.models import MODEL, Trained
 from motet.tasks.presets import PRESETS, PROTOCOL
 from motet.training.settings import TrainingSettings
 
-TINY = {"model": EITSettings(width=8, n_heads=1), "training": TrainingSettings(max_steps=2)}
+TINY = {
+    "model": EITSettings(width=8, n_heads=1),
+    "training": TrainingSettings(max_steps=2),
+    "rule": "none",
+    "members": 1,
+}
 RIVAL_NAMES = ("lda", "logistic-regression", "majority")
 
 
@@ -72,7 +77,7 @@ def scores_of(folder):
     """(method, fraction) → the scores of all folds and seeds, in order."""
     found = {}
     for row in csv.DictReader((folder / "benchmark.csv").open()):
-        if row["value"]:
+        if row["value"] and row["score"] == "accuracy":
             found.setdefault((row["method"], float(row["train_fraction"])), []).append(float(row["value"]))
     return found
 

@@ -17,8 +17,8 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.models.eit import EITSettings
-from motet.tasks.decode import CONTROL, Decode, DecodeSettings, decode
-from motet.tasks.models import MODEL
+from motet.tasks.decode import CONTROL, WITH_RULE, Decode, DecodeSettings, decode
+from motet.tasks.models import MODEL, RULE
 from motet.training.settings import TrainingSettings
 
 N_TRIALS, N_INDIVIDUALS, N_BINS = 60, 40, 4
@@ -43,7 +43,7 @@ def decoded(folder, values, *, target="side", n_steps=40, **targets):
         training=TrainingSettings(max_steps=n_steps, batch_trials=20),
     )
     (table,) = decode(settings).results["sections"].values()
-    (metric,) = {name for method in table["methods"].values() for name in method["scores"]}
+    metric = "accuracy" if target == "side" else "r2"
     return {name: method["scores"][metric]["value"] for name, method in table["methods"].items()}, table
 
 
@@ -51,7 +51,7 @@ def test_no_method_decodes_classes_that_nothing_tells(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.poisson(3.0, (N_TRIALS, N_INDIVIDUALS, N_BINS)).astype(float)
     scores, _ = decoded(tmp_path, values, side=rng.permutation(N_TRIALS) % 2)
-    assert {MODEL, "lda", "logistic-regression", CONTROL} <= scores.keys()
+    assert {WITH_RULE, RULE, MODEL, "lda", "logistic-regression", CONTROL} <= scores.keys()
     assert all(0.25 < score < 0.75 for score in scores.values()), scores
 
 
@@ -60,7 +60,7 @@ def test_no_method_decodes_quantities_that_nothing_tells(tmp_path):
     values = rng.poisson(3.0, (N_TRIALS, N_INDIVIDUALS, N_BINS)).astype(float)
     drive = rng.normal(size=(N_TRIALS, N_BINS))
     scores, _ = decoded(tmp_path, values, target="drive", side=rng.permutation(N_TRIALS) % 2, drive=drive)
-    assert {MODEL, "ridge", "template", "template-kernel-ridge", CONTROL} <= scores.keys()
+    assert {WITH_RULE, RULE, MODEL, "ridge", "template", "template-kernel-ridge", CONTROL} <= scores.keys()
     assert all(score < 0.25 for score in scores.values()), scores
 
 
@@ -74,7 +74,9 @@ def test_every_method_decodes_what_is_plain_and_the_control_does_not(tmp_path):
     knows_nothing = {CONTROL, "majority"}
     assert all(score > 0.95 for name, score in scores.items() if name not in knows_nothing), scores
     assert all(0.25 < scores[name] < 0.75 for name in knows_nothing), scores
-    assert scores[results["best_rival"]] == max(s for name, s in scores.items() if name not in (MODEL, CONTROL))
+    assert scores[results["best_rival"]] == max(
+        s for name, s in scores.items() if name not in (WITH_RULE, RULE, MODEL, CONTROL)
+    )
     assert "difference" not in results["methods"][CONTROL]
 
 

@@ -60,9 +60,11 @@ class Batch:
         """The batch in parts of at most `n_trials`; itself, if that is one."""
         if len(self) <= n_trials:
             return [self]
-        names = ("values", "observed", "recording_index")
-        parts = [slice(first, first + n_trials) for first in range(0, len(self), n_trials)]
-        return [self._changed(operator.itemgetter(part), names) for part in parts]
+        return [self.of_trials(slice(first, first + n_trials)) for first in range(0, len(self), n_trials)]
+
+    def of_trials(self, chosen: slice | Tensor) -> Batch:
+        """The batch of some of its trials: a slice, positions or a mask."""
+        return self._changed(operator.itemgetter(chosen), ("values", "observed", "recording_index"))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

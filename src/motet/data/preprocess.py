@@ -29,21 +29,32 @@ class PreprocessSettings(Settings, role="preprocess"):
     """How values are prepared: transformed, centred and scaled.
 
     Scaling each individual to unit variance is common, and costs accuracy on spike counts: after the square root every
-    neuron has the same Poisson noise, and those that vary more carry more. So the default scale is shared.
+    neuron has the same Poisson noise, and those that vary more carry more. So the default scale of counts and rates,
+    which are never negative in training, is shared; other values may be in any unit, and each individual has its own.
 
     Attributes:
-        transform: "sqrt" steadies the variance of Poisson counts; "log" is log(1 + x); both need values ≥ 0.
+        transform: "sqrt" steadies the variance of Poisson counts; "log" is log(1 + x); both need values ≥ 0. "auto" is
+            "sqrt" of counts and rates, and "none" otherwise.
         centre: subtract each "individual"'s training mean, the "shared" mean over all, or "none".
         scale: divide by each "individual"'s training standard deviation, the "shared" one (root mean square over
-            individuals), or "none".
+            individuals), or "none". "auto" is "shared" of counts and rates, and "individual" otherwise.
 
     Individuals that never vary in training (see `varies`) are silent. They are left out, and reported, unless neither
     statistic is by individual: then unseen individuals can be read, and none is left out.
     """
 
-    transform: Literal["none", "sqrt", "log"] = "sqrt"
+    transform: Literal["auto", "none", "sqrt", "log"] = "auto"
     centre: Statistic = "individual"
-    scale: Statistic = "shared"
+    scale: Literal["auto", "individual", "shared", "none"] = "auto"
+
+    def resolved(self, train: PopulationDataset) -> PreprocessSettings:
+        """With "auto" as training trials decide it."""
+        if "auto" not in (self.transform, self.scale):
+            return self
+        are_rates = all(recording.values.min() >= 0 for recording in train.recordings)
+        transform = ("sqrt" if are_rates else "none") if self.transform == "auto" else self.transform
+        scale = ("shared" if are_rates else "individual") if self.scale == "auto" else self.scale
+        return dataclasses.replace(self, transform=transform, scale=scale)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,9 +78,9 @@ class Preprocess:
         """Learn the statistics from training trials, over observed bins.
 
         Raises:
-            InputError: if counts are negative under sqrt or log, or every individual is silent.
+            InputError: if values are negative under sqrt or log, or every individual is silent.
         """
-        settings = settings or PreprocessSettings()
+        settings = (settings or PreprocessSettings()).resolved(train)
         ids = np.asarray(train.individual_ids, dtype=object)
         n_observed, mean, variance = _moments(train, settings)
         is_active = varies(train.recordings).any(axis=1)
@@ -87,6 +98,7 @@ class Preprocess:
         about = mean if settings.centre == "individual" else shared_mean
         shared_variance = (share * (variance + (mean - about) ** 2)).sum(axis=0, keepdims=True)
         shared_square = (share * (variance + mean**2)).sum(axis=0, keepdims=True)
+        assert settings.scale != "auto"
         means = {"individual": mean, "shared": shared_mean, "none": np.zeros_like(shared_mean)}
         variances = {"individual": variance, "shared": shared_variance, "none": np.ones_like(shared_mean)}
         squares = {"individual": variance + mean**2, "shared": shared_square, "none": np.ones_like(shared_mean)}

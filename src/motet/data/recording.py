@@ -197,6 +197,12 @@ class Recording:
             return self.targets[name]
         raise did_you_mean(name, self.targets, what=f"target of recording {self.name!r}")
 
+    def class_target(self, target: str) -> str | None:
+        """That target if it is one class per trial, or else the first that is: what trials are grouped by."""
+        per_trial = [name for name in (target, *self.targets) if self.target_levels.get(name) == "trial"]
+        classes = (n for n in per_trial if self.targets[n].dtype.kind in "biU" and self.targets[n].ndim == 1)
+        return next((name for name in classes if given.is_known(self.targets[name]).any()), None)
+
     def select(
         self,
         *,

@@ -46,6 +46,7 @@ class Estimator(BaseEstimator, abc.ABC):
         learner_: the trained model and objective.
         history_: one `Epoch` per epoch.
         n_features_in_: features per individual and time bin.
+        n_epochs_: that the last fit was to take at most.
         n_parameters_: numbers that were learned.
         seed_: that the last fit began with.
     """
@@ -79,6 +80,13 @@ class Estimator(BaseEstimator, abc.ABC):
     def _restore(self, learned: Mapping[str, Any]) -> None:
         """Take up what `_learned` gave, read back from a file; what does not fit raises."""
 
+    def _more_tensors(self) -> dict[str, Tensor]:
+        """What was learned beside weights, by name, to be saved."""
+        return {}
+
+    def _take_tensors(self, tensors: dict[str, Tensor], learned: Mapping[str, Any]) -> None:
+        """Take up what `_more_tensors` gave, out of all tensors of a file; what does not fit raises."""
+
     @property
     @abc.abstractmethod
     def _learns(self) -> str:
@@ -92,8 +100,18 @@ class Estimator(BaseEstimator, abc.ABC):
         """Training and validation part of the trials."""
         return dataset.split(by="trial", test=self.training.validation, seed=self.seed_)
 
-    def _finish(self, validation: PopulationDataset | None) -> None:
-        """What is fitted after training, to prepared trials that were not trained on."""
+    def _training(self, train_part: PopulationDataset) -> TrainingSettings:
+        """Settings of training, with what they leave open."""
+        return self.training.chosen()
+
+    def _judge(self, train_part: PopulationDataset) -> PopulationDataset | None:
+        """Prepared trials to judge every epoch by, where none are held out."""
+        return None
+
+    def _finish(
+        self, train: PopulationDataset, held_out: PopulationDataset | None, judge: PopulationDataset | None
+    ) -> None:
+        """What is fitted after training: to trials of `_cut`, and to prepared ones that epochs were judged by."""
 
     # ------------------------------------------------------------------ settings
 
@@ -188,21 +206,21 @@ class Estimator(BaseEstimator, abc.ABC):
 
         # 5. Prepared
         train_part = self._prepared(dataset, trains=True)
-        held_out = None if held_out is None else self._prepared(held_out, trains=False)
+        judge = self._judge(train_part) if held_out is None else self._prepared(held_out, trains=False)
 
         # 6. Train
+        training = self._training(train_part)
+        self.n_epochs_ = training.n_epochs(len(train_part))
         folder = Run(run) if isinstance(run, str | Path) else run
         with contextlib.ExitStack() as stack:
             if on_epoch is None:
-                n_epochs = self.training.n_epochs(len(train_part))
-                advance = stack.enter_context(progress_bar(f"{type(self).__name__} learns {self._learns}", n_epochs))
+                title = f"{type(self).__name__} learns {self._learns}"
+                advance = stack.enter_context(progress_bar(title, self.n_epochs_))
                 on_epoch = lambda row: advance(1, str(row))  # noqa: E731
-            history = train(
-                self.learner_, train_part, held_out, self.training, seed=self.seed_, run=folder, on_epoch=on_epoch
-            )
+            history = train(self.learner_, train_part, judge, training, seed=self.seed_, run=folder, on_epoch=on_epoch)
 
         # 7. Finish
-        self._finish(held_out)
+        self._finish(dataset, held_out, judge)
         self.history_ = history
         return self
 
@@ -232,7 +250,8 @@ class Estimator(BaseEstimator, abc.ABC):
         if isinstance(self.random_state, np.random.RandomState):
             settings |= {"seed": self.seed_, "random_state": None}
         about = {"estimator": type(self).__name__, "settings": settings, "n_features": self.n_features_in_}
-        run.write_tensors("weights", self.learner_.state_dict(), {**about, **self._learned(), "history": self.history_})
+        tensors = {**self.learner_.state_dict(), **self._more_tensors()}
+        run.write_tensors("weights", tensors, {**about, **self._learned(), "history": self.history_})
         return run
 
     @classmethod
@@ -254,6 +273,7 @@ class Estimator(BaseEstimator, abc.ABC):
             estimator.seed_ = estimator._given_seed
             estimator.n_features_in_ = from_plain(int, about["n_features"], what="n_features")
             estimator._restore(about)
+            estimator._take_tensors(tensors, about)
             estimator._load_weights(tensors)
             estimator.history_ = read_history(about)
         except _DAMAGE as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import time
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from motet import given
+from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import READS_ANYONE, Preprocess, PreprocessSettings
 from motet.data.recording import Recording
@@ -22,14 +25,18 @@ from motet.errors import InputError, did_you_mean
 from motet.estimators.arrays import are_nameless, are_recordings, read_population
 from motet.estimators.base import Estimator, Population, stacked
 from motet.estimators.importance import Importance, importance_of
+from motet.estimators.intervals import Distances
+from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for, said_of_left_out
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
 from motet.plain import from_plain
 from motet.settings import Count, Positive, Seed
+from motet.training.committee import Committee, in_parts
 from motet.training.history import Epoch
 from motet.training.learner import Learner
 from motet.training.objectives import (
+    PART,
     TRIAL_WEIGHT,
     ObjectiveSettings,
     Target,
@@ -42,6 +49,9 @@ from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
 _ARRAY_TARGET = "y"
+_RULE = "rule/"  # before the names of its arrays
+BATCH_TRIALS = 16
+STRETCHES, LEAST_STRETCH = 8, 16  # per part of a committee, and bins of each, that long trials are cut into
 
 
 class _Decoder(TransformerMixin, Estimator):
@@ -56,11 +66,15 @@ class _Decoder(TransformerMixin, Estimator):
         objective: ObjectiveSettings = ObjectiveSettings(),
         training: TrainingSettings = TrainingSettings(),
         preprocess: PreprocessSettings = PreprocessSettings(),
+        rule: str = "auto",
+        members: Count = 3,
         seed: Seed = 0,
         batch_trials: Count = 256,
         random_state: Any = None,
     ) -> None:
         self.target = target
+        self.rule = rule
+        self.members = members
         self.auxiliary = auxiliary
         self.model = model
         self.objective = objective
@@ -71,6 +85,10 @@ class _Decoder(TransformerMixin, Estimator):
         self.random_state = random_state
 
     _kind: TargetKind
+    rule_: Rule | None
+    shares_: Shares
+    distances_: Distances | None
+    rule_seconds_: float
 
     # ------------------------------------------------------------------ fitting
 
@@ -113,6 +131,92 @@ class _Decoder(TransformerMixin, Estimator):
 
         return self._fit(read, run=run, on_epoch=on_epoch)
 
+    @property
+    def _n_members(self) -> int:
+        """One, if validation trials are held out: then these say what the EIT and the rule are worth."""
+        return 1 if self.training.validation else self.members
+
+    def _cut(self, dataset: PopulationDataset) -> PopulationDataset:
+        """Trials with the part that each is of, which one member of the committee does not learn from."""
+        if self._n_members == 1:
+            return dataset
+        name, n_parts = self._target_name(dataset), self._n_members
+        if dataset.recordings[0].target_levels.get(name) == "bin":
+            dataset = dataset.map(lambda recording: _stretched(recording, STRETCHES * n_parts))
+        return dataset.map(lambda recording: with_target(recording, PART, _parts(recording, name, n_parts)))
+
+    def _training(self, train_part: PopulationDataset) -> TrainingSettings:
+        lengths = np.concatenate([recording.trial_lengths for recording in train_part.recordings])
+        hidden = self.objective_.hidden_individuals or (0.0, 0.0)
+        n_read = (1 - np.mean(hidden)) * max(recording.n_individuals for recording in train_part.recordings)
+        n_embeddings = float(lengths.mean() * n_read * max(1, self._n_members - 1))
+        training = dataclasses.replace(self.training, batch_trials=self.training.batch_trials or BATCH_TRIALS)
+        return training.chosen(_n_known(train_part, self.targets_[0]), n_embeddings)
+
+    def _judge(self, train_part: PopulationDataset) -> PopulationDataset | None:
+        return train_part if self._n_members > 1 else None
+
+    def _finish(
+        self, train: PopulationDataset, held_out: PopulationDataset | None, judge: PopulationDataset | None
+    ) -> None:
+        """The rule, of all training trials; shares, by what rule and EIT say of trials not learned from."""
+        self.rule_, self.shares_, self.distances_, self.rule_seconds_ = None, Shares.none(), None, 0.0
+        target = self.targets_[0]
+        names = rules_for(self.rule, target)
+        if held_out is None and self._n_members == 1:
+            if self.rule not in ("auto", "none"):
+                raise InputError(
+                    f"rule {self.rule!r} needs trials that the EIT does not learn from, to find its share; give "
+                    "members of at least 2, or training.validation."
+                )
+            return
+        taught = _taught(train, target.name)
+        judged = taught if held_out is None else _taught(held_out, target.name)
+        said = [{EIT_PART: one} for one in self._said_of_unlearned(judged)]
+        started = time.monotonic()
+        rule = Rule.fit(taught, target, names)
+        if rule.names:
+            if held_out is None:
+                part = np.concatenate([recording.targets[PART] for recording in taught.recordings])
+                by_rule = said_of_left_out(taught, target, rule.names, part)
+            else:
+                by_rule = [rule.says(recording) for recording in judged.recordings]
+            said = [{**rules, **eit} for rules, eit in zip(by_rule, said, strict=True)]
+            self.rule_, self.rule_seconds_ = rule, time.monotonic() - started
+        self._learn_shares(judged, said)
+
+    def _learn_shares(self, judged: PopulationDataset, said: Sequence[Mapping[str, NDArray[np.float64]]]) -> None:
+        """From what was said of each recording, where the target is known."""
+        target, truths = self.targets_[0], []
+        rows: dict[str, list[NDArray[np.float64]]] = {}
+        in_all = [name for name in said[0] if all(name in one for one in said)]
+        for recording, one in zip(judged.recordings, said, strict=True):
+            known = known_rows(recording, target.name)
+            for name in in_all:
+                known = known & np.isfinite(one[name]).all(axis=-1)
+            if known.any():
+                truth = coded(recording, target).targets[target.name][known]
+                truths.append(truth if target.classes else truth.reshape(len(truth), -1))
+                for name in in_all:
+                    rows.setdefault(name, []).append(one[name][known])
+        if not truths:
+            return
+        truth, parts = np.concatenate(truths), {name: np.concatenate(found) for name, found in rows.items()}
+        if target.classes:
+            parts, truth = {name: found[truth >= 0] for name, found in parts.items()}, truth[truth >= 0]
+        self.shares_ = Shares.fit(parts, truth)
+        if not target.classes:
+            answer = self.shares_.joined(parts, "both", are_classes=False)
+            self.distances_ = Distances.of(np.abs(answer - truth) * target.std)
+
+    def _said_of_unlearned(self, judged: PopulationDataset) -> list[NDArray[np.float64]]:
+        """What the EIT says of trials that it, or that member of the committee, has not learned from."""
+        windows = Windows.cut(self.learner_.objective.prepare(self.preprocess_(judged)), self._window_bins)
+        learner, name = self.learner_, self.targets_[0].name
+        read = learner.left_out if isinstance(learner, Committee) else learner.predict
+        found = self._joined(read(windows.dataset, self.batch_trials), windows)[name]
+        return self._by_recording(judged, self._coded(found))
+
     def _split(self, dataset: PopulationDataset) -> tuple[PopulationDataset, PopulationDataset]:
         """Stratified, where every class is frequent enough."""
         fraction, name = self.training.validation, self._target_name(dataset)
@@ -136,11 +240,18 @@ class _Decoder(TransformerMixin, Estimator):
         self.preprocess_ = Preprocess.fit(train, self.preprocess)
         silent = set(self.preprocess_.silent_ids)
         self.individual_ids_ = tuple(name for name in train.individual_ids if name not in silent)
+        self.objective_ = self.objective.chosen(_n_known(train, self.targets_[0]) / len(self.individual_ids_))
 
     def _make_learner(self) -> Learner:
         ids = self.individual_ids_
-        model = EIT(self.model, n_features=self.n_features_in_, individual_ids=ids)
-        return Learner(model, make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective))
+
+        def member() -> Learner:
+            model = EIT(self.model, n_features=self.n_features_in_, individual_ids=ids)
+            objective = make_objective(self.targets_, width=self.model.width, ids=ids, settings=self.objective_)
+            return Learner(model, objective)
+
+        n_members = self._n_members
+        return member() if n_members == 1 else Committee([member() for _ in range(n_members)])
 
     @property
     def _learns(self) -> str:
@@ -155,7 +266,7 @@ class _Decoder(TransformerMixin, Estimator):
         if self.target is not None:
             dataset.target_values(self.target)
             return self.target
-        names = [name for name in dataset.recordings[0].targets if name != TRIAL_WEIGHT]
+        names = [name for name in dataset.recordings[0].targets if name not in (TRIAL_WEIGHT, PART)]
         if len(names) != 1:
             raise InputError(f"the recordings have the targets {names}; say which with target=….")
         return str(names[0])
@@ -183,7 +294,12 @@ class _Decoder(TransformerMixin, Estimator):
     # ------------------------------------------------------------------ using
 
     def predict(
-        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+        self,
+        X: Population | ArrayLike,
+        *,
+        target: str | None = None,
+        individual_ids: Sequence[str] | None = None,
+        whom: Said = "both",
     ) -> NDArray[Any]:
         """The target, per trial (trial, …) or per bin (trial, time, …): a quantity, or the most probable class.
 
@@ -195,13 +311,23 @@ class _Decoder(TransformerMixin, Estimator):
             X: as in `fit`.
             target: which one, the auxiliary targets among them; by default the one of interest.
             individual_ids: as in `fit`.
+            whom: of the target of interest, what rule and EIT say together ("both"), or one of them alone ("rule",
+                "eit"); auxiliary targets are read by the EIT.
 
         Raises:
-            InputError: if the model does not know the target, or cannot read the individuals.
+            InputError: if the model does not know the target, or cannot read the individuals; if the rule is asked, and
+                there is none.
         """
         of = self._learned_target(target)
-        predicted = self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
+        self._check_whom(whom)
+        predicted = self._predict(self._to_read(X, individual_ids=individual_ids), whom)[of.name]
         return of.most_probable(predicted) if of.classes else predicted
+
+    def _check_whom(self, whom: Said) -> None:
+        if whom not in typing.get_args(Said):
+            raise InputError(f"whom is {whom!r}; give {', '.join(typing.get_args(Said))}.")
+        if whom == "rule" and not self.shares_.rule:
+            raise InputError("there is no rule inside this decoder; fit it with a rule, or ask the EIT.")
 
     def _learned_target(self, name: str | None) -> Target:
         check_is_fitted(self)
@@ -210,15 +336,38 @@ class _Decoder(TransformerMixin, Estimator):
             raise did_you_mean(str(name), by_name, what="target")
         return self.targets_[0] if name is None else by_name[name]
 
-    def _predict(self, dataset: PopulationDataset) -> dict[str, NDArray[Any]]:
+    def _predict(self, dataset: PopulationDataset, whom: Said = "both") -> dict[str, NDArray[Any]]:
         """Quantities, and probabilities of classes, by target; trials of all recordings in order.
 
-        NaN where nothing is observed.
+        NaN where nothing is observed. Of the target of interest, as `whom` says it.
         """
         self._check_settings()
         windows = Windows.cut(self.preprocess_(dataset), self._window_bins)
+        predicted = self._joined(self.learner_.predict(windows.dataset, self.batch_trials), windows)
+        first = self.targets_[0]
+        parts = self._by_recording(dataset, self._coded(predicted[first.name]))
+        joined = [
+            self._answer(recording, said, whom) for recording, said in zip(dataset.recordings, parts, strict=True)
+        ]
+        n_bins = dataset.n_bins if first.level == "bin" else None
+        answer = self._decoded(stacked(joined, n_bins or 0, axis=1 if n_bins else None))
+        predicted[first.name] = np.where(np.isnan(predicted[first.name]), np.nan, answer)
+        return predicted
+
+    def _answer(self, recording: Recording, eit: NDArray[np.float64], whom: Said) -> NDArray[np.float64]:
+        said = {EIT_PART: eit}
+        if self.rule_ is not None and whom != "eit":
+            said |= self.rule_.says(recording)
+        answer = self.shares_.joined(said, whom, are_classes=bool(self.targets_[0].classes))
+        silent = np.asarray(np.isnan(answer).any(axis=-1))  # where the rule cannot say, the EIT does
+        return np.where(silent[..., None], eit, answer) if silent.any() else answer
+
+    def _joined(
+        self, read: Iterable[tuple[dict[str, torch.Tensor], Batch]], windows: Windows
+    ) -> dict[str, NDArray[Any]]:
+        """Predictions of windows, as of whole trials; NaN where nothing is observed."""
         parts: dict[str, list[NDArray[Any]]] = {target.name: [] for target in self.targets_}
-        for predictions, batch in self.learner_.predict(windows.dataset, self.batch_trials):
+        for predictions, batch in read:
             for target in self.targets_:
                 is_observed = batch.bin_is_observed if target.level == "bin" else batch.bin_is_observed.any(dim=1)
                 prediction = predictions[target.name].numpy()
@@ -229,6 +378,29 @@ class _Decoder(TransformerMixin, Estimator):
             name: windows.join(stacked(parts[name], windows.dataset.n_bins, axis=axis), axis=axis)
             for name, axis in axes.items()
         }
+
+    def _coded(self, predicted: NDArray[Any]) -> NDArray[np.float64]:
+        """Log-probabilities, or quantities in units of their spread with one axis of dimensions."""
+        target = self.targets_[0]
+        if target.classes:
+            return np.log(np.maximum(predicted, np.finfo(np.float32).tiny, dtype=np.float64))
+        units = target.standardised(predicted)
+        return units.reshape(*units.shape[: units.ndim - len(target.shape)], -1)
+
+    def _decoded(self, said: NDArray[np.float64]) -> NDArray[Any]:
+        """What `_coded` was given."""
+        target = self.targets_[0]
+        if target.classes:
+            return np.exp(said).astype(np.float32)
+        return said.reshape(*said.shape[:-1], *target.shape) * target.std + target.centre
+
+    def _by_recording(self, dataset: PopulationDataset, said: NDArray[Any]) -> list[NDArray[Any]]:
+        """Arrays over the trials (and bins) of each recording."""
+        sizes = [recording.n_trials for recording in dataset.recordings]
+        parts = np.split(said, np.cumsum(sizes)[:-1])
+        if self.targets_[0].level != "bin":
+            return parts
+        return [part[:, : recording.n_bins] for part, recording in zip(parts, dataset.recordings, strict=True)]
 
     def _scored(self, X: Any, y: Any, sample_weight: Any, individual_ids: Any) -> dict[str, Any]:
         """Truth, prediction and weight of all trials (or bins) with a known target and anything observed."""
@@ -322,8 +494,21 @@ class _Decoder(TransformerMixin, Estimator):
 
     def _learned(self) -> dict[str, Any]:
         p = self.preprocess_
-        found = {"kept_ids": p.individual_ids, "silent_ids": p.silent_ids, "mean": p.mean, "std": p.std}
-        return {"targets": self.targets_, "individual_ids": self.individual_ids_, "preprocess": found}
+        statistics = {"kept_ids": p.individual_ids, "silent_ids": p.silent_ids, "mean": p.mean, "std": p.std}
+        found = {"settings": p.settings, **statistics}
+        rule = None if self.rule_ is None else self.rule_.saved()[0]
+        inside = {"shares": self.shares_, "distances": self.distances_, "rule": rule}
+        return {"targets": self.targets_, "individual_ids": self.individual_ids_, "preprocess": found, **inside}
+
+    def _more_tensors(self) -> dict[str, torch.Tensor]:
+        arrays = {} if self.rule_ is None else self.rule_.saved()[1]
+        return {f"{_RULE}{name}": torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _take_tensors(self, tensors: dict[str, torch.Tensor], learned: Mapping[str, Any]) -> None:
+        names = [name for name in tensors if name.startswith(_RULE)]
+        arrays = {name.removeprefix(_RULE): tensors.pop(name).numpy() for name in names}
+        plain = learned["rule"]
+        self.rule_ = None if plain is None else Rule.again(self.targets_[0], plain, arrays)
 
     def _restore(self, learned: Mapping[str, Any]) -> None:
         self.targets_ = from_plain(list[Target], learned["targets"], what="targets")
@@ -332,22 +517,78 @@ class _Decoder(TransformerMixin, Estimator):
             raise ValueError(f"it learned {names}, the first of which is not a {self._kind}")
         self.individual_ids_, found = _names(learned["individual_ids"]), learned["preprocess"]
         mean, std = (np.asarray(found[name], dtype=np.float64) for name in ("mean", "std"))
-        self.preprocess_ = Preprocess(
-            self.preprocess, _names(found["kept_ids"]), _names(found["silent_ids"]), mean, std
-        )
+        settings = from_plain(PreprocessSettings, found["settings"], what="preprocess")
+        self.preprocess_ = Preprocess(settings, _names(found["kept_ids"]), _names(found["silent_ids"]), mean, std)
         self._check_statistics()
+        self.objective_ = self.objective.chosen()
+        self.shares_ = from_plain(Shares, learned["shares"], what="shares")
+        self.distances_ = from_plain(Distances | None, learned["distances"], what="distances")
 
     def _check_statistics(self) -> None:
         p = self.preprocess_
-        is_by_individual = "individual" in (self.preprocess.centre, self.preprocess.scale)
+        settings = p.settings
+        if "auto" in (settings.transform, settings.scale):
+            raise ValueError("its preprocessing leaves open what training decided")
+        is_by_individual = "individual" in (settings.centre, settings.scale)
         if p.individual_ids != (self.individual_ids_ if is_by_individual else ()):
             raise ValueError("it knows other individuals than it has statistics of")
-        for kind, statistic in (self.preprocess.centre, p.mean), (self.preprocess.scale, p.std):
+        for kind, statistic in (settings.centre, p.mean), (settings.scale, p.std):
             n_rows = len(p.individual_ids) if kind == "individual" else 1
             if statistic.shape != (n_rows, self.n_features_in_) or not np.isfinite(statistic).all():
                 raise ValueError(f"its statistics have shape {statistic.shape}, or are not finite")
         if not (p.std > 0).all():
             raise ValueError("its standard deviations are not all above 0")
+
+
+def with_target(recording: Recording, name: str, values: NDArray[Any]) -> Recording:
+    """The recording with another target per trial."""
+    return dataclasses.replace(
+        recording,
+        targets={**recording.targets, name: values},
+        target_levels={**recording.target_levels, name: "trial"},
+    )
+
+
+def _parts(recording: Recording, target: str, n_parts: int) -> NDArray[np.int64]:
+    """(trial,) the part of each: neighbours in time are in one part, and each part has its share of the classes.
+
+    Windows of one trial stay together where there are trials enough; otherwise those of a stretch of time do.
+    """
+    ids = np.unique(recording.trial_ids, return_inverse=True)[1]
+    by, strata = recording.class_target(target), np.zeros(recording.n_trials, dtype=np.int64)
+    if by is not None:
+        strata = np.unique(recording.targets[by], return_inverse=True)[1]
+    if ids.max() + 1 < 2 * n_parts:
+        ids, strata = np.arange(recording.n_trials), np.zeros_like(strata)
+    return in_parts(ids, strata, np.asarray(recording.trial_start_seconds), n_parts)
+
+
+def _stretched(recording: Recording, n_stretches: int) -> Recording:
+    """A recording of few long trials, cut into so many stretches, about."""
+    if recording.n_trials >= n_stretches:
+        return recording
+    lengths = recording.trial_lengths
+    length = max(LEAST_STRETCH, -(-int(lengths.sum()) // n_stretches))
+    if length >= lengths.max():
+        return recording
+    n_cut = -(-lengths // length)
+    trial = np.repeat(np.arange(recording.n_trials), n_cut)
+    start = length * (np.arange(len(trial)) - np.repeat(np.cumsum(n_cut) - n_cut, n_cut))
+    return recording.stretches(trial, start, length)
+
+
+def _n_known(dataset: PopulationDataset, target: Target) -> int:
+    """Trials (or bins) whose target is known."""
+    known = [known_rows(recording, target.name) for recording in dataset.recordings]
+    return sum(int(rows.sum()) for rows in known)
+
+
+def _taught(dataset: PopulationDataset, target: str) -> PopulationDataset:
+    """The trials of recordings that have the target, but for those whose weight is 0."""
+    having = [recording for recording in dataset.recordings if target in recording.targets]
+    weights = [recording.targets.get(TRIAL_WEIGHT, np.ones(recording.n_trials)) for recording in having]
+    counts = np.concatenate(weights) > 0
+    return PopulationDataset(having) if counts.all() else PopulationDataset(having).select(counts)
 
 
 def _trial_weights(dataset: PopulationDataset, sample_weight: ArrayLike) -> NDArray[np.float64]:
@@ -372,14 +613,7 @@ def _weighted(dataset: PopulationDataset, weight: NDArray[np.float64]) -> Popula
         return dataset
     parts = iter(np.split(weight / weight.mean(), np.cumsum([r.n_trials for r in dataset.recordings])[:-1]))
 
-    def with_weight(recording: Recording) -> Recording:
-        return dataclasses.replace(
-            recording,
-            targets={**recording.targets, TRIAL_WEIGHT: next(parts)},
-            target_levels={**recording.target_levels, TRIAL_WEIGHT: "trial"},
-        )
-
-    return dataset.map(with_weight)
+    return dataset.map(lambda recording: with_target(recording, TRIAL_WEIGHT, next(parts)))
 
 
 def _names(given: Any) -> tuple[str, ...]:
@@ -428,16 +662,22 @@ class EITClassifier(ClassifierMixin, _Decoder):
         return np.asarray(self.targets_[0].classes)
 
     def predict_proba(
-        self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
+        self,
+        X: Population | ArrayLike,
+        *,
+        target: str | None = None,
+        individual_ids: Sequence[str] | None = None,
+        whom: Said = "both",
     ) -> NDArray[np.float32]:
         """(trial, class), or (trial, time, class) for a target per bin; NaN where nothing is observed.
 
         Arguments and errors as `predict`; classes are those of `classes_`, or of an auxiliary target, sorted.
         """
         of = self._learned_target(target)
+        self._check_whom(whom)
         if not of.classes:
             raise InputError(f"target {of.name!r} is a quantity, which has no probabilities; use predict.")
-        return self._predict(self._to_read(X, individual_ids=individual_ids))[of.name]
+        return self._predict(self._to_read(X, individual_ids=individual_ids), whom)[of.name]
 
     def predict_log_proba(
         self, X: Population | ArrayLike, *, target: str | None = None, individual_ids: Sequence[str] | None = None
@@ -484,6 +724,27 @@ class EITRegressor(RegressorMixin, _Decoder):
     """
 
     _kind: TargetKind = "quantity"
+
+    def predict_interval(
+        self,
+        X: Population | ArrayLike,
+        *,
+        coverage: float = 0.9,
+        individual_ids: Sequence[str] | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper ends that cover the quantity in that share of new trials or bins (see `Distances`).
+
+        Both are as `predict` gives it, around what that gives; each dimension is covered by itself.
+
+        Raises:
+            InputError: if nothing was left out in training by which distances are known; and as `predict`.
+        """
+        check_is_fitted(self)
+        if self.distances_ is None:
+            raise InputError("no trial was left out in training; fit with members of at least 2.")
+        middle = self.predict(X, individual_ids=individual_ids)
+        reach = self.distances_.reach(coverage).reshape(self.targets_[0].shape)
+        return middle - reach, middle + reach
 
     def score(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, individual_ids: Sequence[str] | None = None

@@ -97,7 +97,7 @@ class EITEncoder(Estimator):
         tuning: TuningSettings = TuningSettings(),
         objective: EpisodeSettings = EpisodeSettings(),
         training: TrainingSettings = TrainingSettings(max_steps=100, batch_trials=256),
-        preprocess: PreprocessSettings = PreprocessSettings(centre="none", scale="none"),
+        preprocess: PreprocessSettings = PreprocessSettings("sqrt", "none", "none"),
         seed: Seed = 0,
         batch_trials: Count = 256,
         random_state: Any = None,
@@ -268,11 +268,13 @@ class EITEncoder(Estimator):
     def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
         return self.learner_.objective.prepare(self.preprocess_(dataset.map(told_apart)))
 
-    def _finish(self, validation: PopulationDataset | None) -> None:
+    def _finish(
+        self, train: PopulationDataset, held_out: PopulationDataset | None, judge: PopulationDataset | None
+    ) -> None:
         self.scores_ = {}
-        if validation is not None:
+        if judge is not None:
             objective = self.learner_.objective
-            read = self.learner_.read(validation, self.batch_trials, validates=True)
+            read = self.learner_.read(judge, self.batch_trials, validates=True)
             found = [(objective.predict(encoding, batch), batch) for encoding, batch in read]
             self.scores_ = objective.scores([p for p, _ in found], [b for _, b in found])
 
@@ -412,7 +414,7 @@ class EITEncoder(Estimator):
         """Refuse what courses, which read √counts, cannot use."""
         if reads != "roots":
             raise InputError(f"{quantity!r} is decoded from root counts alone; leave reads={reads!r} out.")
-        if self.preprocess != PreprocessSettings(centre="none", scale="none"):
+        if self.preprocess != PreprocessSettings("sqrt", "none", "none"):
             raise InputError(
                 f"{quantity!r} is decoded from root counts as they are, and the encoder was pretrained with "
                 f"{self.preprocess}; pretrain one with the default."
@@ -512,7 +514,8 @@ class _Trained(EITClassifier):
 
     def __init__(self, encoder: EITEncoder, target: str, training: TrainingSettings, *, is_frozen: bool) -> None:
         preprocess = PreprocessSettings(transform=encoder.preprocess.transform)
-        super().__init__(target, model=encoder.model, training=training, preprocess=preprocess, seed=encoder.seed_)
+        alone: dict[str, Any] = {"rule": "none", "members": 1, "seed": encoder.seed_}
+        super().__init__(target, model=encoder.model, training=training, preprocess=preprocess, **alone)
         self.encoder = encoder
         self.is_frozen = is_frozen
 

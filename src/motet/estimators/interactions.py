@@ -130,9 +130,11 @@ class EITInteractions(SystemEstimator):
     def _as_trained(self, dataset: PopulationDataset) -> PopulationDataset:
         return self.geometry_.prepare(dataset)
 
-    def _finish(self, validation: PopulationDataset | None) -> None:
-        if validation is not None:
-            self._calibrate(validation)
+    def _finish(
+        self, train: PopulationDataset, held_out: PopulationDataset | None, judge: PopulationDataset | None
+    ) -> None:
+        if judge is not None:
+            self._calibrate(judge)
 
     def calibrate(self, X: Population) -> Self:
         """Fit temperature and prior to trials that were not trained on; those of several sizes hold at others.

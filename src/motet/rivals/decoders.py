@@ -128,7 +128,20 @@ class FittedDecoder:
             prediction = prediction.reshape(len(inputs), *self.target.shape[rows.ndim :])
             spread = np.full((*rows.shape, *prediction.shape[1:]), np.nan)
         spread[rows] = prediction
-        return {"prediction": spread}
+        return {"prediction": spread, **self._probabilities(inputs, rows)}
+
+    def _probabilities(self, inputs: NDArray[np.float64], rows: NDArray[np.bool_]) -> Answer:
+        """The "log_probability" of "classes", (trial[, time], class), NaN where no individual is observed."""
+        if self.decoder.decodes != "class" or not hasattr(self.model, "predict_proba"):
+            return {}
+        if hasattr(self.model, "predict_log_proba"):
+            logs = np.asarray(self.model.predict_log_proba(inputs), dtype=np.float64)
+        else:
+            with np.errstate(divide="ignore"):
+                logs = np.log(self.model.predict_proba(inputs))
+        spread = np.full((*rows.shape, logs.shape[1]), np.nan)
+        spread[rows] = np.maximum(logs, np.log(np.finfo(np.float64).tiny))
+        return {"log_probability": spread, "classes": np.asarray(self.model.classes_)}
 
 
 # Classes per bin are read from the whole of an 8-bin window, as the model reads it: not causal. Quantities are.

@@ -204,11 +204,13 @@ class Method(abc.ABC):
         name: the row of a table.
         kind: "model", "rival"; "oracle", which sees the targets of test trials; "control", which shows chance.
         trains: whether it is trained by `motet.training.loop`, perhaps in several processes.
+        of: the method whose training it answers from, if it has none of its own.
     """
 
     name: str
     kind: Kind = "rival"
     trains: ClassVar[bool] = False
+    of: Method | None = None
 
     @abc.abstractmethod
     def fit(

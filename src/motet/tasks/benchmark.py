@@ -46,6 +46,7 @@ from motet.training.run import Run, environment
 from motet.training.settings import TrainingSettings
 from motet.trial_sums import TrialSums
 
+SHARED = ("model", "objective", "training", "preprocess", "rule", "members")  # by all cells
 ASKED = PROTOCOL | {"reading"}  # of the user's own recordings
 
 
@@ -77,6 +78,8 @@ class BenchmarkSettings(Settings):
         objective: see ObjectiveSettings.
         training: see TrainingSettings.
         preprocess: see PreprocessSettings.
+        rule: see EITClassifier.
+        members: see EITClassifier.
     """
 
     positionals: ClassVar = ("what",)
@@ -103,6 +106,8 @@ class BenchmarkSettings(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
+    rule: str = "auto"
+    members: Count = 3
 
     def check(self) -> None:
         if not self.what or not self.seeds:
@@ -248,7 +253,7 @@ def _jobs(settings: BenchmarkSettings, cell: Cell) -> Iterator[Job]:
             (made,) = (one for one in simulate_population(cell.simulated) if one.subject == cell.recording)
             write_recording(made, file)
         recording = str(file)
-    shared = {name: getattr(settings, name) for name in ("model", "objective", "training", "preprocess")}
+    shared = {name: getattr(settings, name) for name in SHARED}
     options = {**shared, **cell.options}
     rivals = options.pop("rivals", "all") if settings.rivals == "all" else settings.rivals
     options.pop("rivals", None)

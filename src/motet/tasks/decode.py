@@ -18,6 +18,7 @@ from motet.data.preprocess import Preprocess, PreprocessSettings
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.estimators.decoders import EITClassifier, EITRegressor
+from motet.estimators.rule import Said, rules_for
 from motet.models.eit import EITSettings
 from motet.names import in_path
 from motet.report.decoded import confusion_matrix, decoded_trajectories
@@ -29,8 +30,8 @@ from motet.settings import Count, NonNegative, Seed, Settings, Share
 from motet.statistics import FEWEST_FOLDS, Score
 from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import OWN, Evaluation, Part, Task, evaluate
-from motet.tasks.find import class_target, cut_trials, find_recordings, stem
-from motet.tasks.models import MODEL, ShuffledTargets, Trained
+from motet.tasks.find import cut_trials, find_recordings, stem
+from motet.tasks.models import MODEL, RULE, Asked, ShuffledTargets, Trained
 from motet.tasks.outcome import Outcome
 from motet.tasks.systems import made
 from motet.training.objectives import ObjectiveSettings, Target, known_predictions, known_rows
@@ -38,13 +39,16 @@ from motet.training.settings import TrainingSettings
 from motet.trial_sums import BOUNDS, TrialSums, sums_by_trial
 
 Metric = Literal["accuracy", "macro_f1", "r2"]
-CONTROL = f"{MODEL}, shuffled targets"
+WITH_RULE = f"{MODEL} + rule"
+SHUFFLED = "shuffled targets"
+CONTROL = f"{WITH_RULE}, {SHUFFLED}"
 HEADINGS: Mapping[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "R²"}
 METRICS: Mapping[Metric, Callable[..., float]] = {
     "accuracy": metrics.accuracy,
     "macro_f1": metrics.macro_f1,
     "r2": metrics.r2,
 }
+COVERAGE = 0.9  # of the intervals that are tested
 IGNORANT = {"majority", "mean"}  # rivals that never look at the activity: chance, where there is no control
 
 
@@ -79,6 +83,8 @@ class DecodeSettings(Settings):
         objective: see ObjectiveSettings.
         training: see TrainingSettings.
         preprocess: see PreprocessSettings.
+        rule: see EITClassifier; the table shows the rule alone, the EIT alone and both.
+        members: see EITClassifier.
     """
 
     positionals: ClassVar = ("recordings",)
@@ -106,6 +112,8 @@ class DecodeSettings(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
+    rule: str = "auto"
+    members: Count = 3
 
     def check(self) -> None:
         if not self.recordings:
@@ -147,6 +155,8 @@ def decode(settings: DecodeSettings) -> Outcome:
 class Decode(Task):
     """Parts are folds of the trials; the target of test trials is asked for."""
 
+    question: TargetQuestion
+
     def __init__(self, settings: DecodeSettings) -> None:
         s = settings
         dataset = find_recordings(s.recordings, s.reading)
@@ -161,7 +171,13 @@ class Decode(Task):
         if (self.metric == "r2") != self.is_quantity:
             allowed = "r2" if self.is_quantity else "accuracy or macro_f1"
             raise InputError(f"metric {self.metric!r} does not fit target {s.target!r}; give {allowed}.")
-        self.columns = {self.metric: Column(HEADINGS[self.metric], has_interval=True, bounds=BOUNDS[self.metric])}
+        self.columns = {
+            self.metric: Column(HEADINGS[self.metric], has_interval=True, bounds=BOUNDS[self.metric]),
+            "calibration_error": Column("calibration error", is_error=True),
+            "beyond_class": Column("R² beyond the class"),
+            "covered": Column(f"covered by {COVERAGE:.0%} intervals"),
+        }
+        self.main = self.metric
         self.training = s.training
         self.test_fraction = s.test_fraction
         kind: Literal["class", "quantity"] = "quantity" if self.is_quantity else "class"
@@ -169,7 +185,10 @@ class Decode(Task):
         for name in s.auxiliary or {}:
             Target.fit(self.dataset, name)
         Preprocess.fit(self.dataset, s.preprocess)
-        by = class_target(self.dataset.recordings[0], s.target)
+        self.has_rule = bool(rules_for(s.rule, target)) and (s.members > 1 or s.training.validation > 0)
+        self.model = WITH_RULE if self.has_rule else MODEL
+        self.control = f"{self.model}, {SHUFFLED}"
+        by = self.dataset.recordings[0].class_target(s.target)
         self.question = TargetQuestion(s.target, kind, target.level, by)
         self._folds = list(self._cut_folds())
 
@@ -178,7 +197,7 @@ class Decode(Task):
         if s.folds == 0:
             return
         is_stratified = s.by == "trial" and (first.target_levels.get(s.target) == "trial" or self.is_quantity)
-        group = class_target(first, s.target)
+        group = first.class_target(s.target)
         folds = self.dataset.folds(
             s.folds,
             by=s.by,
@@ -230,7 +249,17 @@ class Decode(Task):
         s, model = self.settings, self._model()
         rivals = self._rivals() if len(self.dataset.recordings) == 1 else []
         has_control = s.control and int(part.name.rpartition("/")[2]) < s.n_tested
-        return [model, *rivals, *([ShuffledTargets(model, s.seed)] if has_control else [])]
+        return [model, *self._alone(model), *rivals, *([ShuffledTargets(model, s.seed)] if has_control else [])]
+
+    def _alone(self, model: Trained) -> list[Asked]:
+        """What is inside the model, each asked alone."""
+        if not self.has_rule:
+            return []
+        parts: tuple[tuple[str, Said], ...] = ((RULE, "rule"), (MODEL, "eit"))
+        return [
+            Asked(name, functools.partial(_answer, whom=whom), functools.partial(_cost, whom=whom), of=model)
+            for name, whom in parts
+        ]
 
     def _rivals(self) -> list[Rival]:
         """Those that were asked for, as far as they decode such a target."""
@@ -242,26 +271,39 @@ class Decode(Task):
     def _model(self) -> Trained:
         s = self.settings
         kind = EITRegressor if self.is_quantity else EITClassifier
-        return Trained(functools.partial(made, kind, s), _predictions, says=_silent)
+        return Trained(functools.partial(made, kind, s), _answer, name=self.model, says=_says)
 
-    def truth(self, part: Part) -> PopulationDataset:
+    def truth(self, part: Part) -> Truth:
         assert part.test is not None
-        return part.test
+        assert part.train is not None
+        asked = self.question
+        if asked.class_target is None or (asked.kind, asked.level) != ("quantity", "bin"):
+            return Truth(part.test, None)
+        return Truth(part.test, course_of_class(part.train, part.test, asked.target, asked.class_target))
 
-    def measure(self, answer: Answer, truth: PopulationDataset) -> Measured:
-        target = self.settings.target
-        known, predicted = known_predictions(truth, target, answer["prediction"])
+    def measure(self, answer: Answer, truth: Truth) -> Measured:
+        target, test, course = self.settings.target, truth.test, truth.course
+        known, predicted = known_predictions(test, target, answer["prediction"])
         score = METRICS[self.metric](prediction=predicted, target=known)
         if np.isnan(score):
             raise InputError("its prediction is not a number everywhere; leave it out, or give it other trials.")
-        trial = np.concatenate([_trial_names(r)[np.nonzero(known_rows(r, target))[0]] for r in truth.recordings])
+        scores: dict[str, Score] = {self.metric: Score(score)}
+        if "log_probability" in answer:
+            _, logs = known_predictions(test, target, answer["log_probability"])
+            error = metrics.confidence_error(log_probability=logs, classes=answer["classes"], target=known)
+            scores["calibration_error"] = Score(error)
+        if course is not None:
+            _, by_class = known_predictions(test, target, course)
+            scores["beyond_class"] = Score(float(1 - _squares(known - predicted) / _squares(known - by_class)))
+        if "reach" in answer:
+            is_covered = np.abs(known - predicted).reshape(len(known), -1) <= answer["reach"]
+            scores["covered"] = Score(float(is_covered.mean()))
+        trial = np.concatenate([_trial_names(r)[np.nonzero(known_rows(r, target))[0]] for r in test.recordings])
         trials, sums = sums_by_trial(self.metric, trial=trial, truth=known, prediction=predicted)
-        return Measured(
-            {self.metric: Score(score)}, TrialSums(self.metric, [trials], [sums.tolist()]), {"n_test": len(known)}
-        )
+        return Measured(scores, TrialSums(self.metric, [trials], [sums.tolist()]), {"n_test": len(known)})
 
     def kept(self, ranked: Sequence[str]) -> Sequence[str]:
-        return [MODEL]
+        return [self.model]
 
     # ------------------------------------------------------------------ what people read
 
@@ -281,8 +323,8 @@ class Decode(Task):
             over = "Wilson's for so many trials" if self.metric == "accuracy" else "by a bootstrap over trials"
             yield f"Too few folds to show how they scatter: intervals are {over}, those of differences by a bootstrap."
         if s.control:
-            yield f"Chance is what '{CONTROL}' scores."
-        about = [evaluation.about(part, MODEL) for part in self.parts() if part.name != OWN]
+            yield f"Chance is what '{self.control}' scores."
+        about = [evaluation.about(part, self.model) for part in self.parts() if part.name != OWN]
         least, most = min(one["n_silent"] for one in about), max(one["n_silent"] for one in about)
         if most:
             counted = f"{most}" if least == most else f"{least} to {most}"
@@ -296,23 +338,23 @@ class Decode(Task):
         first_repeat = [part for part in self.parts() if part.name != OWN][: s.n_tested]
         names = [recording.name for recording in self.dataset.recordings]
         title = f"{s.target} of {names[0] if len(names) == 1 else f'{len(names)} recordings'}"
-        shown = {name: "shuffled targets" if name == CONTROL else name for name in section["methods"]}
+        shown = {name: SHUFFLED if name == self.control else name for name in section["methods"]}
         scores = {name: section["methods"][name]["scores"][self.metric] for name in shown}
-        chance = {shown[name] for name in shown if name == CONTROL} or IGNORANT & shown.keys()
+        chance = {shown[name] for name in shown if name == self.control} or IGNORANT & shown.keys()
         yield (
             "scores",
             score_comparison(
                 {shown[name]: np.asarray(score.samples) for name, score in scores.items()},
                 heading,
-                rivals=set(shown.values()) - chance - {MODEL},
+                rivals=set(shown.values()) - chance - {self.model, MODEL, RULE},
                 chance=chance,
                 intervals={shown[name]: score.interval for name, score in scores.items()},
                 title=title,
             ),
         )
-        histories = [evaluation.history(part, MODEL) for part in first_repeat]
+        histories = [evaluation.history(part, self.model) for part in first_repeat]
         yield "learning_curve", learning_curve(histories, score_name=heading, title=title)
-        answers = [evaluation.answer(part, MODEL)["prediction"] for part in first_repeat]
+        answers = [evaluation.answer(part, self.model)["prediction"] for part in first_repeat]
         tests = [part.test for part in first_repeat if part.test is not None]
         if not self.is_quantity:
             pairs = [known_predictions(test, s.target, found) for test, found in zip(tests, answers, strict=True)]
@@ -322,7 +364,7 @@ class Decode(Task):
         elif "velocity" in s.target:
             yield from self._trajectories(tests, answers, title)
         for recording in self.dataset.recordings:
-            label = class_target(recording, s.target)
+            label = recording.class_target(s.target)
             if label is not None and recording.n_features == 1:
                 name = f"psths_{in_path(recording.name)}" if len(names) > 1 else "psths"
                 yield name, psths(recording, label, title=f"most informative neurons of {recording.name}")
@@ -335,7 +377,7 @@ class Decode(Task):
         truths = [recording.targets[target] for test in tests for recording in test.recordings]
         if truths[0].ndim != 3 or truths[0].shape[-1] != 2:
             return
-        labels = [_whole_labels(r, class_target(r, target)) for test in tests for r in test.recordings]
+        labels = [_whole_labels(r, r.class_target(target)) for test in tests for r in test.recordings]
         figure = decoded_trajectories(
             _padded(answers),
             _padded(truths),
@@ -357,12 +399,84 @@ def _n_trials(part: PopulationDataset) -> int:
     return sum(len(np.unique(recording.trial_units)) for recording in part.recordings)
 
 
-def _predictions(estimator: Any, test: PopulationDataset) -> Answer:
-    return {"prediction": estimator.predict(test)}
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """What answers are measured against.
+
+    Attributes:
+        test: test trials, with the target.
+        course: (trial, time, …) what the mean of the true class says of a quantity; None where trials have no class.
+    """
+
+    test: PopulationDataset
+    course: NDArray[np.float64] | None
 
 
-def _silent(estimator: Any, train: PopulationDataset) -> dict[str, Any]:
-    return {"n_silent": len(estimator.preprocess_.silent_ids), "n_individuals": len(train.individual_ids)}
+def course_of_class(train: PopulationDataset, test: PopulationDataset, target: str, by: str) -> NDArray[np.float64]:
+    """(trial, time, …) the mean of the quantity over training trials of the true class, at each bin.
+
+    The mean over all bins of the class where none of its training trials reaches so far; of all classes, for one that
+    was never seen.
+    """
+    parts = []
+    for recording in test.recordings:
+        same = next((one for one in train.recordings if one.name == recording.name), train.recordings[0])
+        goal, labels = same.targets[target].astype(np.float64), same.targets[by]
+        known = known_rows(same, target).reshape(goal.shape[:2])
+        found = np.empty((recording.n_trials, recording.n_bins, *goal.shape[2:]))
+        for label in np.unique(recording.targets[by]):
+            of_class = known & (labels == label)[:, None]
+            rows = recording.targets[by] == label
+            found[rows] = goal[of_class if of_class.any() else known].mean(axis=0)
+            for time in range(min(recording.n_bins, same.n_bins)):
+                if of_class[:, time].any():
+                    found[rows, time] = goal[of_class[:, time], time].mean(axis=0)
+        parts.append(found)
+    most = max(part.shape[1] for part in parts)
+    padded = [np.pad(p, [(0, 0), (0, most - p.shape[1]), *[(0, 0)] * (p.ndim - 2)], mode="edge") for p in parts]
+    return np.concatenate(padded)
+
+
+def _squares(difference: NDArray[np.float64]) -> float:
+    return float((difference**2).sum())
+
+
+def _answer(estimator: EITClassifier | EITRegressor, test: PopulationDataset, whom: Said = "both") -> Answer:
+    if isinstance(estimator, EITRegressor):
+        answer = {"prediction": estimator.predict(test, whom=whom)}
+        if whom == "both" and estimator.distances_ is not None:
+            answer["reach"] = estimator.distances_.reach(COVERAGE)
+        return answer
+    probability = estimator.predict_proba(test, whom=whom)
+    with np.errstate(divide="ignore"):
+        logs = np.maximum(np.log(probability), np.log(np.finfo(np.float32).tiny))
+    target = estimator.targets_[0]
+    return {
+        "prediction": target.most_probable(probability),
+        "log_probability": logs,
+        "classes": np.asarray(target.classes),
+    }
+
+
+def _says(estimator: EITClassifier | EITRegressor, train: PopulationDataset) -> dict[str, Any]:
+    silent = {"n_silent": len(estimator.preprocess_.silent_ids), "n_individuals": len(train.individual_ids)}
+    return {**silent, **_cost(estimator, "both")}
+
+
+def _cost(estimator: EITClassifier | EITRegressor, whom: Said) -> dict[str, Any]:
+    """Parameters, seconds and shares of what answers."""
+    costs = {"eit": (estimator.n_parameters_, sum(row.seconds for row in estimator.history_)), "rule": (0, 0.0)}
+    if estimator.rule_ is not None:
+        costs["rule"] = estimator.rule_.n_parameters, estimator.rule_seconds_
+    n_parameters, seconds = zip(*(costs[part] for part in ([whom] if whom != "both" else costs)), strict=True)
+    shares = {name: round(share, 3) for name, share in getattr(estimator.shares_, whom).items()}
+    left_out = {} if estimator.rule_ is None or whom != "rule" else dict(estimator.rule_.left_out)
+    return {
+        "n_parameters": sum(n_parameters),
+        "fit_seconds": sum(seconds),
+        "chosen": shares,
+        **({"left_out": left_out} if left_out else {}),
+    }
 
 
 def _trial_names(recording: Recording) -> NDArray[Any]:

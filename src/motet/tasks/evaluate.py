@@ -39,7 +39,7 @@ from motet.progress import Advance, Bar, progress_bar, within_step
 from motet.report.style import save_figure
 from motet.rivals.method import Answer, Fitted, Kind, Method, Question, Say
 from motet.tasks.comparison import Column, Comparison, Found, LeftOut, Measured
-from motet.tasks.models import FittedModel
+from motet.tasks.models import Asked, FittedModel
 from motet.tasks.outcome import Outcome, begin, is_first_process
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
@@ -205,8 +205,10 @@ class Evaluation:
         Whether a job is done cannot change before it is looked at: the first process waits in that training.
         """
         for part in (part for part in self.parts if part.train is not None):
-            for method in self.task.methods(part):
-                if method.trains and not self.is_done(part, method.name):
+            methods = self.task.methods(part)
+            for method in methods:
+                asked = [one for one in methods if one is method or one.of is method]
+                if method.trains and not all(self.is_done(part, one.name) for one in asked):
                     method.fit(
                         cast(PopulationDataset, part.train),
                         None,
@@ -263,7 +265,7 @@ class Evaluation:
             predict_seconds = time.monotonic() - started
             measured = self.task.measure(answer, self._truth(part))
         except FAILURES as error:
-            if method.kind in self.task.must_answer:
+            if method.kind in self.task.must_answer and method.of is None:
                 raise
             why = "it needs more memory than there is." if isinstance(error, MemoryError) else str(error)
             named = why if isinstance(error, InputError | MemoryError) else f"{type(error).__name__}: {why}"
@@ -277,14 +279,16 @@ class Evaluation:
 
     def fit(self, part: Part, method: Method, say: Any = None) -> tuple[Fitted, float]:
         """A method that has learned from a part, and the seconds that took; parts may share what they learn from."""
-        known, question = self._fitted.get(method.name), self.task.question_of(part) if part.name != OWN else None
+        learns = method if method.of is None else method.of
+        known, question = self._fitted.get(learns.name), self.task.question_of(part) if part.name != OWN else None
         if known is None or known[0] is not part.train or known[1] is not question:
             started = time.monotonic()
-            folder = self.folder(part, method.name)
-            fitted = method.fit(part.train, question, run=folder, say=say)
+            folder = self.folder(part, learns.name)
+            fitted = learns.fit(part.train, question, run=folder, say=say)
             known = part.train, question, fitted, time.monotonic() - started
-            self._fitted[method.name] = known
-        return known[2:]
+            self._fitted[learns.name] = known
+        fitted, seconds = known[2:]
+        return (fitted if method is learns else cast(Asked, method).asked(cast(FittedModel, fitted))), seconds
 
     def _question_of(self, test: PopulationDataset, method: Method) -> PopulationDataset:
         """Test trials as a method sees them: without targets, but for an oracle."""
@@ -325,7 +329,7 @@ class Evaluation:
             if array.dtype.kind == "U":
                 known, codes = np.unique(array, return_inverse=True)
                 texts[name], array = known.tolist(), codes.reshape(array.shape)
-            tensors[name] = torch.from_numpy(np.ascontiguousarray(array))
+            tensors[name] = torch.from_numpy(np.array(array, order="C"))
         folder.write_tensors("answer", tensors, texts)
 
     def _keep_answers(self) -> None:

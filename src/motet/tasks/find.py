@@ -101,13 +101,6 @@ def cut_trials(
     return recording if window is None else recording.windows(window, stride=stride)
 
 
-def class_target(recording: Recording, target: str) -> str | None:
-    """That target if it is one class per trial, or else the first that is: what trials are grouped by."""
-    per_trial = [n for n in (target, *recording.targets) if recording.target_levels.get(n) == "trial"]
-    classes = (n for n in per_trial if recording.targets[n].dtype.kind in "biU" and recording.targets[n].ndim == 1)
-    return next((n for n in classes if given.is_known(recording.targets[n]).any()), None)
-
-
 def describe(recording: Recording) -> str:
     """What is in a recording, in a few lines.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from motet.rivals.method import Answer, Fitted, Kind, Method, Say
 from motet.training.run import Run
 
 MODEL = "eit"
+RULE = "rule"  # what is inside a decoder beside the EIT
 Answering = Callable[[Any, PopulationDataset], Answer]
 """From an estimator and test trials to the answer."""
 
@@ -39,7 +40,7 @@ class FittedModel:
 
     @property
     def n_parameters(self) -> int:
-        return int(self.estimator.n_parameters_)
+        return int(self.more.get("n_parameters", self.estimator.n_parameters_))
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -85,11 +86,38 @@ class Trained(Method):
         estimator = self.make()
         more: dict[str, Any] = {} if self.validation is None else {"validation": self.validation}
         if say is not None:
-            n_epochs = estimator.training.n_epochs(len(train))
-            more["on_epoch"] = lambda row: say(1 / n_epochs, str(row))
+            more["on_epoch"] = lambda row: say(1 / estimator.n_epochs_, str(row))
         estimator.fit(train, run=run, **more)
         learned = [train] if self.validation is None else [train, self.validation]
         return FittedModel(estimator, self.answers, self.says(estimator, train), learned)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asked(Method):
+    """One part of a model that another method trains, asked alone.
+
+    Attributes:
+        name: the row of a table.
+        answers: how the part answers.
+        says: what else is to be said of it, as of `Trained`.
+        of: that method.
+    """
+
+    name: str
+    answers: Answering
+    says: Callable[[Any], Mapping[str, Any]]
+    of: Trained = dataclasses.field(kw_only=True)
+
+    kind: Kind = "model"
+
+    def asked(self, fitted: FittedModel) -> FittedModel:
+        """The part, of the trained model."""
+        return FittedModel(fitted.estimator, self.answers, self.says(fitted.estimator))
+
+    def fit(
+        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
+    ) -> Fitted:
+        return self.asked(cast(FittedModel, self.of.fit(train, question, run=run, say=say)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -64,7 +64,7 @@ class EncoderSettings(Settings):
     tuning: TuningSettings = TuningSettings()
     objective: EpisodeSettings = EpisodeSettings()
     training: TrainingSettings = TrainingSettings(max_steps=100, batch_trials=256)
-    preprocess: PreprocessSettings = PreprocessSettings(centre="none", scale="none")
+    preprocess: PreprocessSettings = PreprocessSettings("sqrt", "none", "none")
 
     def check(self) -> None:
         if not self.recordings:

@@ -35,7 +35,7 @@ from motet.statistics import Score, blockwise, markdown
 from motet.tasks.across import AcrossSettings, Case
 from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import Evaluation, Part, Task, evaluate
-from motet.tasks.find import class_target, stem
+from motet.tasks.find import stem
 from motet.tasks.outcome import Outcome
 from motet.tasks.systems import check_unlearned, made
 from motet.training.history import Epoch
@@ -673,7 +673,7 @@ def _shuffled(labelled: Recording, rng: np.random.Generator) -> Recording:
 def _goal(recording: Recording, target: str) -> TargetQuestion:
     """A class per trial, or a quantity per bin with a class per trial beside it."""
     values, level = recording.target(target), recording.target_levels[target]
-    by = class_target(recording, target)
+    by = recording.class_target(target)
     if values.dtype.kind == "f" and level == "bin" and by is not None:
         return TargetQuestion(target, "quantity", "bin", by)
     if by == target:

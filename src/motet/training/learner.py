@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,22 @@ class Learner(nn.Module):
             with torch.no_grad():
                 prediction = self.objective.predict(encoding, batch)
             yield prediction, batch
+
+    def judged(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[float, dict[str, Tensor], Batch]]:
+        """Loss, prediction and batch of validation trials, of what the objective shows the model of them."""
+        for encoding, batch in self.read(dataset, most_trials, validates=True):
+            with torch.no_grad():
+                loss, prediction = float(self.objective.loss(encoding, batch)), self.objective.predict(encoding, batch)
+            yield loss, prediction, batch
+
+    def judged_every(self, n_epochs: int) -> int:
+        """Epochs from one judgement to the next, of so many in all."""
+        return 1
+
+    @property
+    def independent(self) -> Sequence[nn.Module]:
+        """The parts that learn without each other, whose gradients are clipped each alone."""
+        return [self]
 
     def parts(self, batch: Batch) -> list[Batch]:
         """A training batch in parts that are not too large for memory."""

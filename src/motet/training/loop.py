@@ -58,6 +58,7 @@ def train(
         InputError: if the run's checkpoint is of other settings or data, or another command works in its folder; if the
             loss is no longer finite.
     """
+    settings = settings.chosen()
     learner.train()
     learner.check_room(dataset)
     state = TrainingState(learner, settings, len(dataset), fingerprint(learner, dataset, validation, settings, seed))
@@ -76,9 +77,11 @@ def train(
             started = time.monotonic()
             train_loss, rate = _one_epoch(fabric, wrapped, optimizer, state, dataset, seed)
             scores = math.nan, math.nan
-            if validation is not None:
+            is_last = state.epoch + 1 == state.n_epochs
+            is_judged = is_last or (state.epoch + 1) % learner.judged_every(state.n_epochs) == 0
+            if validation is not None and is_judged:
                 with state.averaged_weights():
-                    scores = evaluate(learner, validation, settings.batch_trials)
+                    scores = evaluate(learner, validation, settings.batch_trials or len(validation))
             row = Epoch(state.epoch + 1, train_loss, *scores, rate, time.monotonic() - started)
             state.end_epoch(row, is_validated=validation is not None)
             if not fabric.is_global_zero:
@@ -103,6 +106,7 @@ def _one_epoch(
 ) -> tuple[float, float]:
     """One pass over the training trials; the mean loss and the last learning rate."""
     settings, epoch = state.settings, state.epoch
+    assert settings.batch_trials is not None
     n_steps = settings.steps_per_epoch(len(dataset))
     epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     generator = torch.Generator().manual_seed(epoch_seed)
@@ -119,7 +123,8 @@ def _one_epoch(
             batch = state.learner.objective.hide(dataset.batch(mine), generator)
             rate = state.set_learning_rate(_schedule(settings, epoch * n_steps + step, state.n_epochs * n_steps))
             losses.append(_backward(fabric, wrapped, state.learner.parts(batch)))
-            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+            for module in state.learner.independent:
+                fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             state.average()
@@ -148,11 +153,11 @@ def _backward(fabric: Fabric, wrapped: Any, parts: list[Batch]) -> Tensor:
 def evaluate(learner: Learner, dataset: PopulationDataset, batch_trials: int) -> tuple[float, float]:
     """Loss and score of a learner, without dropout; hidden is what is hidden in validation too."""
     losses, outputs, batches = [], [], []
-    for encoding, batch in learner.read(dataset, batch_trials, validates=True):
-        losses.append(float(learner.objective.loss(encoding, batch)) * len(batch))
-        outputs.append(learner.objective.predict(encoding, batch))
+    for loss, prediction, batch in learner.judged(dataset, batch_trials):
+        losses.append(loss * len(batch))
+        outputs.append(prediction)
         batches.append(batch)
-    return sum(losses) / len(dataset), learner.objective.score(outputs, batches)
+    return sum(losses) / sum(map(len, batches)), learner.objective.score(outputs, batches)
 
 
 def _schedule(settings: TrainingSettings, step: int, n_steps: int) -> float:

@@ -252,7 +252,9 @@ class Run:
 
         The digest is the same for all that computed the same: `NEVER_MATTERS` names what it leaves out.
         """
-        contiguous = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        contiguous = {  # of one entry or none, a tensor may be contiguous with any strides
+            key: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach()) for key, tensor in tensors.items()
+        }
         plain = json.loads(json.dumps(as_plain(about)))
         described = {"format": FORMAT, "digest": _digest(contiguous, plain), "about": plain}
         # One entry, since the order of several is another each time.

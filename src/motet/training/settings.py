@@ -8,6 +8,9 @@ from typing import Literal
 
 from motet.settings import Count, Fraction, NonNegative, Positive, Settings
 
+FEWEST_STEPS, FEW_TARGETS = 300, 128
+LEAST_STEPS, MOST_EMBEDDINGS = 100, 6e6
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings(Settings, role="training"):
@@ -15,7 +18,9 @@ class TrainingSettings(Settings, role="training"):
 
     Attributes:
         max_steps: how long to train, rounded to whole epochs, at least one; the learning rate falls to zero at the end.
-        batch_trials: trials per step.
+            By default 300. For decoders more where more than 128 targets are known, as the fourth root of them, and
+            fewer where that would take long: six million embeddings of an individual at a time, half a minute or so.
+        batch_trials: trials per step; by default 32, and for decoders 16.
         epoch_steps: an epoch is a pass over the training trials, or this many steps if that is less. After each,
             progress is shown, validated and saved.
         learning_rate: of AdamW, at its highest.
@@ -36,8 +41,8 @@ class TrainingSettings(Settings, role="training"):
         tensorboard: whether to write TensorBoard events too (needs motet[tensorboard]).
     """
 
-    max_steps: Count = 300
-    batch_trials: Count = 32
+    max_steps: Count | None = None
+    batch_trials: Count | None = None
     epoch_steps: Count = 200
     learning_rate: Positive = 3e-3
     table_learning_rate: Positive = 3e-2
@@ -55,9 +60,26 @@ class TrainingSettings(Settings, role="training"):
     compile: bool = False
     tensorboard: bool = False
 
+    def chosen(self, n_known: int = 0, n_embeddings: float = 0.0) -> TrainingSettings:
+        """With what was left open.
+
+        Args:
+            n_known: targets to learn from.
+            n_embeddings: of one trial, over all individuals, times and members, in a step.
+
+        Example:
+            >>> TrainingSettings(batch_trials=16).chosen(2048, 500.0).max_steps
+            600
+        """
+        batch_trials = self.batch_trials or 32
+        wished = FEWEST_STEPS * max(1.0, n_known / FEW_TARGETS) ** 0.25
+        affordable = max(LEAST_STEPS, MOST_EMBEDDINGS / max(1.0, n_embeddings * batch_trials))
+        max_steps = self.max_steps or round(min(wished, affordable))
+        return dataclasses.replace(self, max_steps=max_steps, batch_trials=batch_trials)
+
     def steps_per_epoch(self, n_trials: int) -> int:
-        return min(math.ceil(n_trials / self.batch_trials), self.epoch_steps)
+        return min(math.ceil(n_trials / (self.batch_trials or 32)), self.epoch_steps)
 
     def n_epochs(self, n_trials: int) -> int:
         """How many epochs are nearest to `max_steps`."""
-        return max(1, round(self.max_steps / self.steps_per_epoch(n_trials)))
+        return max(1, round((self.max_steps or FEWEST_STEPS) / self.steps_per_epoch(n_trials)))

@@ -80,7 +80,8 @@ class TrainingState:
             self._load(present)
 
     def end_epoch(self, row: Epoch, *, is_validated: bool) -> None:
-        lowest = min((before.validation_loss for before in self.history), default=math.inf)
+        losses = [before.validation_loss for before in self.history]
+        lowest = min(filter(math.isfinite, losses), default=math.inf)
         self.history.append(row)
         if not is_validated or row.validation_loss < lowest:
             self.best_epoch = self.epoch

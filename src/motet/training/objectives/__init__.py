@@ -16,7 +16,15 @@ from motet.training.objectives.episodes import EpisodeSettings, InTurn, Use
 from motet.training.objectives.forecast import DIVERGED, FEWEST_BINS, FUTURE, Forecast, ForecastSettings
 from motet.training.objectives.interactions import InteractionSettings, RecoverInteractions, pair_target
 from motet.training.objectives.masked import Masked, told_apart
-from motet.training.objectives.objective import TRIAL_WEIGHT, Joint, Objective, ObjectiveSettings, Supervised, hidden
+from motet.training.objectives.objective import (
+    PART,
+    TRIAL_WEIGHT,
+    Joint,
+    Objective,
+    ObjectiveSettings,
+    Supervised,
+    hidden,
+)
 from motet.training.objectives.regress import Regress
 from motet.training.objectives.states import HiddenState, state_target
 from motet.training.objectives.target import Target, TargetKind, known_predictions, known_rows
@@ -27,6 +35,7 @@ __all__ = [
     "FEWEST_BINS",
     "FUTURE",
     "OBJECTIVES",
+    "PART",
     "TRIAL_WEIGHT",
     "Classify",
     "Context",

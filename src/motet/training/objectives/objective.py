@@ -29,6 +29,12 @@ from motet.training.objectives.target import Target
 TRIAL_WEIGHT = "weight of the trial"
 """The target per trial by which its loss is multiplied."""
 
+PART = "part of the trial"
+"""The target per trial that says which member of a committee never learns from it."""
+
+FEW_TARGETS = 10.0  # known for each individual, up to which training hides and blurs most
+MOST_HIDDEN, MOST_NOISE = (0.2, 0.6), 1.0
+
 Coded = Mapping[str, tuple[Level, NDArray[Any]]]
 """Targets by name, as numbers that a loss understands."""
 
@@ -45,7 +51,10 @@ class ObjectiveSettings(Settings, role="objective"):
         individual_weight: of the loss of the individual embedding beside that of the population embedding.
         label_smoothing: of classes.
         hidden_individuals: from how many to how many of the individuals are hidden from a training step, as fractions.
-        noise: standard deviation of the normal noise added to training values, as the model reads them.
+            By default .2 to .6, and less where more than ten targets are known for each individual: as the inverse root
+            of their number.
+        noise: standard deviation of the normal noise added to training values, as the model reads them. By default 1,
+            and less as above.
         window_bins: with a target per bin, longer trials are read in windows of this many bins, in training and in
             prediction; they overlap, so that every bin has bins around it. With a target per trial, trials are read
             whole.
@@ -56,14 +65,28 @@ class ObjectiveSettings(Settings, role="objective"):
     latent_width: Count = 16
     individual_weight: NonNegative = 0.5
     label_smoothing: Fraction = 0.0
-    hidden_individuals: tuple[Fraction, Fraction] = (0.2, 0.6)
-    noise: NonNegative = 1.0
+    hidden_individuals: tuple[Fraction, Fraction] | None = None
+    noise: NonNegative | None = None
     window_bins: Annotated[int, Range(least=8)] = 1000
 
     def check(self) -> None:
-        least, most = self.hidden_individuals
+        least, most = self.hidden_individuals or (0, 0)
         if least > most:
             raise InputError(f"objective.hidden_individuals is {least} to {most}; give the lower fraction first.")
+
+    def chosen(self, targets_per_individual: float = 0.0) -> ObjectiveSettings:
+        """With what was left open, for so many known targets.
+
+        Example:
+            >>> ObjectiveSettings().chosen(40.0).noise
+            0.5
+        """
+        size = (FEW_TARGETS / max(FEW_TARGETS, targets_per_individual)) ** 0.5
+        least, most = MOST_HIDDEN
+        hidden = (least * size, most * size) if self.hidden_individuals is None else self.hidden_individuals
+        return dataclasses.replace(
+            self, hidden_individuals=hidden, noise=MOST_NOISE * size if self.noise is None else self.noise
+        )
 
 
 class Objective(nn.Module, abc.ABC):
@@ -195,8 +218,8 @@ class Supervised(Objective):
         else:
             leading = (recording.n_trials,) if t.level == "trial" else (recording.n_trials, recording.n_bins)
             coded[t.name] = t.level, np.full(leading, -1) if t.classes else np.full((*leading, *t.shape), np.nan)
-        if TRIAL_WEIGHT in recording.targets:
-            coded[TRIAL_WEIGHT] = "trial", recording.targets[TRIAL_WEIGHT]
+        for name in {TRIAL_WEIGHT, PART} & recording.targets.keys():
+            coded[name] = "trial", recording.targets[name]
         return coded
 
     def hide(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -241,7 +264,8 @@ def hidden(batch: Batch, settings: ObjectiveSettings, generator: torch.Generator
 
     All trials of the batch lose the same individuals, so that the step is as much cheaper.
     """
-    least, most = settings.hidden_individuals
+    settings = settings.chosen()
+    least, most = settings.hidden_individuals or MOST_HIDDEN
     n_individuals = batch.values.shape[1]
     if most > 0:
         fraction = least + (most - least) * float(torch.rand((), generator=generator))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
@@ -93,6 +94,25 @@ def test_a_rule_that_knows_is_believed_and_an_eit_that_knows_nothing_is_not():
     assert alone["eit"] < 0.7
     assert alone["rule"] > 0.85
     assert alone["both"] >= alone["rule"] - 0.03
+
+
+def test_nothing_is_believed_where_nothing_is_known():
+    recording = simulated(90)
+    shuffled = np.random.default_rng(1).permutation(recording.targets["side"])
+    train = dataclasses.replace(recording, targets={"side": shuffled}, target_levels={"side": "trial"})
+    settings = QUICK | {"training": TrainingSettings(max_steps=30, batch_trials=32)}
+    probability = EITClassifier("side", **settings).fit(train).predict_proba(simulated(60, seed=3))
+    assert probability.max(axis=1).mean() < 0.6
+
+
+def test_the_rule_alone_is_asked_without_the_eit():
+    recording = simulated()
+    settings = QUICK | {"training": TrainingSettings(max_steps=30, batch_trials=32)}
+    decoder = EITClassifier("side", **settings).fit(recording)
+    said = decoder.rule_.says(recording)
+    total = sum(decoder.shares_.rule[name] * logs for name, logs in said.items())
+    np.testing.assert_allclose(decoder.predict_proba(recording, whom="rule"), softmax(total, axis=1), rtol=1e-4)
+    assert not np.allclose(decoder.predict_proba(recording), softmax(total, axis=1), rtol=1e-3)
 
 
 def test_shares_follow_who_is_right():

@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# A process for each core; what a file's tests share is made once.
+# A process of one thread for each core; what a file's tests share is made once.
 PARALLEL := -n auto --dist loadfile
+test test-all: export OMP_NUM_THREADS := 1
 
 .PHONY: demo test test-all planted check clean
 

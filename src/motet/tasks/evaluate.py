@@ -338,6 +338,7 @@ class Evaluation:
             kept = set(self.task.kept(list(self.results["sections"][part.section]["methods"])))
             for method in self.task.methods(part):
                 folder = self.folder(part, method.name)
+                folder.delete_tensors("checkpoint")  # of a command that was killed just before it would have gone
                 if method.name not in kept:
                     folder.delete_tensors("answer")
                 elif not folder.has_tensors("answer"):

@@ -6,6 +6,7 @@ bin never depends on padding. One that is causal says it from the bins up to the
 
 from __future__ import annotations
 
+import abc
 from typing import ClassVar
 
 import torch
@@ -22,7 +23,7 @@ Hidden = Float[Tensor, "trial time hidden"]
 Bins = Bool[Tensor, "trial time"]
 
 
-class Sequence(nn.Module):
+class Sequence(nn.Module, abc.ABC):
     """What the networks share.
 
     1. Inputs drop out, and the rest is projected onto components of them.
@@ -64,13 +65,13 @@ class Sequence(nn.Module):
         """Steps 1 and 2."""
         return self.hidden(self.input_dropout(values) @ self.components, bins)
 
+    @abc.abstractmethod
     def layers(self) -> int:
         """Make the layers; how many numbers per bin `hidden` gives."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def hidden(self, x: Components, bins: Bins) -> Hidden:
         """What is known at each bin."""
-        raise NotImplementedError
 
 
 class MLP(Sequence):

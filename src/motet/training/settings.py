@@ -19,7 +19,7 @@ class TrainingSettings(Settings, role="training"):
     Attributes:
         max_steps: how long to train, rounded to whole epochs, at least one; the learning rate falls to zero at the end.
             By default 300. For decoders more where more than 128 targets are known, as the fourth root of them, and
-            fewer where that would take long: six million embeddings of an individual at a time, half a minute or so.
+            fewer where that would take long: six million embeddings of an individual at a time, about a minute.
         batch_trials: trials per step; by default 32, and for decoders 16.
         epoch_steps: an epoch is a pass over the training trials, or this many steps if that is less. After each,
             progress is shown, validated and saved.

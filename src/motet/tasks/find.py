@@ -42,7 +42,7 @@ def find_recording(name: str, reading: Mapping[str, Any] | None = None) -> Recor
     if name in CATALOGUE:
         return load(name, **options)
     if os.path.lexists(name):
-        return read_recording(name)  # says what it is
+        return read_recording(name, **options)  # a folder, or it says what it is
     beside: list[str] = []
     with contextlib.suppress(OSError, ValueError):  # no such folder either
         beside = [str(Path(name).parent / file) for file in os.listdir(Path(name).parent)[:MOST_BESIDE]]

@@ -1,6 +1,6 @@
-"""Ways into a `Recording` from a file: `read_recording` asks one reader after another whether a file is its own.
+"""Ways into a `Recording`: `read_recording` asks one reader after another whether what it is given is its own.
 
-| reader | files |
+| reader | takes |
 |---|---|
 | track | `.npz`: spikes and tracked positions on one clock (`motet.data.readers.track`) |
 | recording | `.npz`: saved by `write_recording`, or of the minimal form (`motet.data.readers.recordings`) |
@@ -8,6 +8,9 @@
 | raw reach | `.mat`: a raw reach recording (`motet.data.readers.reach`) |
 | reach | `.pkl`: a public reach recording (`motet.data.readers.reach`) |
 | trajectories | `.csv`, `.tsv`, either gzipped, `.npz`, `.nc` (`motet.data.readers.trajectories`) |
+| columnar table | `.parquet`, `.feather` (`motet.data.readers.frames`) |
+| data frame | a DataFrame of pandas or polars (`motet.data.readers.frames`) |
+| xarray | a Dataset or DataArray (`motet.data.readers.trajectories.from_xarray`) |
 
 A reader is a file here and a line in `READERS`. None runs code from a file, and none takes more memory than there is
 (SECURITY.md).
@@ -15,16 +18,19 @@ A reader is a file here and a line in `READERS`. None runs code from a file, and
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from motet.data.readers.frames import is_frame, is_frame_file, read_frame
 from motet.data.readers.reach import is_pickle, read_reach_mat, read_reach_pickle
-from motet.data.readers.reading import file_reader
+from motet.data.readers.reading import Field, file_reader, folder_reader, one_refusal
 from motet.data.readers.recordings import is_npz, read_npy, read_npz, write_recording
 from motet.data.readers.track import is_track, read_track
-from motet.data.readers.trajectories import is_trajectories, read_trajectories
+from motet.data.readers.trajectories import from_xarray, is_trajectories, is_xarray, read_trajectories
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 
@@ -34,10 +40,20 @@ _HEAD_BYTES = 16
 
 
 class Reader(NamedTuple):
-    """One form of files; the keyword-only arguments of `read` are its options."""
+    """One form of what holds a recording; the keyword-only arguments of `read` are its options.
 
-    sniff: Callable[[Path, bytes], bool]  # from a path and how the file begins, where no earlier reader's it is
+    Attributes:
+        sniff: whether it is of this form, and of no earlier one: from a path and how the file begins (nothing, of a
+            folder), or from an object and nothing.
+        read: makes the recording.
+        takes: "file", "folder" or "object", what it is asked about.
+        fields: where it is the user who says what is what, the named things that a file or folder holds.
+    """
+
+    sniff: Callable[[Any, bytes], bool]
     read: Callable[..., Recording]
+    takes: Literal["file", "folder", "object"] = "file"
+    fields: Callable[[Path], list[Field]] | None = None
 
 
 READERS: dict[str, Reader] = {
@@ -47,19 +63,21 @@ READERS: dict[str, Reader] = {
     "raw reach": Reader(lambda path, head: head.startswith(b"MATLAB"), read_reach_mat),
     "reach": Reader(is_pickle, read_reach_pickle),
     "trajectories": Reader(is_trajectories, read_trajectories),
+    "columnar table": Reader(is_frame_file, read_frame),
+    "data frame": Reader(is_frame, read_frame, takes="object"),
+    "xarray": Reader(is_xarray, from_xarray, takes="object"),
 }
 
 
-@file_reader
-def read_recording(path: Path | str, **options: Any) -> Recording:
-    """Read a recording from a file of any form that `READERS` know.
+def read_recording(source: Any, **options: Any) -> Recording:
+    """Read a recording from a file, a folder or an object of any form that `READERS` know.
 
     Args:
-        path: the file.
+        source: the path of a file or folder; or an object, as a DataFrame of pandas or polars, or an xarray Dataset.
         **options: the keyword-only arguments of the reader of its form.
 
     Raises:
-        InputError: if the file cannot be read, is damaged or of no known form, or an option is unknown.
+        InputError: if it cannot be read, is damaged or of no known form, or an option is unknown.
 
     Example:
         >>> import tempfile
@@ -69,16 +87,52 @@ def read_recording(path: Path | str, **options: Any) -> Recording:
         >>> read_recording(path)
         Recording('counts': 4 trials × 3 individuals × 6 bins of 1 s; targets: side per trial)
     """
-    path = Path(path)
+    reader, source = find_reader(source)
+    what = f"option for {source.name}" if isinstance(source, Path) else f"option for a {type(source).__name__}"
+    refuse_unknown_options(reader.read, options, what=what)
+    with one_refusal(source) if isinstance(source, Path) else contextlib.nullcontext():
+        return reader.read(source, **options)
+
+
+def find_reader(source: Any) -> tuple[Reader, Any]:
+    """The reader of a file, folder or object; and the path of it, or the object.
+
+    Raises:
+        InputError: if it cannot be read, or is of no known form.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        return (_of_folder(path) if os.path.isdir(path) else _of_file(path)), path
+    for reader in READERS.values():
+        if reader.takes == "object" and reader.sniff(source, b""):
+            return reader, source
+    raise InputError(
+        f"a {type(source).__name__} ({source!r:.100}) is of no form that motet knows; give the path of a file or "
+        "folder, a DataFrame of pandas or polars, an xarray Dataset or DataArray, or arrays to Recording.from_trials."
+    )
+
+
+@file_reader
+def _of_file(path: Path) -> Reader:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     for reader in READERS.values():
-        if reader.sniff(path, head):
-            refuse_unknown_options(reader.read, options, what=f"option for {path.name}")
-            return reader.read(path, **options)
+        if reader.takes == "file" and reader.sniff(path, head):
+            return reader
     raise InputError(
         f"{path} is cut short or of a form that motet does not know; give .npz or .npy arrays, "
         "trajectories (.csv, .tsv, .nc), a public reach recording (.pkl) or a raw one (.mat)."
+    )
+
+
+@folder_reader
+def _of_folder(path: Path) -> Reader:
+    for reader in READERS.values():
+        if reader.takes == "folder" and reader.sniff(path, b""):
+            return reader
+    raise InputError(
+        f"{path} is a folder of no form that motet knows; give the path of a file, or of a folder as a known "
+        "program writes it."
     )
 
 

@@ -60,7 +60,8 @@ class Clock(Settings):
 class Samples:
     """Samples in any order: for each the places of its trial and individual among the labels, a time, and values.
 
-    Values (sample, feature) are NaN where unknown. Of a table, `row` is the row of each sample, and `line` its line.
+    Values (sample, feature) are NaN where unknown. Of a table, `row` is the row of each sample, and `place` what a
+    message calls that.
     """
 
     source: str
@@ -71,7 +72,7 @@ class Samples:
     trial_labels: tuple[str, ...]
     individual_labels: tuple[str, ...]
     row: NDArray[np.int64] | None = None
-    line: Callable[[int], int] | None = None
+    place: Callable[[int], str] | None = None
 
     def take(self, chosen: NDArray[Any]) -> Samples:
         keys = ("trial", "individual", "seconds", "values", *(() if self.row is None else ("row",)))
@@ -79,8 +80,8 @@ class Samples:
 
     def where(self, sample: int) -> str:
         trial, individual = self.trial_labels[self.trial[sample]], self.individual_labels[self.individual[sample]]
-        line = "" if self.row is None or self.line is None else f", line {self.line(int(self.row[sample]))}"
-        return f"{self.source}{line}: trial {trial!r}, individual {individual!r}, time {self.seconds[sample]:.12g} s"
+        place = "" if self.row is None or self.place is None else f", {self.place(int(self.row[sample]))}"
+        return f"{self.source}{place}: trial {trial!r}, individual {individual!r}, time {self.seconds[sample]:.12g} s"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,14 +5,15 @@ Arrays are of strangers: their sizes are looked at before memory is taken, and n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -26,8 +27,27 @@ R = TypeVar("R")
 _MOST_CHARACTERS = 2000  # of a message
 
 
+class Field(NamedTuple):
+    """One named thing that a file or folder holds, and what it may be: "values", "spike times", "target per trial"."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    unit: str = ""
+    role: str = ""
+
+
 def file_reader(reader: Callable[P, R]) -> Callable[P, R]:
     """A reader that refuses what is no file, and raises only `InputError`; its positional arguments are paths."""
+    return _reader(reader, refuse_no_file)
+
+
+def folder_reader(reader: Callable[P, R]) -> Callable[P, R]:
+    """A reader that refuses what is no folder, and raises only `InputError`; its positional arguments are paths."""
+    return _reader(reader, refuse_no_folder)
+
+
+def _reader(reader: Callable[P, R], refuse: Callable[[Any], None]) -> Callable[P, R]:
     signature = inspect.signature(reader)
 
     @functools.wraps(reader)
@@ -35,14 +55,21 @@ def file_reader(reader: Callable[P, R]) -> Callable[P, R]:
         given = signature.bind(*args, **kwargs).arguments
         paths = [given[key] for key, one in signature.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
         for path in paths:
-            refuse_no_file(path)
-        try:
+            refuse(path)
+        with one_refusal(*paths):
             return reader(*args, **kwargs)
-        except Exception as error:
-            refusal = refusal_of(error, [str(path) for path in paths])
-            raise refusal from (None if refusal is error else error)
 
     return read
+
+
+@contextlib.contextmanager
+def one_refusal(*paths: Any) -> Iterator[None]:
+    """Whatever is raised below is one `InputError` that names these paths."""
+    try:
+        yield
+    except Exception as error:
+        refusal = refusal_of(error, [str(path) for path in paths])
+        raise refusal from (None if refusal is error else error)
 
 
 def refuse_no_file(path: Any) -> None:
@@ -56,6 +83,12 @@ def refuse_no_file(path: Any) -> None:
     except (OSError, ValueError, TypeError) as error:  # a circle of links, a zero character, no path at all
         raise InputError(f"{path!s:.200} cannot be read ({_reason(error)}); give the path of a file.") from error
     raise InputError(f"{path} is {'a folder' if Path(path).is_dir() else 'no file'}; give the path of one.")
+
+
+def refuse_no_folder(path: Any) -> None:
+    """Refuse what is no folder, or is not there."""
+    if not Path(path).is_dir():
+        raise InputError(f"{path!s:.200} is no folder; give the path of one.")
 
 
 def refusal_of(error: Exception, paths: list[str]) -> InputError:

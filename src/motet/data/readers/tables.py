@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,19 +36,22 @@ class Table:
     """The columns of a table.
 
     Attributes:
+        source: what messages call it.
         names: of the columns that have one, in the order of the file.
         n_rows: rows below the header; blank lines are none.
         labels: of every column of labels the distinct cells, and each row's place among them.
         numbers: of every other column (row,), NaN where a cell is unknown or no number.
         first_text: of those that hold more than numbers, the row and the content of the first cell that is none.
+        place: what a message calls a row, such as "line 3".
     """
 
-    path: Path
+    source: str
     names: tuple[str, ...]
     n_rows: int
     labels: Mapping[str, tuple[tuple[str, ...], NDArray[np.int64]]]
     numbers: Mapping[str, NDArray[np.float64]]
     first_text: Mapping[str, tuple[int, str]]
+    place: Callable[[int], str]
 
     def finite(self, name: str, *, all_known: bool = False) -> NDArray[np.float64]:
         """A column of numbers, NaN where unknown."""
@@ -99,11 +102,11 @@ class Table:
         """Refuse a table that lacks a column."""
         for name in names:
             if name not in self.names:
-                raise absent(name, self.names, what="column", source=str(self.path))
+                raise absent(name, self.names, what="column", source=self.source)
 
     def refusal(self, row: int, problem: str) -> InputError:
-        """An `InputError` that names the line of a row."""
-        return InputError(f"{self.path}, line {line_of(self.path, row)}: {problem}")
+        """An `InputError` that names the place of a row."""
+        return InputError(f"{self.source}, {self.place(row)}: {problem}")
 
 
 def read_table(
@@ -147,12 +150,13 @@ def read_table(
     named = {name: column for name, column in zip(names, found, strict=True) if name}
     of_numbers = {name: column for name, column in named.items() if isinstance(column, _Numbers)}
     return Table(
-        path=path,
+        source=str(path),
         names=tuple(named),
         n_rows=n_rows,
         labels={name: column.finish() for name, column in named.items() if isinstance(column, _Labels)},
         numbers={name: column.finish() for name, column in of_numbers.items()},
         first_text={name: column.first_text for name, column in of_numbers.items() if column.first_text},
+        place=lambda row: f"line {line_of(path, row)}",
     )
 
 

@@ -3,6 +3,7 @@
 | form | content |
 |---|---|
 | `.csv`, `.tsv`, either gzipped | one row per trial, individual and time; beside it `<stem>.pairs.csv`: who interacts |
+| the same, wide | one row per trial and time, a column per individual |
 | `.npz` | plain arrays: `positions` or `values`, and any others of `TRAJECTORY_ARRAYS` |
 | `.nc`, xarray | dimensions individual and time, and if there are any trial and feature |
 
@@ -12,6 +13,11 @@ which are inputs and `targets` which are labels; those in neither are not read. 
 vy, vz, ax, ay, az; cos, sin, rate; feature_0, feature_1, …; or one of count, spikes, value. A column of any other name
 might be a label, and is refused until somebody says what it is. Columns without content, or without a name (a row
 index), are not read. An empty cell is unknown.
+
+**Wide table.** Without a column `individual`, the columns that `individuals` names ("unit_*") are individuals of one
+feature. Without `individuals`, all that `targets` does not name, if they are one text and a number: unit_1, unit_2.
+Others are refused until somebody says what they are, as above. `trial` and, with `bin_seconds`, `time` may be absent:
+rows then follow each other.
 
 **Targets of a table.** A target is per trial if it is constant in every trial, or else per individual if it is constant
 per trial and individual, or else per bin if all individuals agree at every time. Whole numbers and text are classes,
@@ -36,7 +42,7 @@ stamps, unless trials share a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,18 +53,21 @@ from motet.data.readers.arrays import (
     LEVELS,
     QUANTITIES,
     Clock,
+    Leveled,
+    Samples,
     load_npz,
     on_grid,
     recording_of_arrays,
     recording_of_grid,
 )
 from motet.data.readers.reading import file_reader
-from motet.data.readers.tables import TABLE_ENDINGS, check_keys, ending_of
-from motet.data.readers.trajectory_tables import PAIR_COLUMNS, read_pairs, read_samples, told
+from motet.data.readers.tables import TABLE_ENDINGS, Table, check_keys, ending_of, read_table
+from motet.data.readers.trajectory_tables import PAIR_COLUMNS, Claims, read_pairs, read_samples, told
+from motet.data.readers.wide_tables import as_individuals
 from motet.data.readers.xarrays import arrays_of_xarray, dataset_of_netcdf, import_xarray
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.settings import check_arguments
+from motet.settings import Positive, check_arguments
 
 if TYPE_CHECKING:
     import xarray
@@ -80,6 +89,7 @@ def read_trajectories(
     path: Path | str,
     *,
     columns: Mapping[str, str] | None = None,
+    individuals: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     targets_are_optional: bool = False,
@@ -90,6 +100,7 @@ def read_trajectories(
     bin_seconds: float | None = None,
     resample_seconds: float | None = None,
     longest_gap_seconds: float | None = None,
+    seconds_per_unit: Positive | None = None,
 ) -> Recording:
     r"""Read trajectories from a table, plain arrays or NetCDF, laid out as this module says.
 
@@ -97,6 +108,7 @@ def read_trajectories(
         path: a file whose name ends in one of `TRAJECTORY_ENDINGS`.
         columns: what the file calls its columns (or dimensions and variables), by motet's name:
             {"individual": "fish_id"}.
+        individuals: the columns of a wide table that are individuals, by name or pattern: ["unit_*"].
         features: the columns (or variables) that are features, in this order; by default as this module says.
         targets: the columns (or variables) that are targets; by default those with a name of motet's.
         targets_are_optional: whether those that are absent are passed over, as where labels are to be predicted.
@@ -107,6 +119,7 @@ def read_trajectories(
         bin_seconds: the step; by default the usual one between two stamps of an individual (no stamps: 1 s).
         resample_seconds: the step to resample at; needs longest_gap_seconds.
         longest_gap_seconds: samples further apart than this are not interpolated.
+        seconds_per_unit: of the column of time: 0.001 for milliseconds, 1 / rate for frames; by default it is seconds.
 
     Raises:
         InputError: naming the line, or the trial, individual and time, of what cannot be used.
@@ -119,7 +132,7 @@ def read_trajectories(
         [[[True, True], [True, False]]]
     """
     path = Path(path)
-    check_arguments(read_trajectories, {"absent_pairs": absent_pairs})
+    check_arguments(read_trajectories, {"absent_pairs": absent_pairs, "seconds_per_unit": seconds_per_unit})
     ending = ending_of(path, TRAJECTORY_ENDINGS)
     clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
     called = path.name.removesuffix(ending) if name is None else name
@@ -128,19 +141,17 @@ def read_trajectories(
         names = check_keys(columns, (*COLUMNS, *PAIR_COLUMNS))
         of_pairs = {key: theirs for key, theirs in names.items() if key in ("trial", *PAIR_COLUMNS)}
         own = {key: theirs for key, theirs in names.items() if key not in PAIR_COLUMNS}
-        read = read_samples(path, own, features, targets, targets_are_optional=targets_are_optional)
-        unlisted = np.nan if absent_pairs == "unknown" else 0.0
-        pairs = read_pairs(path, read.samples, of_pairs, is_directed=pairs_are_directed, unlisted=unlisted)
-        grid = on_grid(read.samples, clock)
-        return recording_of_grid(
-            grid.values,
-            {key: told(read, key, grid) for key in read.targets} | pairs,
-            individual_ids=read.samples.individual_labels,
-            trial_labels=read.samples.trial_labels,
-            bin_seconds=grid.bin_seconds,
-            trial_start_seconds=grid.starts,
-            **about,
+
+        def pairs_of(samples: Samples) -> dict[str, Leveled]:
+            unlisted = np.nan if absent_pairs == "unknown" else 0.0
+            return read_pairs(path, samples, of_pairs, is_directed=pairs_are_directed, unlisted=unlisted)
+
+        claims = Claims(own, individuals, features, targets, targets_are_optional, seconds_per_unit)
+        return recording_of_table(
+            lambda labels: read_table(path, labels=labels, columns=own), claims, clock, pairs_of, **about
         )
+    if individuals is not None or seconds_per_unit is not None:
+        raise InputError(f"{path} is no table; leave out individuals and seconds_per_unit.")
     if pairs_are_directed or absent_pairs != "unknown":
         raise InputError(f"{path} has no table of pairs; leave out pairs_are_directed and absent_pairs.")
     if ending.lower() == ".nc":
@@ -157,6 +168,37 @@ def read_trajectories(
     return recording_of_arrays(load_npz(path), clock, **about)
 
 
+def recording_of_table(
+    open_table: Callable[[Collection[str]], Table],
+    claims: Claims,
+    clock: Clock,
+    pairs_of: Callable[[Samples], dict[str, Leveled]] | None = None,
+    **about: Any,
+) -> Recording:
+    """The recording of a table, long or wide, that is opened by the names of its columns of labels."""
+    read = read_samples(open_table, claims, clock.bin_seconds)
+    pairs = {}
+    if pairs_of is not None:
+        pairs = pairs_of(read.samples)
+        if pairs and read.individuals:
+            raise InputError(f"{read.table.source} is wide, and has no pairs; remove the table beside it.")
+    grid = on_grid(read.samples, clock)
+    return recording_of_grid(
+        as_individuals(grid.values) if read.individuals else grid.values,
+        {key: told(read, key, grid) for key in read.targets} | pairs,
+        individual_ids=read.individuals or read.samples.individual_labels,
+        trial_labels=read.samples.trial_labels,
+        bin_seconds=grid.bin_seconds,
+        trial_start_seconds=grid.starts,
+        **about,
+    )
+
+
+def is_xarray(source: Any, head: bytes) -> bool:
+    """Whether an object is of xarray."""
+    return type(source).__module__.partition(".")[0] == "xarray"
+
+
 def from_xarray(
     data: xarray.Dataset | xarray.DataArray,
     *,
@@ -166,7 +208,9 @@ def from_xarray(
     targets_are_optional: bool = False,
     name: str | None = None,
     subject: str = "unknown",
-    **clock: float | None,
+    bin_seconds: float | None = None,
+    resample_seconds: float | None = None,
+    longest_gap_seconds: float | None = None,
 ) -> Recording:
     """Make a recording of an xarray Dataset or DataArray with dimensions individual, time[, trial][, feature].
 
@@ -185,8 +229,9 @@ def from_xarray(
         >>> from_xarray(xarray.DataArray(np.ones((3, 4)), dims=("individual", "time"), name="shoal"), bin_seconds=0.5)
         Recording('shoal': 1 trials × 3 individuals × 4 bins of 0.5 s; targets: none)
     """
+    clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
     called = str(getattr(data, "name", None) or "xarray") if name is None else name
     arrays, others = arrays_of_xarray(
         data, columns, features, targets, source=called, targets_are_optional=targets_are_optional
     )
-    return recording_of_arrays(arrays, Clock(**clock), targets=others, source=called, name=called, subject=subject)
+    return recording_of_arrays(arrays, clock, targets=others, source=called, name=called, subject=subject)

@@ -1,10 +1,10 @@
-"""Trajectories in a table as samples and targets, and who interacts with whom in a table beside it."""
+"""Tables as samples and targets, and who interacts with whom in a table beside one."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from motet.data.readers.tables import (
     TABLE_ENDINGS,
     UNKNOWN,
     Table,
+    absent,
     claim,
     ending_of,
     enumerated,
-    line_of,
     listed,
     read_table,
 )
+from motet.data.readers.wide_tables import individual_columns, no_individuals, seconds_of_rows
 from motet.data.recording import Level
 from motet.errors import InputError, did_you_mean
 from motet.given import unknown
@@ -32,60 +33,130 @@ AXES = ("trial", "individual", "time")
 KNOWN_TARGETS = ("system", *QUANTITIES)
 
 
+_NO_SECONDS = re.compile(
+    r"(?<![a-z])(m|u|µ|n)s(ec)?(?![a-z])|(milli|micro|nano)sec|(?<![a-z])(frame|sample|tick)s?(?![a-z])"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claims:
+    """Which columns are what, as `motet.data.readers.trajectories` says.
+
+    Attributes:
+        columns: what the table calls its columns, by motet's name.
+        individuals: the columns that are individuals, where each has its own.
+        features: the columns that are features.
+        targets: the columns that are targets.
+        targets_are_optional: whether those that are absent are passed over.
+        seconds_per_unit: what the column of time counts.
+    """
+
+    columns: Mapping[str, str]
+    individuals: Sequence[str] | None = None
+    features: Sequence[str] | None = None
+    targets: Sequence[str] | None = None
+    targets_are_optional: bool = False
+    seconds_per_unit: float | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class TableOfSamples:
-    """A table, its samples, and the names of its targets."""
+    """A table, its samples, and the names of its targets; of a wide one the columns of its individuals.
+
+    Samples of a wide table are of one individual, whose features are the columns.
+    """
 
     table: Table
     samples: Samples
     targets: list[str]
+    individuals: list[str]
 
 
 def read_samples(
-    path: Path,
-    columns: Mapping[str, str],
-    features: Sequence[str] | None,
-    targets: Sequence[str] | None,
-    *,
-    targets_are_optional: bool,
+    open_table: Callable[[Collection[str]], Table], claims: Claims, bin_seconds: float | None = None
 ) -> TableOfSamples:
-    """Read a table of trajectories (see `motet.data.readers.trajectories`)."""
+    """Read a table, which is opened by the names of its columns of labels."""
+    features, targets = claims.features, claims.targets
     lists = {"features": features, "targets": targets}
     said = [name for what, given in lists.items() if given is not None for name in listed(given, what=what)]
     as_text = {"trial", "individual", "system", *(targets or ())} - {*QUANTITIES, *(features or ())}
-    table = read_table(path, labels=as_text, columns=columns)
-    table.require("individual", "time")
+    table = open_table(as_text)
+    source = table.source
     if not table.n_rows:
-        raise InputError(f"{path} has 0 rows below its header; give at least one.")
+        raise InputError(f"{source} has 0 rows below its header; give at least one.")
     known = {*said, *KNOWN_TARGETS}
-    inputs, goals = claim(
-        [name for name in table.names if name not in AXES and (name in known or not table.is_empty(name))],
-        features=features,
-        targets=targets,
-        known_targets=KNOWN_TARGETS,
-        source=str(path),
-        targets_are_optional=targets_are_optional,
-    )
+    filled = [name for name in table.names if name in AXES or name in known or not table.is_empty(name)]
+    individuals = individual_columns(table.names if claims.individuals else filled, claims.individuals, targets or ())
+    if individuals:
+        inputs, goals = claim(
+            [name for name in table.names if name not in AXES],
+            features=individuals,
+            targets=targets or (),
+            known_targets=(),
+            source=source,
+            targets_are_optional=claims.targets_are_optional,
+        )
+        inputs = individuals
+        if features is not None:
+            raise InputError(f"{source}: both individuals and features are columns; say one of them.")
+    elif "individual" not in table.names:
+        for name in targets or ():
+            if name not in table.names:
+                raise did_you_mean(name, table.names, what=f"target of {source}")
+        raise no_individuals(filled, source)
+    else:
+        table.require("time")
+        inputs, goals = claim(
+            [name for name in filled if name not in AXES],
+            features=features,
+            targets=targets,
+            known_targets=KNOWN_TARGETS,
+            source=source,
+            targets_are_optional=claims.targets_are_optional,
+        )
     for name in goals:
         if LEVELS.get(name) == "pair":
-            raise InputError(f"{path}: target {name!r} is of pairs; give it in a table of pairs, <stem>.pairs.csv.")
+            raise InputError(f"{source}: target {name!r} is of pairs; give it in a table of pairs, <stem>.pairs.csv.")
+    trial_labels: tuple[str, ...]
+    individual_labels: tuple[str, ...]
     if "trial" in table.names:
         trial_labels, trial = table.known_labels("trial")
     else:
         trial_labels, trial = ("0",), np.zeros(table.n_rows, dtype=np.int64)
-    individual_labels, individual = table.known_labels("individual")
+    if individuals:
+        individual_labels, individual = ("of all",), np.zeros(table.n_rows, dtype=np.int64)
+    else:
+        individual_labels, individual = table.known_labels("individual")
     samples = Samples(
-        source=str(path),
+        source=source,
         trial=trial,
         individual=individual,
-        seconds=table.finite("time", all_known=True),
+        seconds=_seconds(table, claims, trial, bin_seconds),
         values=np.stack([table.finite(name) for name in inputs], axis=1),
         trial_labels=trial_labels,
         individual_labels=individual_labels,
         row=np.arange(table.n_rows),
-        line=functools.partial(line_of, path),
+        place=table.place,
     )
-    return TableOfSamples(table, samples, goals)
+    return TableOfSamples(table, samples, goals, individuals)
+
+
+def _seconds(table: Table, claims: Claims, trial: NDArray[np.int64], bin_seconds: float | None) -> NDArray[np.float64]:
+    """(row,) seconds: the column of time, or else the place of a row in its trial."""
+    if "time" not in table.names:
+        if bin_seconds is None or claims.seconds_per_unit is not None:
+            raise InputError(
+                str(absent("time", table.names, what="column", source=table.source))
+                + " Or say bin_seconds=…, where rows follow each other at equal steps."
+            )
+        return seconds_of_rows(trial, bin_seconds)
+    called = claims.columns.get("time", "time")
+    if claims.seconds_per_unit is None and (unit := _NO_SECONDS.search(called.lower())):
+        raise InputError(
+            f"{table.source}: the column of time is called {called!r}, and motet counts seconds; say seconds_per_unit="
+            f"0.001 for milliseconds, 1 / rate for frames or samples, 1 if these are seconds whatever {unit[0]!r} says."
+        )
+    return table.finite("time", all_known=True) * (claims.seconds_per_unit or 1.0)
 
 
 def told(read: TableOfSamples, name: str, grid: Grid) -> Leveled:
@@ -122,7 +193,7 @@ def told(read: TableOfSamples, name: str, grid: Grid) -> Leveled:
         )
     if grid.frames is None:
         raise InputError(
-            f"{table.path}: target {name!r} differs within a trial, and cannot be resampled; resample it before, or "
+            f"{table.source}: target {name!r} differs within a trial, and cannot be resampled; resample it before, or "
             "leave it out."
         )
     raise table.refusal(
@@ -233,7 +304,7 @@ def _listed(
         place = {label: place for place, label in enumerate(known)}
         for label in labels:
             if label not in place:
-                raise did_you_mean(label, known, what=f"{column} in {table.path}:")
+                raise did_you_mean(label, known, what=f"{column} in {table.source}:")
         return np.array([place[label] for label in labels], dtype=np.int64)[of_row]
 
     a, b = (places(column, samples.individual_labels) for column in ends)

@@ -1020,4 +1020,18 @@ FAULTS = (
         "shares: Mapping[str, float] = self.both",
         ("tests/estimators/test_rule.py::test_the_rule_alone_is_asked_without_the_eit",),
     ),
+    Fault(
+        "from_continuous: windows side by side are parted at random",
+        "src/motet/data/recording.py",
+        "np.zeros(len(pieces.values), dtype=np.int64)",
+        "np.arange(len(pieces.values), dtype=np.int64)",
+        ("tests/data/test_streams.py::test_what_is_continuous_becomes_windows_that_are_split_in_time_with_a_gap",),
+    ),
+    Fault(
+        "from_spikes: trials that share time are parted",
+        "src/motet/data/cut.py",
+        "is_bad = (overlap > 1e-3 * cut.bin_seconds) & ~is_together",
+        "is_bad = (overlap > 1e3 * cut.bin_seconds) & ~is_together",
+        ("tests/data/test_streams.py::test_what_cannot_be_is_one_refusal",),
+    ),
 )

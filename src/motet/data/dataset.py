@@ -162,7 +162,8 @@ class PopulationDataset:
         within = self.recording_index[first] if by == "trial" else np.zeros(len(groups), dtype=np.int64)
         if np.bincount(within).max() < 2:
             where = " in each recording" if within.any() else f", {groups[0]!r}"
-            raise InputError(f"there is only one {by}{where}; it cannot be split by {by}.")
+            hint = " Windows of a continuous recording are one trial: split them by='time'." if by == "trial" else ""
+            raise InputError(f"there is only one {by}{where}; it cannot be split by {by}.{hint}")
         strata = within if stratify is None else self._strata(stratify, least=2, of="parts")
         rng = np.random.default_rng(seed)
         chosen = [

@@ -17,10 +17,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from motet import given
+from motet.data import streams
+from motet.data.pynapples import PynappleObjects, objects_of
 from motet.data.trials import narrowest, padded_values, target_array
 from motet.errors import InputError, did_you_mean
 from motet.plain import plain_values
-from motet.settings import Count, check_arguments
+from motet.settings import Count, Positive, check_arguments
 
 Level = Literal["trial", "bin", "individual", "pair"]
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
@@ -31,7 +33,8 @@ class Recording:
     """One population observed over trials.
 
     Trials of different length are padded with `observed` False; a trial lasts as long as any of its
-    individuals is observed. Build one from arrays with `Recording.from_trials`.
+    individuals is observed. Build one from arrays with `Recording.from_trials`, from spike times and trials with
+    `Recording.from_spikes`, from what was recorded without trials with `Recording.from_continuous`.
 
     Attributes:
         values: (trial, individual, time, feature) float32, or float64 where float32 would lose what differs; 0 where
@@ -155,6 +158,132 @@ class Recording:
             individual_ids=tuple(given.names(individual_ids, what="individual_ids")),
             targets=made,
             target_levels=levels,
+            name=name,
+            **fields,
+        )
+
+    @classmethod
+    def from_spikes(
+        cls,
+        spike_times: Any,
+        trial_starts: Any,
+        *,
+        window: tuple[float, float] | None = None,
+        bin_seconds: Positive = 0.1,
+        targets: Mapping[str, Any] | None = None,
+        behaviour: Any = None,
+        seen: Any = None,
+        name: str = "spikes",
+        **fields: Any,
+    ) -> Recording:
+        """Make a recording from spike times and trials, all in seconds on one clock.
+
+        Args:
+            spike_times: the times of each unit, in any order: a list, a dict or a TsGroup of pynapple. A unit without
+                spikes is silent, and observed.
+            trial_starts: (trial,) in any order; or starts and ends, (trial, 2) or an IntervalSet of pynapple, whose
+                columns are targets where no `targets` are given.
+            window: seconds before (negative) and after the start of a trial that are counted; by default up to its end,
+                or (0, 0.8) where there are no ends.
+            bin_seconds: width of a bin; what is left of one at the end is left out.
+            targets: by name, as for `Recording`.
+            behaviour: what was sampled all along, by name: a pair (times, samples) or a Tsd or TsdFrame of pynapple. It
+                becomes a target per bin: `motet.data.cut` says how it is resampled.
+            seen: for each unit the intervals (interval, 2) in which it could be seen; other bins are not observed.
+            name: what the recording is called.
+            **fields: the other fields of `Recording`; individual_ids are by default "<name>/<key or position>".
+
+        Raises:
+            InputError: if trials of different ids overlap, times cannot be seconds of one clock, or as `Recording`.
+
+        Example:
+            >>> rng = np.random.default_rng(0)
+            >>> spike_times = [np.sort(rng.uniform(0, 60, 300)) for _ in range(4)]
+            >>> starts = np.arange(1.0, 59.0, 2.0)
+            >>> Recording.from_spikes(spike_times, starts, window=(-0.2, 0.8), targets={"side": np.arange(29) % 2})
+            Recording('spikes': 29 trials × 4 individuals × 10 bins of 0.1 s; targets: side per trial)
+        """
+        check_arguments(Recording.from_spikes, {"window": window, "bin_seconds": bin_seconds})
+        pieces = streams.spikes_in_trials(spike_times, trial_starts, window, bin_seconds, seen, fields.get("trial_ids"))
+        targets = streams.columns_of(trial_starts) if targets is None else targets
+        return cls._of_pieces(pieces, streams.by_name(behaviour), targets, name=name, **fields)
+
+    @classmethod
+    def from_continuous(
+        cls,
+        values: Any,
+        *,
+        times: Any = None,
+        window: Positive | None = None,
+        bin_seconds: Positive = 0.1,
+        within: Any = None,
+        behaviour: Any = None,
+        name: str = "continuous",
+        **fields: Any,
+    ) -> Recording:
+        """Make a recording of what was recorded without trials, cut into windows side by side.
+
+        Windows share one trial id. Neighbours are alike, so split them in time: `split(by="time")` leaves out a gap.
+
+        Args:
+            values: spike times of each unit in seconds, as for `from_spikes`; or an array (individual, time[, feature])
+                of counts or signals, one for each bin, or one for each of `times`; or a TsdFrame of pynapple. NaN is
+                not observed.
+            times: (time,) seconds of samples, of which a bin has the mean; a bin without any is not observed.
+            window: seconds that a window lasts; by default 20 bins, or fewer of a short recording.
+            bin_seconds: width of a bin.
+            within: the stretches that are cut into windows, (stretch, 2) or an IntervalSet; by default one, in which
+                there are both values and behaviour.
+            behaviour: as for `from_spikes`; or, beside values for each bin, arrays (time, …) alike.
+            name: what the recording is called.
+            **fields: the other fields of `Recording`; individual_ids are by default "<name>/<key or position>".
+
+        Raises:
+            InputError: if no window fits, times cannot be seconds of one clock, or as `Recording`.
+
+        Example:
+            >>> rng = np.random.default_rng(0)
+            >>> spike_times = [np.sort(rng.uniform(0, 60, 300)) for _ in range(4)]
+            >>> seconds = np.arange(0, 60, 0.02)
+            >>> speed = (seconds, np.sin(seconds))
+            >>> Recording.from_continuous(spike_times, behaviour={"speed": speed})
+            Recording('continuous': 29 trials × 4 individuals × 20 bins of 0.1 s; targets: speed per bin)
+            >>> Recording.from_continuous(rng.poisson(1.0, (4, 600)), window=1.0)
+            Recording('continuous': 60 trials × 4 individuals × 10 bins of 0.1 s; targets: none)
+        """
+        check_arguments(Recording.from_continuous, {"window": window, "bin_seconds": bin_seconds})
+        where, with_what = (within, window, bin_seconds), streams.by_name(behaviour)
+        if times is None and streams.are_spikes(values):
+            pieces = streams.continuous_spikes(values, *where, with_what)
+        else:
+            pieces = streams.continuous_signals(values, times, *where, with_what)
+        fields.setdefault("trial_ids", np.zeros(len(pieces.values), dtype=np.int64))
+        return cls._of_pieces(pieces, with_what, {}, name=name, **fields)
+
+    @classmethod
+    def _of_pieces(
+        cls,
+        pieces: streams.Pieces,
+        behaviour: Mapping[str, Any],
+        targets: Mapping[str, Any],
+        *,
+        name: str,
+        individual_ids: Any = None,
+        target_levels: Mapping[str, Level] | None = None,
+        **fields: Any,
+    ) -> Recording:
+        per_bin = streams.behaviour_per_bin(behaviour, pieces.cut)
+        if twice := per_bin.keys() & targets.keys():
+            raise InputError(f"{sorted(twice)[0]!r} is both a target and a behaviour; give one of them another name.")
+        ids = [f"{name}/{one}" for one in pieces.names] if individual_ids is None else individual_ids
+        return cls(
+            values=pieces.values,
+            observed=pieces.observed,
+            individual_ids=given.names(ids, what="individual_ids"),
+            targets={**targets, **per_bin},
+            target_levels={**dict.fromkeys(per_bin, "bin"), **(target_levels or {})},
+            bin_seconds=pieces.cut.bin_seconds,
+            trial_start_seconds=pieces.cut.start,
             name=name,
             **fields,
         )
@@ -323,6 +452,25 @@ class Recording:
             observed=np.asarray(parts(self.observed, 2).all(axis=3)),
             targets={name: of_bins(name) for name in self.targets},
             bin_seconds=n * self.bin_seconds,
+        )
+
+    def to_pynapple(self) -> PynappleObjects:
+        """The recording as objects of pynapple: `values`, `trials` and `targets` per bin.
+
+        Raises:
+            InputError: if trials overlap, or pynapple is not installed.
+        """
+        per_trial = {"trial_id": self.trial_ids}
+        per_trial |= {n: t for n, t in self.targets.items() if self.target_levels[n] == "trial" and t.ndim == 1}
+        return objects_of(
+            self.values,
+            self.observed,
+            self.trial_start_seconds,
+            self.trial_lengths,
+            self.bin_seconds,
+            names=self.individual_ids,
+            columns=per_trial,
+            targets={name: target for name, target in self.targets.items() if self.target_levels[name] == "bin"},
         )
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from motet import given
-from motet.data.binning import average_samples, count_spikes
+from motet.data.binning import average_samples, count_spikes, late_samples
 from motet.data.readers.reading import array_names, file_reader, load_arrays
 from motet.data.recording import Recording
 from motet.errors import InputError
@@ -37,7 +37,6 @@ from motet.memory import check_room
 from motet.settings import NonNegative, Positive, check_arguments
 
 ARRAYS = ("spike_seconds", "spike_unit", "position_seconds", "position_pixels")
-MOST_LATE = 0.01  # of the samples of positions that a clock may have gone back for
 _MOST_BINS = 10_000_000
 _BYTES_PER_COUNT = 40  # int64, several times float64, float32, masks
 
@@ -123,11 +122,7 @@ def _sorted_out(
             raise InputError(f"its {array} are infinite or NaN in places; leave these out, with what goes with them.")
     if (unit != np.rint(unit)).any():
         raise InputError("its spike_unit are not whole numbers; give the number of each spike's unit.")
-    is_late = np.append(False, seconds[1:] <= np.maximum.accumulate(seconds)[:-1])
-    if is_late.mean() > MOST_LATE:
-        raise InputError(
-            f"its position_seconds do not increase at {is_late.sum()} of {is_late.size} samples; give them in order."
-        )
+    is_late = late_samples(seconds, what="its position_seconds")
     numbers = np.unique(unit).astype(np.int64)
     is_tracked = (pixels != 0).all(axis=1, keepdims=True)
     tracked = np.where(is_tracked, pixels, np.nan)

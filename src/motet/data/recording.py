@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from motet import given
-from motet.data import streams
+from motet.data import labelled, streams
 from motet.data.pynapples import PynappleObjects, objects_of
 from motet.data.trials import narrowest, padded_values, target_array
 from motet.errors import InputError, did_you_mean
@@ -472,6 +472,41 @@ class Recording:
             columns=per_trial,
             targets={name: target for name, target in self.targets.items() if self.target_levels[name] == "bin"},
         )
+
+    def to_table(self) -> dict[str, Any]:
+        """The columns of a long table, which `pandas.DataFrame` and `polars.DataFrame` take.
+
+        A row is a trial, an individual and a bin that is observed in any of them: columns trial, individual, time
+        (seconds on the recording's clock), value (or feature_0, feature_1, …; NaN where not observed), and a column for
+        each number of each target but those of pairs. Windows, which share the ids of trials, have a column window.
+
+        Example:
+            >>> import pandas
+            >>> recording = Recording.from_trials(np.ones((2, 1, 2)), targets={"side": ["l", "r"]}, bin_seconds=0.5)
+            >>> print(pandas.DataFrame(recording.to_table()).to_string(index=False))
+             trial individual  time  value side
+                 0    array/0   0.0    1.0    l
+                 0    array/0   0.5    1.0    l
+                 1    array/0   1.0    1.0    r
+                 1    array/0   1.5    1.0    r
+        """
+        return labelled.columns_of(self)
+
+    def to_xarray(self) -> Any:
+        """A Dataset of xarray, of variables values and targets; `motet.read_recording` gives the same back.
+
+        Dimensions are trial, individual, time (seconds from the start of the trial) and, if there are several, feature;
+        a target of pairs has individual_other, and further axes of a target are called after it.
+
+        Raises:
+            InputError: if xarray is not installed, or a target is called as an axis.
+
+        Example:
+            >>> dataset = Recording.from_trials(np.ones((2, 3, 4)), targets={"side": [0, 1]}).to_xarray()
+            >>> dict(dataset["values"].sizes), dataset["side"].dims
+            ({'trial': 2, 'individual': 3, 'time': 4}, ('trial',))
+        """
+        return labelled.dataset_of(self)
 
     def __repr__(self) -> str:
         targets = ", ".join(f"{name} per {level}" for name, level in self.target_levels.items())

@@ -275,6 +275,7 @@ def recording_of_arrays(
             values, step, starts = _resampled_arrays(values, seconds, clock, ids, source)
     elif clock.resample_seconds is not None:
         raise InputError(f"{source} has no time, so that nothing can be resampled; give the stamps, time (time,).")
+    starts = arrays.get("trial_start_seconds", starts)
     return recording_of_grid(
         values,
         {key: (level, arrays[key]) for key, level in LEVELS.items() if key in arrays} | targets,

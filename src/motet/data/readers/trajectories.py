@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from motet.data.labelled import ROLE
 from motet.data.readers.arrays import (
     AXES,
     LEVELS,
@@ -229,6 +230,10 @@ def from_xarray(
         >>> from_xarray(xarray.DataArray(np.ones((3, 4)), dims=("individual", "time"), name="shoal"), bin_seconds=0.5)
         Recording('shoal': 1 trials × 3 individuals × 4 bins of 0.5 s; targets: none)
     """
+    about = getattr(data, "attrs", {})  # of a recording that it was before
+    if bin_seconds is None and resample_seconds is None and ROLE in getattr(data.get("values", data), "attrs", {}):
+        bin_seconds, subject = about.get("bin_seconds"), str(about.get("subject", subject))
+        name = str(about.get("name", "xarray")) if name is None else name
     clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
     called = str(getattr(data, "name", None) or "xarray") if name is None else name
     arrays, others = arrays_of_xarray(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.data.labelled import ROLE
 from motet.data.readers.arrays import AXES, LEVELS, Leveled
 from motet.data.readers.isolated import in_subprocess
 from motet.data.readers.tables import absent, check_keys, claim, own_names
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import xarray
 
 _LAYOUT = "layout"
+_TARGET = "target per "
 
 
 # Name, dimensions, values and attributes as they are stored; the attributes of the file are those of one called "".
@@ -144,7 +146,11 @@ def arrays_of_xarray(
     for axis in ("individual", "time"):
         if axis not in data.dims:
             raise absent(axis, map(str, data.dims), what="dimension", source=source)
-    candidates = [str(name) for name in data.variables if name not in (*data.dims, "observed")]
+    roles = {str(name): str(data[name].attrs.get(ROLE, "")) for name in data.variables}  # if it was a recording before
+    if "feature" in roles.values():
+        features = [name for name, role in roles.items() if role == "feature"] if features is None else features
+        targets = [name for name, role in roles.items() if role.startswith(_TARGET)] if targets is None else targets
+    candidates = [name for name in roles if name not in (*data.dims, "observed") and roles[name] != "start"]
     inputs, goals = claim(
         [name for name in candidates if data[name].ndim or name in (targets or ())],  # one value for all is no label
         features=features,
@@ -161,6 +167,8 @@ def arrays_of_xarray(
             )
     values = [numbers(_on_axes(data, name, AXES, source), what=f"{source}: {name!r}") for name in inputs]
     arrays: dict[str, NDArray[Any]] = {"values": np.concatenate(values, axis=-1)}
+    if "trial_start_seconds" in roles and roles["trial_start_seconds"] == "start":
+        arrays["trial_start_seconds"] = _as_stored(data["trial_start_seconds"])
     if "observed" in data.variables:
         arrays["observed"] = _on_axes(data, "observed", AXES[:3], source)
     if "time" in data.coords:
@@ -178,6 +186,10 @@ def _leveled(data: xarray.Dataset, name: str, source: str) -> Leveled:
         return LEVELS[name], _as_stored(variable)
     others = [str(dim) for dim in variable.dims if dim not in AXES[:3]]
     level: Level = "trial"
+    role = str(variable.attrs.get(ROLE, ""))
+    if role.startswith(_TARGET) and "trial" in variable.dims:
+        level = cast(Level, role.removeprefix(_TARGET))
+        return level, labels(_as_stored(variable), what=f"{source}: target {name!r}")
     if {"individual", "time"} <= set(variable.dims):
         raise InputError(
             f"{source}: target {name!r} has an individual and a time; give one of them, or say that it is a feature."

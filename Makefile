@@ -12,7 +12,7 @@ test test-all: export OMP_NUM_THREADS := 1
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("motet needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fast,mne,nwb,ot,pynapple,tables,tensorboard,xarray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fast,mne,nwb,ot,pynapple,report,tables,tensorboard,xarray]'
 	touch $(READY)
 
 # Three simulated animals: decode one; pretrain on it and another, and decode the third from one trial of each direction; see who plays whose role.
@@ -23,6 +23,7 @@ demo: $(READY)  ## simulated populations: decode, transfer to a new one from few
 	$(BIN)/motet pretrain $(DATA)/subject-1.npz $(DATA)/subject-2.npz --target direction --period 8 --training.max_steps 20 --output runs/demo/encoder
 	$(BIN)/motet transfer $(DATA)/subject-3.npz --encoder runs/demo/encoder --target direction --k '[1]' --unlabelled '[none,tested]' --draws 5 --output runs/demo/transfer
 	$(BIN)/motet align $(DATA)/subject-1.npz $(DATA)/subject-3.npz --halves 1 --output runs/demo/align
+	$(BIN)/motet report runs/demo/decode
 
 test: $(READY)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest $(PARALLEL)

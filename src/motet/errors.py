@@ -32,3 +32,12 @@ def did_you_mean(given: str, known: Iterable[str], *, what: str) -> InputError:
             f"and {len(names) - MOST_NAMES} more",
         ]
     return InputError(f"unknown {what} {given!r}{hint} Allowed: {', '.join(listed) or 'none'}.")
+
+
+def lacking_extra(extra: str, why: str) -> InputError:
+    """An `InputError` for a package that only some need, and that is not installed.
+
+    >>> str(lacking_extra("report", "a report draws its figures with plotly"))
+    "a report draws its figures with plotly, which is not installed; pip install 'motet[report]'."
+    """
+    return InputError(f"{why}, which is not installed; pip install 'motet[{extra}]'.")

@@ -1034,4 +1034,28 @@ FAULTS = (
         "is_bad = (overlap > 1e3 * cut.bin_seconds) & ~is_together",
         ("tests/data/test_streams.py::test_what_cannot_be_is_one_refusal",),
     ),
+    Fault(
+        "report: names are not escaped",
+        "src/motet/report/page.py",
+        'inside = "".join(one if isinstance(one, Html) else _escaped(one) for one in content)',
+        'inside = "".join(content)',
+        (
+            "tests/report/test_page.py::test_a_name_is_text_wherever_it_stands_in_the_page",
+            "tests/tasks/test_report.py::test_a_report_runs_in_a_browser_without_an_error_a_request_or_a_name_that_acts",
+        ),
+    ),
+    Fault(
+        "report: the text of figures ends the script that holds it",
+        "src/motet/report/page.py",
+        'Html(figures.replace("<", "\\\\u003c"))',
+        "Html(figures)",
+        ("tests/report/test_page.py::test_a_name_is_text_wherever_it_stands_in_the_page",),
+    ),
+    Fault(
+        "report: recordings that changed are drawn",
+        "src/motet/tasks/report.py",
+        "if kept.get(role) and kept[role] != [digest(recording) for recording in recordings]:",
+        "if False:",
+        ("tests/tasks/test_report.py::test_what_needs_recordings_that_are_gone_or_others_is_left_out_and_said",),
+    ),
 )

@@ -41,13 +41,11 @@ def psths(recording: Recording, target: str, individuals: ArrayLike | None = Non
         >>> [axes.get_title("left") for axes in psths(recording, "side", [2, 0]).axes]
         ['neuron 2', 'neuron 0']
     """
-    classes, codes = _classes_of_trials(recording, target)
+    classes, codes = classes_of_trials(recording, target)
     if individuals is None:
         individuals = informative_individuals(recording, target, MOST_PANELS)
     shown = recording.select(individuals=np.atleast_1d(individuals))
-    n, mean, squares = _per_class(_counts(shown) / shown.bin_seconds, shown.observed, codes)
-    mean = np.where((n > 0) & (2 * n >= n.max(axis=2, keepdims=True)), mean, np.nan)
-    sem = np.sqrt(np.divide(squares, n * (n - 1), out=np.full(n.shape, np.nan), where=n > 1))
+    mean, sem = mean_courses(_counts(shown) / shown.bin_seconds, shown.observed, codes)
     seconds = (np.arange(shown.n_bins) + 0.5) * shown.bin_seconds
 
     n_columns = math.ceil(math.sqrt(shown.n_individuals))
@@ -92,7 +90,7 @@ def informative_individuals(recording: Recording, target: str, n: int) -> NDArra
         >>> informative_individuals(recording, "side", 2)
         array([1, 0])
     """
-    _, codes = _classes_of_trials(recording, target)
+    _, codes = classes_of_trials(recording, target)
     n_bins = recording.observed.sum(axis=2)
     total = np.where(recording.observed, _counts(recording), 0).sum(axis=2)
     n_trials, mean, squares = _per_class(np.sqrt(total / np.maximum(n_bins, 1)), n_bins > 0, codes)
@@ -109,7 +107,25 @@ def informative_individuals(recording: Recording, target: str, n: int) -> NDArra
     return seen[:n]
 
 
-def _classes_of_trials(recording: Recording, target: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def mean_courses(values: Floats, observed: NDArray[np.bool_], codes: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """(class, individual, time) means over trials and their standard errors; NaN where fewer than half go on.
+
+    Args:
+        values: (trial, individual, time).
+        observed: likewise, where a value counts.
+        codes: (trial,) of which class each is, -1 for none.
+
+    Example:
+        >>> mean, error = mean_courses(np.array([[[1.0]], [[3.0]]]), np.ones((2, 1, 1), bool), np.array([0, 0]))
+        >>> mean.item(), error.item()
+        (2.0, 1.0)
+    """
+    n, mean, squares = _per_class(values, observed, codes)
+    mean = np.where((n > 0) & (2 * n >= n.max(axis=2, keepdims=True)), mean, np.nan)
+    return mean, np.sqrt(np.divide(squares, n * (n - 1), out=np.full(n.shape, np.nan), where=n > 1))
+
+
+def classes_of_trials(recording: Recording, target: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The classes of a target, and (trial,) which of them each trial is, -1 where it is unknown."""
     labels = recording.target(target)
     if labels.ndim != 1 or recording.target_levels[target] != "trial" or labels.dtype.kind == "f":

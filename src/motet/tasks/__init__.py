@@ -65,6 +65,14 @@ VERBS: dict[str, Verb] = {
             "motet.tasks.predict:predict",
         ),
         Verb(
+            "report",
+            "RUN …",
+            "one page of what a run found, to look at offline; of two runs, side by side",
+            "report runs/decode-reach-chewie-1-direction",
+            "motet.tasks.report:report",
+            ("--importance true",),
+        ),
+        Verb(
             "pretrain",
             "RECORDING …",
             "learn from some populations to decode others from few trials; leaves a run",

@@ -344,7 +344,7 @@ class Align(Task):
 
     def write_tables(self, run: Run) -> None:
         """All individuals with their types, and the matches between every two recordings, surest first."""
-        everybody = self._everybody
+        everybody = self.everybody
         names = [np.full(r.n_individuals, r.name) for r in everybody.recordings]
         columns = {
             "recording": np.concatenate(names),
@@ -352,14 +352,14 @@ class Align(Task):
             "type": everybody.types,
         }
         if self.target is not None:
-            columns[f"preferred {self.target}"] = self._classes[everybody.preferred]
+            columns[f"preferred {self.target}"] = self.classes[everybody.preferred]
         write_columns(run.folder / "individuals.csv", columns)
         evaluation = Evaluation(self, run, self.parts())
         for part in self.parts():
             if not part.are_halves:
                 answer = evaluation.answer(part, METHOD_OF[self.settings.same])
                 partner, sure = answer["partner"], answer["confidence"]
-                rows = self._surest(part, partner, sure)
+                rows = self.surest(part, partner, sure)
                 ids_a, ids_b = (np.asarray(r.individual_ids) for r in (part.a, part.b))
                 columns = {
                     f"individual of {part.a.name}": ids_a[rows],
@@ -401,14 +401,14 @@ class Align(Task):
             yield f"pairs_{name}", self._draw_pairs(evaluation, parts[0], same)
         yield from self._draw_all()
 
-    def _responses(self, part: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def responses(self, part: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(individual, condition, bin) means of both sides, individuals as methods see them."""
         a, b = (one.total / np.where(one.n > 0, one.n, np.nan) for one in self._sums(part))
         return a, b[part.order]
 
-    def _surest(self, part: Pair, partner: NDArray[np.int64], sure: NDArray[np.float64]) -> NDArray[np.int64]:
+    def surest(self, part: Pair, partner: NDArray[np.int64], sure: NDArray[np.float64]) -> NDArray[np.int64]:
         """Individuals that have a partner, the surest first; of equally sure ones, those that vary most."""
-        a, b = (np.nanstd(response, axis=(1, 2)) for response in self._responses(part))
+        a, b = (np.nanstd(response, axis=(1, 2)) for response in self.responses(part))
         rows = np.flatnonzero(partner >= 0)
         return rows[np.lexsort((-np.minimum(a[rows], b[partner[rows]]), -sure[rows]))]
 
@@ -416,11 +416,11 @@ class Align(Task):
         """The surest matches of a part, their mean rates by condition."""
         answer = evaluation.answer(part, METHOD_OF[same])
         partner, sure = answer["partner"], answer["confidence"]
-        surest = self._surest(part, partner, sure)[:MOST_PAIRS]
+        surest = self.surest(part, partner, sure)[:MOST_PAIRS]
         sums = self._sums(part)
         unit = "firing rate (Hz)" if sums[0].are_counts else "mean value"
         scale = part.a.bin_seconds if sums[0].are_counts else 1.0
-        a, b = (response / scale for response in self._responses(part))
+        a, b = (response / scale for response in self.responses(part))
         ids = part.a.individual_ids, np.asarray(part.b.individual_ids)[part.order]
         captions = [
             f"{_own(ids[0][i], part.a)} ~ {_own(str(ids[1][partner[i]]), part.b)}\n{sure[i]:.2f}"
@@ -431,7 +431,7 @@ class Align(Task):
         return draw_pairs(
             [(a[i], b[partner[i]]) for i in surest],
             captions,
-            self._classes,
+            self.classes,
             (np.arange(self.n_bins) + 0.5) * part.a.bin_seconds,
             names,
             target=self.target or "",
@@ -441,7 +441,7 @@ class Align(Task):
 
     def _draw_all(self) -> Iterator[tuple[str, Figure]]:
         """Distances within and between recordings sorted by type, and everybody in one plane."""
-        everybody = self._everybody
+        everybody = self.everybody
         names = [recording.name for recording in everybody.recordings]
         edges = np.cumsum([0, *map(len, everybody.shapes)])
         parts = [slice(*pair) for pair in itertools.pairwise(edges)]
@@ -458,14 +458,15 @@ class Align(Task):
             [one.mean for one in everybody.shapes],
             names,
             [everybody.preferred[part] for part in parts],
-            self._classes,
+            self.classes,
             target=self.target or "",
             title="shapes of responses",
         )
         yield "plane", figure
 
     @functools.cached_property
-    def _everybody(self) -> Everybody:
+    def everybody(self) -> Everybody:
+        """All individuals of all recordings that vary, compared at once."""
         recordings = []
         for recording in self.dataset.recordings:
             cut = recording.select(bins=slice(0, self.n_bins))
@@ -488,7 +489,7 @@ class Align(Task):
         ]
 
     @property
-    def _classes(self) -> NDArray[Any]:
+    def classes(self) -> NDArray[Any]:
         """Labels of the conditions."""
         if self.target is None:
             return np.array(["all trials"])

@@ -41,6 +41,7 @@ from motet.tasks.find import stem
 from motet.tasks.jobs import Compared, complete_all
 from motet.tasks.outcome import Outcome, begin
 from motet.tasks.presets import PRESETS, PROTOCOL, Cell
+from motet.tasks.verbs import command_line
 from motet.training.objectives import ObjectiveSettings
 from motet.training.run import Run, environment
 from motet.training.settings import TrainingSettings
@@ -462,7 +463,7 @@ def _page(
     threads = f"{settings.jobs} at a time" if settings.jobs > 1 else f"{computer['threads']} thread(s)"
     where = computer["gpu"] or "CPU"
     yield f"# Benchmark: {in_markdown(' '.join(settings.what))}"
-    yield f"Made by `{_command(settings)}`."
+    yield f"Made by `{command_line('benchmark', settings, leave_out=('output', 'jobs', 'page'))}`."
     yield WORDS.format(
         seeds=", ".join(map(str, settings.seeds)), machine=f"{where}, {threads}, torch {computer['torch']}"
     )
@@ -479,35 +480,6 @@ def _page(
             yield _curve(table)
         if table.failed:
             yield "\n".join(f"Failed, {which}: {in_markdown(why, most=1000)}" for which, why in table.failed.items())
-
-
-def _command(settings: BenchmarkSettings) -> str:
-    """What makes the same tables."""
-    words = ["motet benchmark", *settings.what]
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if field.name in ("what", "output", "jobs", "page") or value == field.default:
-            continue
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            default = field.default
-            changed = {
-                f.name: v
-                for f in dataclasses.fields(value)
-                if (v := getattr(value, f.name)) != getattr(default, f.name)
-            }
-            words += [f"--{field.name}.{name} {_word(one)}" for name, one in changed.items()]
-        else:
-            words.append(f"--{field.name} {_word(value)}")
-    return " ".join(words)
-
-
-def _word(value: Any) -> str:
-    """As a shell takes it."""
-    plain = as_plain(value)
-    if isinstance(plain, str):
-        return plain
-    text = json.dumps(plain)
-    return f"'{text}'" if isinstance(plain, list | dict) else text
 
 
 def _protocol(table: CellTable) -> str:

@@ -205,7 +205,14 @@ class Comparison:
                 methods[name]["chosen"] = chosen
             if first.measured.more:
                 methods[name]["more"] = first.measured.more
-        return {"best_rival": self.best_rival, "methods": methods, "left_out": self.left_out}
+        about = {name: {"heading": one.heading, "is_error": one.is_error} for name, one in self._shown().items()}
+        return {
+            "main": self.main,
+            "columns": about,
+            "best_rival": self.best_rival,
+            "methods": methods,
+            "left_out": self.left_out,
+        }
 
     def table(self, *, with_effects: bool = False) -> str:
         """Markdown: heading, a row per method, what was chosen, and what is left out.

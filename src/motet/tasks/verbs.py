@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
+import shlex
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 
@@ -68,3 +70,42 @@ class Verb:
             home = getattr(importlib.import_module(module), name)
         several = home if isinstance(home, Mapping) else {"": home}
         return {word: one if isinstance(one, Command) else Command.of(one) for word, one in several.items()}
+
+
+def command_line(verb: str, settings: Any, *, leave_out: Collection[str] = ()) -> str:
+    """What a shell is given to do the same: the settings that are not as by default.
+
+    Args:
+        verb: its name.
+        settings: a dataclass; its `positionals` come first.
+        leave_out: names of settings that do not matter.
+    """
+    positionals = tuple(getattr(settings, "positionals", ()))
+    words = ["motet", *verb.split()]
+    for name in positionals:
+        value = getattr(settings, name)
+        words += map(shlex.quote, value if isinstance(value, list | tuple) else [str(value)])
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    words += _changed(settings, defaults, "--", {*positionals, *leave_out})
+    return " ".join(words)
+
+
+def _changed(settings: Any, defaults: Mapping[str, Any], prefix: str, leave_out: Collection[str]) -> Iterator[str]:
+    """An option for every setting that is not as by default, those inside parts too."""
+    for name, default in defaults.items():
+        value = getattr(settings, name)
+        if name in leave_out or value == default:
+            continue
+        if dataclasses.is_dataclass(value) and dataclasses.is_dataclass(default):
+            inside = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+            yield from _changed(value, inside, f"{prefix}{name}.", ())
+        else:
+            yield f"{prefix}{name} {_word(value)}"
+
+
+def _word(value: Any) -> str:
+    """As a shell takes it."""
+    from motet.plain import as_plain
+
+    plain = as_plain(value)
+    return shlex.quote(plain if isinstance(plain, str) else json.dumps(plain))

@@ -20,9 +20,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from motet.errors import InputError
+from motet.errors import InputError, lacking_extra
 from motet.files import atomic_path, locked_folder, write_text
 from motet.plain import as_plain, digest, read_json, read_yaml, to_yaml
+from motet.training.scores import COLUMNS, score_rows
 
 FORMAT = "3"
 ADVICE = "restore it, or delete it and run again"
@@ -171,6 +172,10 @@ class Run:
             f"note: {self.folder} was begun with another environment ({changes}); last digits may differ."
         )
 
+    def read_environment(self) -> dict[str, Any]:
+        """What computed it."""
+        return self._read_named("environment.json", read_json)
+
     @property
     def has_settings(self) -> bool:
         return (self.folder / "settings.yaml").exists()
@@ -205,6 +210,44 @@ class Run:
     @property
     def has_results(self) -> bool:
         return (self.folder / "results.json").exists()
+
+    def read_scores(self) -> list[dict[str, Any]]:
+        """A row for each section, method and score that the run holds: `motet.training.scores.COLUMNS`.
+
+        Raises:
+            InputError: if it has no results of methods that were compared.
+        """
+        return score_rows(self.read_scored(), where=str(self.folder))
+
+    def read_scored(self) -> dict[str, Any]:
+        """Results, or those of a benchmark."""
+        name = "benchmark.json" if (self.folder / "benchmark.json").exists() else "results.json"
+        return self._read_named(name, read_json)
+
+    def table(self) -> Any:
+        """The scores as a pandas DataFrame, in long form: a row for each section, method and score.
+
+        Columns are section, method, kind, score, is_main (whether methods are compared by it), value and its interval
+        (low, high), the difference from the best rival (difference, difference_low, difference_high, p_holm,
+        best_rival), n_train, n_parameters, fit_seconds and predict_seconds; NaN is what is not known.
+
+        Raises:
+            InputError: if pandas is not installed, or the run has no results of methods that were compared.
+
+        Example:
+            >>> import tempfile
+            >>> run = Run(tempfile.mkdtemp())
+            >>> methods = {"lda": {"kind": "rival", "scores": {"accuracy": {"value": 0.5, "interval": None}}}}
+            >>> run.write_results({"sections": {"": {"best_rival": "lda", "methods": methods}}})
+            >>> run.table()[["method", "score", "value"]].values.tolist()
+            [['lda', 'accuracy', 0.5]]
+        """
+        rows = self.read_scores()
+        try:
+            import pandas
+        except ImportError as error:
+            raise lacking_extra("tables", "Run.table() gives a DataFrame of pandas") from error
+        return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     def write_table(self, table: str) -> None:
         write_text(self.folder / "table.md", table + "\n")

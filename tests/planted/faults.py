@@ -409,10 +409,10 @@ FAULTS = (
     ),
     Fault(
         "rivals: shrinkage LDA does not shrink",
-        "src/motet/rivals/classifiers.py",
-        'LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")',
-        'LinearDiscriminantAnalysis(solver="lsqr")',
-        ("tests/rivals/test_decoders.py::test_lda_reads_all_bins_of_a_window_as_one_vector",),
+        "src/motet/rivals/discriminant.py",
+        "return (0.0 if noise <= 0 else float(noise / distance)), float(variance)",
+        "return 1e-9, float(variance)",
+        ("tests/rivals/test_discriminant.py",),
     ),
     Fault(
         "rivals: options are tuned on what was fitted",

@@ -283,7 +283,7 @@ def test_kernel_ridge_solves_its_closed_form(reads_time, train, test):
     )
     fitted = fit("kernel-ridge-time" if reads_time else "kernel-ridge", train, "velocity")
     chosen = fitted.about["chosen"]
-    scales, penalty = chosen["scales, ridge"]
+    scales, penalty = chosen["scales"], chosen["ridge"]
     a, b = (*scales, 0.0)[:2]
     v, u = x.var(axis=0).sum(), time.var()
 
@@ -309,7 +309,7 @@ def test_lda_reads_all_bins_of_a_window_as_one_vector(train, test):
         return np.sqrt(equal_windows(recording).values[..., 0].astype(float)).reshape(recording.n_trials, -1)
 
     plain = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(flat(train), train.target("side"))
-    fitted = fit("lda", equal_windows(train), "side")
+    fitted = fit("lda", equal_windows(train), "side")  # of scikit-learn's numbers
     assert np.allclose(fitted.predict_proba(equal_windows(test)), plain.predict_proba(flat(test)))
     assert np.mean(fitted.predict(equal_windows(test)) == test.target("side")) > 0.6
     assert fitted.n_parameters == 3 * (5 * 8 + 1)

@@ -156,8 +156,9 @@ class EIT(nn.Module):
             x = block(x, read)
         population = rearrange(x, "(trial time) individual width -> trial individual time width", trial=n_trials)
 
-        real = observed[..., None]
-        return Encoding(individual=individual * real, population=population * real, observed=observed)
+        if not bool(observed.all()):
+            individual, population = (x * observed[..., None] for x in (individual, population))
+        return Encoding(individual=individual, population=population, observed=observed)
 
     def n_bytes(self, n_individuals: int, n_bins: int) -> int:
         """What reading a trial takes, about: in training with all that is kept for gradients."""

@@ -59,8 +59,10 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch token width"]:
         order = None
         if self.is_causal and readable is not None:  # tokens that nobody reads go last, where no other one looks
-            order = (~readable).to(torch.uint8).argsort(dim=-1, stable=True)
-            x, readable = _rows(x, order), None
+            if bool((readable[:, 1:] > readable[:, :-1]).any()):
+                order = (~readable).to(torch.uint8).argsort(dim=-1, stable=True)
+                x = _rows(x, order)
+            readable = None
         query, key, value = self._heads(x, order)
         mask = None if readable is None else readable[:, None, None]
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self.is_causal)
@@ -125,11 +127,12 @@ class Block(nn.Module):
 
 
 def readable(observed: Bool[Tensor, "batch token"]) -> Bool[Tensor, "batch token"] | None:
-    """Which tokens may be read: those observed; None if all are, so that no mask is needed.
+    """Which tokens may be read: those observed; None if all may, so that no mask is needed.
 
     Where nothing is observed, and so whatever is read there is masked, all are: a softmax over nothing is NaN.
     """
-    return None if bool(observed.all()) else observed | ~observed.any(dim=-1, keepdim=True)
+    may_be_read = observed | ~observed.any(dim=-1, keepdim=True)
+    return None if bool(may_be_read.all()) else may_be_read
 
 
 class Clock(nn.Module):

@@ -61,7 +61,7 @@ class Readout(nn.Module):
 
 
 class ByIndividual(nn.Module):
-    """Combines individuals by a matrix for each, averaged over those observed.
+    """Combines individuals by a matrix for each, averaged over those observed; embeddings of others are 0.
 
     Args:
         width: of an embedding.
@@ -83,16 +83,16 @@ class ByIndividual(nn.Module):
         observed: Bool[Tensor, "trial individual time"],
         batch: Batch,
     ) -> Float[Tensor, "trial time latent"]:
-        share = observed * self.scale / observed.sum(dim=1, keepdim=True).clamp(min=1)
-        x = rearrange(embedding * share[..., None], "trial individual time width -> trial time (individual width)")
+        x = rearrange(embedding, "trial individual time width -> trial time (individual width)")
         weights = self.table(batch).flatten(1, 2)  # (recording, individual × width, latent)
+        share = self.scale / observed.sum(dim=1).clamp(min=1)[..., None]
         if len(weights) == 1:
-            return x @ weights[0] + self.bias
+            return x @ weights[0] * share + self.bias
         latent = x.new_zeros(*x.shape[:2], weights.shape[-1])
         for recording, weight in enumerate(weights):
             trials = (batch.recording_index == recording).nonzero().flatten()
             latent = latent.index_copy(0, trials, (x[trials] @ weight).to(latent.dtype))
-        return latent + self.bias
+        return latent * share + self.bias
 
 
 class Pooled(nn.Module):

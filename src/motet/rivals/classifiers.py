@@ -7,21 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
+from motet.rivals.discriminant import ShrinkageLDA
 from motet.rivals.estimators import Estimated, SharedScaler
 from motet.rivals.readings import Reading, Rows
 
 Array = NDArray[np.float64]
 
 MOST_KERNEL_ROWS = 5000  # memory and time of an SVM grow with their square
-
-
-def _shrinkage_lda() -> LinearDiscriminantAnalysis:
-    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
 
 
 class MeanOfDiscriminants:
@@ -31,13 +27,13 @@ class MeanOfDiscriminants:
         self.reading = reading
 
     def fit(self, inputs: Array, answers: NDArray[Any]) -> MeanOfDiscriminants:
-        self._models = [_shrinkage_lda().fit(read, answers) for read in self._read(inputs)]
+        self._models = [ShrinkageLDA().fit(read, answers) for read in self._read(inputs)]
         self.classes_ = self._models[0].classes_
         return self
 
     @property
     def n_parameters(self) -> int:
-        return sum(model.coef_.size + model.intercept_.size for model in self._models)
+        return sum(model.n_parameters for model in self._models)
 
     def predict_proba(self, inputs: Array) -> Array:
         """(row, class)."""
@@ -95,7 +91,7 @@ def _svm(rows: Rows, *, C: float, gamma: float) -> Any:
     return make_pipeline(SharedScaler(), SVC(C=C, gamma=gamma / rows.inputs.shape[1]))
 
 
-lda = Estimated(lambda _: _shrinkage_lda())
+lda = Estimated(lambda _: ShrinkageLDA())
 lda_mean = Estimated(lambda rows: MeanOfDiscriminants(rows.reading))
 poisson_naive_bayes = Estimated(
     lambda _, smoothing: PoissonNaiveBayes(smoothing=smoothing), {"smoothing": (1.0, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0)}

@@ -73,10 +73,11 @@ class KernelRidge:
         sizes, inputs, offset = [part.shape[1] for part in parts], np.concatenate(parts, axis=1), goal.mean(axis=0)
         solver = _Exact if len(inputs) <= MOST_EXACT_ROWS else _Landmarks
         solve = solver(parts, variances, goal - offset, folds)
-        both = tuple(itertools.product(scales, ridges))
-        chosen = tune({"scales, ridge": both}, lambda at: solve.error(*at["scales, ridge"]))
-        stretch = np.sqrt(np.repeat(np.divide(chosen["scales, ridge"][0], variances), sizes))
-        dual, more = solve.dual(*chosen["scales, ridge"])
+        options = {"ridge": ridges, "scales": scales}
+        middle = {name: values[len(values) // 2] for name, values in options.items()}
+        chosen = tune(options, lambda at: solve.error(at["scales"], at["ridge"]), start=middle)
+        stretch = np.sqrt(np.repeat(np.divide(chosen["scales"], variances), sizes))
+        dual, more = solve.dual(chosen["scales"], chosen["ridge"])
         return cls(stretch, inputs[solve.centres] * stretch, dual, offset + more), chosen
 
     def predict(self, inputs: Array) -> Array:
@@ -99,10 +100,11 @@ def kernel_ridge(rows: Rows) -> tuple[KernelRidge, Mapping[str, Any]]:
 
 
 class _Exact:
-    """All rows are centres; errors on folds held out are read off one inverse."""
+    """All rows are centres; errors on folds held out are read off one inverse, in single precision."""
 
     def __init__(self, parts: Sequence[Array], variances: Array, goal: Array, folds: NDArray[np.int64]) -> None:
-        self._squares = [cdist(part, part, "sqeuclidean") / v for part, v in zip(parts, variances, strict=True)]
+        squares = [cdist(part, part, "sqeuclidean") / v for part, v in zip(parts, variances, strict=True)]
+        self._squares = {np.float64: squares, np.float32: [square.astype(np.float32) for square in squares]}
         self._goal = goal
         self._held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
         self.centres = np.arange(len(goal))
@@ -110,23 +112,32 @@ class _Exact:
     def error(self, scales: tuple[float, ...], ridge: float) -> float:
         if len(self._held_out) == 1:
             return 0.0
-        inverse = self._inverse(scales, ridge)
-        dual = inverse @ self._goal
+        factor = self._factor(scales, ridge, np.float32)
+        dual = scipy.linalg.cho_solve((factor, True), self._goal.astype(np.float32))
+        (invert,) = scipy.linalg.get_lapack_funcs(("potri",), (factor,))
+        inverse, _ = invert(factor, lower=True, overwrite_c=True)  # its lower triangle
         # The error on rows that a fit to all others would make, in closed form.
-        errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows]) for rows in self._held_out]
-        return sum(float((error**2).sum()) for error in errors)
+        errors = [
+            scipy.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows], assume_a="pos", lower=True)
+            for rows in self._held_out
+        ]
+        return sum(float((error.astype(np.float64) ** 2).sum()) for error in errors)
 
     def dual(self, scales: tuple[float, ...], ridge: float) -> tuple[Array, float]:
-        return self._inverse(scales, ridge) @ self._goal, 0.0
+        return scipy.linalg.cho_solve((self._factor(scales, ridge, np.float64), True), self._goal), 0.0
 
-    def _inverse(self, scales: tuple[float, ...], ridge: float) -> Array:
-        kernel = np.exp(-sum(scale * square for scale, square in zip(scales, self._squares, strict=True)))
-        kernel[np.diag_indices_from(kernel)] += ridge
-        factor, failed = scipy.linalg.lapack.dpotrf(kernel, lower=True, overwrite_a=True)
+    def _factor(self, scales: tuple[float, ...], ridge: float, precision: type[np.floating[Any]]) -> NDArray[Any]:
+        """The lower Cholesky factor of the kernel with its ridge."""
+        exponent = sum(
+            precision(-scale) * square for scale, square in zip(scales, self._squares[precision], strict=True)
+        )
+        kernel = np.exp(exponent, order="F")
+        kernel[np.diag_indices_from(kernel)] += precision(ridge)
+        (factorise,) = scipy.linalg.get_lapack_funcs(("potrf",), (kernel,))
+        factor, failed = factorise(kernel, lower=True, overwrite_a=True)
         if failed:
             raise InputError("the kernel of its training rows is singular; give other rows.")
-        inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
-        return np.tril(inverse) + np.tril(inverse, -1).T
+        return np.asarray(factor)
 
 
 class _Landmarks:

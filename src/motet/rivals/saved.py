@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from motet.errors import InputError
 from motet.rivals.classifiers import MeanOfDiscriminants
 from motet.rivals.decoders import FittedDecoder
+from motet.rivals.discriminant import ShrinkageLDA
 from motet.rivals.estimators import SharedScaler
 from motet.rivals.kernel_ridge import KernelRidge
 from motet.rivals.method import Rival
@@ -35,18 +35,16 @@ ADMITTED: Mapping[str, type[Any]] = {
         FittedTemplate,
         KernelRidge,
         Linear,
-        LinearDiscriminantAnalysis,
         LogisticRegression,
         MeanOfDiscriminants,
         Pipeline,
         Reading,
         SharedScaler,
+        ShrinkageLDA,
         Template,
     )
 }
 """What a fitted rival may be made of, by name."""
-
-NEVER_READ = {"covariance_"}  # in predicting; of many inputs it is large
 
 Arrays = dict[str, NDArray[Any]]
 Nodes = list[dict[str, Any]]
@@ -157,4 +155,4 @@ def _held(value: Any) -> Mapping[str, Any]:
         raise InputError(f"a {name} cannot be saved.")
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {key: one for key, one in vars(value).items() if key not in NEVER_READ}
+    return vars(value)

@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from motet import given
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.rivals.discriminant import ShrinkageLDA
 from motet.rivals.kernel_ridge import KernelRidge
 from motet.rivals.method import Answer, Question, Rival, TargetQuestion, only_recording
 from motet.rivals.readings import Reading, Rows, in_order
@@ -140,7 +140,7 @@ class FittedTemplate:
     @property
     def n_parameters(self) -> int:
         """Numbers that were learned: courses, decoders of the class, and for kernel ridge one per row and output."""
-        decoders = sum(decoder.coef_.size + decoder.intercept_.size for _, decoder in self.template.decoders)
+        decoders = sum(decoder.n_parameters for _, decoder in self.template.decoders)
         return self.template.courses.size + decoders + (0 if self.correction is None else self.correction.n_parameters)
 
     @property
@@ -170,7 +170,7 @@ class Template:
     """
 
     courses: Array
-    decoders: tuple[tuple[int, LinearDiscriminantAnalysis], ...]
+    decoders: tuple[tuple[int, ShrinkageLDA], ...]
 
     @classmethod
     def of(cls, examples: _Examples) -> Template:
@@ -178,15 +178,14 @@ class Template:
         known = examples.select(examples.labels >= 0)
         n_classes = int(examples.labels.max()) + 1
         n_steps = int(np.median(known.lengths))
-        decoders: list[tuple[int, LinearDiscriminantAnalysis]] = []
+        decoders: list[tuple[int, ShrinkageLDA]] = []
         for step in np.unique(np.linspace(0, n_steps - 1, min(n_steps, MOST_STEPS)).astype(int)):
             reaches = known.lengths > step
             is_common = np.bincount(known.labels[reaches], minlength=n_classes) > 1
             taught = reaches & is_common[known.labels]
             if is_common.sum() < 2:
                 break
-            lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-            decoders.append((int(step), lda.fit(known.so_far[taught, step], known.labels[taught])))
+            decoders.append((int(step), ShrinkageLDA().fit(known.so_far[taught, step], known.labels[taught])))
         return cls(_courses(known, n_classes), tuple(decoders))
 
     def log_probabilities(self, so_far: Array) -> Array:

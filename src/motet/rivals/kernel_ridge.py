@@ -128,9 +128,8 @@ class _Exact:
 
     def _factor(self, scales: tuple[float, ...], ridge: float, precision: type[np.floating[Any]]) -> NDArray[Any]:
         """The lower Cholesky factor of the kernel with its ridge."""
-        exponent = sum(
-            precision(-scale) * square for scale, square in zip(scales, self._squares[precision], strict=True)
-        )
+        squares = zip(scales, self._squares[precision], strict=True)
+        exponent = sum(precision(-scale) * square for scale, square in squares)
         kernel = np.exp(exponent, order="F")
         kernel[np.diag_indices_from(kernel)] += precision(ridge)
         (factorise,) = scipy.linalg.get_lapack_funcs(("potrf",), (kernel,))

@@ -9,6 +9,10 @@
 | reach | `.pkl`: a public reach recording (`motet.data.readers.reach`) |
 | trajectories | `.csv`, `.tsv`, either gzipped, `.npz`, `.nc` (`motet.data.readers.trajectories`) |
 | columnar table | `.parquet`, `.feather` (`motet.data.readers.frames`) |
+| epochs | `-epo.fif` files, and Epochs of MNE (`motet.data.readers.mne_epochs`) |
+| sorting | folders and objects of SpikeInterface (`motet.data.readers.spikeinterface`) |
+| kilosort | folders of Kilosort and Phy (`motet.data.readers.kilosort`) |
+| suite2p | folders of suite2p (`motet.data.readers.suite2p`) |
 | data frame | a DataFrame of pandas or polars (`motet.data.readers.frames`) |
 | xarray | a Dataset or DataArray (`motet.data.readers.trajectories.from_xarray`) |
 
@@ -26,9 +30,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from motet.data.readers.frames import is_frame, is_frame_file, read_frame
+from motet.data.readers.kilosort import is_kilosort, read_kilosort
+from motet.data.readers.mne_epochs import is_epochs, is_fif, read_epochs
 from motet.data.readers.reach import is_pickle, read_reach_mat, read_reach_pickle
 from motet.data.readers.reading import Field, file_reader, folder_reader, one_refusal
 from motet.data.readers.recordings import is_npz, read_npy, read_npz, write_recording
+from motet.data.readers.spikeinterface import is_sorting, is_sorting_folder, read_sorting
+from motet.data.readers.suite2p import is_suite2p, read_suite2p
 from motet.data.readers.track import is_track, read_track
 from motet.data.readers.trajectories import from_xarray, is_trajectories, is_xarray, read_trajectories
 from motet.data.recording import Recording
@@ -64,6 +72,12 @@ READERS: dict[str, Reader] = {
     "reach": Reader(is_pickle, read_reach_pickle),
     "trajectories": Reader(is_trajectories, read_trajectories),
     "columnar table": Reader(is_frame_file, read_frame),
+    "epochs file": Reader(is_fif, read_epochs),
+    "sorting folder": Reader(is_sorting_folder, read_sorting, takes="folder"),
+    "kilosort": Reader(is_kilosort, read_kilosort, takes="folder"),
+    "suite2p": Reader(is_suite2p, read_suite2p, takes="folder"),
+    "sorting": Reader(is_sorting, read_sorting, takes="object"),
+    "epochs": Reader(is_epochs, read_epochs, takes="object"),
     "data frame": Reader(is_frame, read_frame, takes="object"),
     "xarray": Reader(is_xarray, from_xarray, takes="object"),
 }
@@ -108,7 +122,8 @@ def find_reader(source: Any) -> tuple[Reader, Any]:
             return reader, source
     raise InputError(
         f"a {type(source).__name__} ({source!r:.100}) is of no form that motet knows; give the path of a file or "
-        "folder, a DataFrame of pandas or polars, an xarray Dataset or DataArray, or arrays to Recording.from_trials."
+        "folder, a DataFrame of pandas or polars, a Dataset of xarray, Epochs of MNE, a sorting of SpikeInterface, or "
+        "arrays to Recording.from_trials."
     )
 
 
@@ -131,8 +146,8 @@ def _of_folder(path: Path) -> Reader:
         if reader.takes == "folder" and reader.sniff(path, b""):
             return reader
     raise InputError(
-        f"{path} is a folder of no form that motet knows; give the path of a file, or of a folder as a known "
-        "program writes it."
+        f"{path} is a folder of no form that motet knows; give the path of a file, or the folder of suite2p, "
+        "Kilosort, Phy or a sorting of SpikeInterface."
     )
 
 

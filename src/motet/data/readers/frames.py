@@ -69,7 +69,7 @@ def read_frame(
     """
     check_arguments(read_frame, {"seconds_per_unit": seconds_per_unit})
     if isinstance(source, str | Path):
-        found, label, called = _columns_of_file(Path(source)), str(source), Path(source).stem
+        found, label, called = columns_of_file(Path(source)), str(source), Path(source).stem
     else:
         label, called = f"the {type(source).__module__.partition('.')[0]} table", "table"
         found = columns_of_frame(source, label)
@@ -129,7 +129,7 @@ def columns_of_frame(frame: Any, source: str) -> Columns:
 
 
 @file_reader
-def _columns_of_file(path: Path) -> Columns:
+def columns_of_file(path: Path) -> Columns:
     """The columns of a file by name; what pandas stores of an index without a name is the time."""
     arrays = in_subprocess(arrays_of_file, path)
     names = ["time" if name == _INDEX else str(name) for name in arrays[_NAMES].tolist()]

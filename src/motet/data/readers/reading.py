@@ -11,7 +11,7 @@ import inspect
 import math
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
 
@@ -157,6 +157,26 @@ def load_array(path: Path) -> NDArray[Any]:
     check_room(n_bytes, what=str(path), file_bytes=file_bytes)
     array: NDArray[Any] = np.load(path, allow_pickle=False, max_header_size=_HEADER_BYTES)
     return array
+
+
+def load_records(path: Path, fields: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """The named whole numbers of each record of an `.npy` file of records of such."""
+    file_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        version = npy.read_magic(file)
+        if version not in _HEADERS:
+            raise InputError(f"{path} is of version {version}; save it again.")
+        shape, _, dtype = _HEADERS[version](file, max_header_size=_HEADER_BYTES)
+        kinds = {dtype[name].kind for name in dtype.names or ()}
+        if kinds - set("iu") or not set(fields) <= set(dtype.names or ()) or len(shape) != 1:
+            raise InputError(
+                f"{path} holds {dtype!s:.100}; records of {', '.join(fields)} are expected: save it again."
+            )
+        if shape[0] * dtype.itemsize != file_bytes - file.tell():
+            raise InputError(f"{path} should hold {shape[0]} records, and is cut short; copy or save it again.")
+    check_room(2 * file_bytes, what=str(path), file_bytes=file_bytes)
+    records = np.load(path, allow_pickle=False, max_header_size=_HEADER_BYTES)
+    return {name: records[name].astype(np.int64) for name in fields}
 
 
 def _bytes_in_memory(file: IO[bytes], name: str, n_bytes: int, *, is_copied: bool) -> int:

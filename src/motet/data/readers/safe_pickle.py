@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from motet.errors import InputError
@@ -51,6 +52,37 @@ def load_reach_pickle(path: Path) -> Any:
             f"{path} is damaged, or not a pickle of the public reach recordings "
             f"({type(error).__name__}: {error!s:.200}); get the file again."
         ) from error
+
+
+def numbers_in_pickle(path: Path, key: str) -> list[float]:
+    """The plain numbers that a pickled dict in an `.npy` file has under a key, in any of its levels; nothing is run.
+
+    They are what the instructions say right after they say the key.
+
+    Raises:
+        InputError: if it is no such file, or is damaged.
+    """
+    check_room(_BYTES_PER_BYTE * path.stat().st_size, what=str(path))
+    found: list[float] = []
+    names: dict[Any, Any] = {}
+    is_next = False
+    try:
+        with path.open("rb") as file:
+            npy.read_array_header_1_0(file) if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0(file)
+            last: Any = None
+            for instruction, argument, _ in pickletools.genops(file):
+                if instruction.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
+                    names[len(names) if argument is None else argument] = last
+                    continue
+                last = names.get(argument) if instruction.name in ("BINGET", "LONG_BINGET") else argument
+                if is_next and instruction.name in ("BINFLOAT", "BININT", "BININT1", "BININT2"):
+                    found.append(float(last))
+                is_next = last == key
+    except Exception as error:
+        raise InputError(
+            f"{path} is damaged, or no pickled settings ({type(error).__name__}); copy it again."
+        ) from error
+    return found
 
 
 def _run(file: BinaryIO, admitted: Mapping[tuple[str, str], Any]) -> Any:

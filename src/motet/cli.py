@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from motet import __version__
@@ -33,7 +34,7 @@ PLAIN = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 if it worked, 2 for an `InputError`, 130 if interrupted."""
+    """Run one command; 0 if it worked (1 if `motet doctor` finds fault), 2 for an `InputError`, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     _write_plainly_where_letters_lack()
     try:
@@ -87,10 +88,11 @@ def _chosen(
 
 
 def _run_command(name: str, verb: Verb, command: Command, words: list[str]) -> int:
-    settings = _parse(_parser(name, verb, command), command, words)
-    if text := str(command.function(settings)):  # nothing, in all but the first of several processes
+    settings = _parse(_parser(name, verb, command), command, list(_with_values(words, command.settings)))
+    outcome = command.function(settings)
+    if text := str(outcome):  # nothing, in all but the first of several processes
         _say(text)
-    return 0
+    return int(getattr(outcome, "exit_code", 0))
 
 
 # ------------------------------------------------------------------ options
@@ -153,6 +155,19 @@ def _parse(parser: ArgumentParser, command: Command, words: list[str]) -> Any:
     values = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
     return command.settings(**values)
+
+
+def _with_values(words: Sequence[str], settings: type[Any]) -> Iterator[str]:
+    """The words of a command, where an option that is true or false may stand without a value: it is true."""
+    hints = _hints(settings)
+    for word, after in itertools.zip_longest(words, words[1:], fillvalue=""):
+        yield word
+        if (
+            word.startswith("--")
+            and hints.get(word[2:]) is bool
+            and after.lower() not in ("true", "false", "yes", "no")
+        ):
+            yield "true"
 
 
 def _is_option(name: str, options: Collection[str]) -> bool:

@@ -170,6 +170,26 @@ def fetch(name: str) -> list[Path]:
     return [_find_local(file, group) or _download(file) for file in _entry(name).files]
 
 
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    return Path(pooch.os_cache("motet"))
+
+
+def is_here(name: str) -> bool:
+    """Whether all files of a public recording are here, in MOTET_DATA or the cache, and need no download.
+
+    Raises:
+        InputError: if the name is unknown, or a file is not the public one.
+    """
+    group, files = name.partition("/")[0], _entry(name).files
+    return all(_find_local(file, group) is not None or _is_cached(file) for file in files)
+
+
+def _is_cached(file: DataFile) -> bool:
+    path = cache_folder() / file.name
+    return path.is_file() and _sha256(path) == file.sha256
+
+
 def _entry(name: str) -> Entry:
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -206,8 +226,8 @@ def _download(file: DataFile) -> Path:
             f"{file.name} cannot be downloaded: no address offers it, it was made from {file.made_from}; set "
             f"MOTET_DATA to a folder that holds it as {file.path}, or read one that you made."
         )
-    path, url = Path(pooch.os_cache("motet")) / file.name, SOURCE_URL + file.path
-    if path.is_file() and _sha256(path) == file.sha256:
+    path, url = cache_folder() / file.name, SOURCE_URL + file.path
+    if _is_cached(file):
         return path
     advice = "try again, or set MOTET_DATA to a folder that holds the file"
     try:

@@ -70,7 +70,7 @@ VERBS: dict[str, Verb] = {
             "one page of what a run found, to look at offline; of two runs, side by side",
             "report runs/decode-reach-chewie-1-direction",
             "motet.tasks.report:report",
-            ("--importance true",),
+            ("--importance",),
         ),
         Verb(
             "pretrain",
@@ -144,6 +144,14 @@ VERBS: dict[str, Verb] = {
             "where individuals of your own go next, as tables and a picture",
             "forecast predict runs/orbits shoal.csv --output shoal",
             "motet.tasks.forecast_predict:predict_forecast",
+        ),
+        Verb(
+            "doctor",
+            "",
+            "what is installed, what computes, where data lies, and what is wrong",
+            "doctor",
+            "motet.tasks.doctor:doctor",
+            ("--json",),
         ),
     )
 }

@@ -106,6 +106,24 @@ def test_signals_become_windows(form: str) -> None:
     assert np.allclose(np.diff(place), 1 if form == "bins" else 2)
 
 
+def test_signals_around_trials_are_a_recording() -> None:
+    seconds = np.arange(0, 80, 1 / 30)
+    signals = np.stack([seconds, -seconds])
+    side = np.arange(len(STARTS)) % 2
+    recording = Recording.from_signals(
+        signals, STARTS, times=seconds, window=(-0.5, 0.5), targets={"side": side}, trial_ids=np.arange(38) + 100
+    )
+    n_seen = (STARTS - 0.5 < 80).sum()
+    assert recording.values.shape == (n_seen, 2, 10, 1), "trials that were not recorded are left out"
+    assert np.array_equal(recording.targets["side"], side[:n_seen])
+    assert np.array_equal(recording.trial_ids, np.arange(n_seen) + 100)
+    middle = recording.trial_start_seconds[:, None] + (np.arange(10) + 0.5) * 0.1
+    is_seen = recording.observed[:, 0]
+    assert np.allclose(recording.values[:, 0, :, 0][is_seen], middle[is_seen], atol=0.02)
+    with pytest.raises(InputError, match="give times="):
+        Recording.from_signals(signals, STARTS)
+
+
 def test_windows_in_which_nothing_was_seen_are_left_out() -> None:
     times = np.append(np.arange(0, 10, 0.1), np.arange(20, 30, 0.1))
     recording = Recording.from_continuous(np.ones((2, 200)), times=times + 0.05, window=1.0)
@@ -162,7 +180,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "spikes in samples": ({"spike_times": [np.rint(t * 30000) for t in UNITS]}, "whole numbers.*divide samples by"),
     "trials in milliseconds": ({"trial_starts": STARTS * 1000}, "one lasts 926 times"),
     "another clock": ({"spike_times": times(shift=5000)}, "never meet"),
-    "half of the trials elsewhere": ({"trial_starts": STARTS + 60}, "only 16 of 38 trials are where there are spikes"),
+    "half of the trials elsewhere": ({"trial_starts": STARTS + 60}, "only 16 of 38 trials are where"),
     "one flat list": ({"spike_times": UNITS[0]}, "one flat list"),
     "NaN among spikes": ({"spike_times": [[0.1, np.nan]]}, "unit 0 are nested, NaN"),
     "trials that overlap": ({"window": (0, 3.0)}, "37 of 38 trials overlap the one before, as trial 1 does by 0.5 s"),
@@ -204,7 +222,8 @@ def test_what_cannot_be_is_one_refusal(case: str) -> None:
         (np.ones((2, 40)), {"times": np.ones(3)}, "one for each sample"),
         (np.ones((2, 40)), {"within": (0, 40)}, "beyond the 40 bins"),
         (np.full((2, 40), np.inf), {}, "infinite"),
-        (np.full((2, 40), np.nan), {}, "no sample is in any window"),
+        (np.ones((2, 40)), {"seen": [[0, 1]]}, "seen belongs to spikes"),
+        (np.full((2, 40), np.nan), {}, "no sample is in any trial or window"),
     ],
 )
 def test_what_cannot_be_continuous_is_one_refusal(values: Any, options: dict[str, Any], said: str) -> None:

@@ -1028,6 +1028,13 @@ FAULTS = (
         ("tests/data/test_streams.py::test_what_is_continuous_becomes_windows_that_are_split_in_time_with_a_gap",),
     ),
     Fault(
+        "nwb: units are observed outside of their obs_intervals",
+        "src/motet/data/readers/nwb.py",
+        'return _units(arrays, "seen") if "seen" in arrays else None',
+        "return None",
+        ("tests/data/readers/test_nwb.py::test_units_and_trials_are_trials_with_their_columns_as_targets",),
+    ),
+    Fault(
         "from_spikes: trials that share time are parted",
         "src/motet/data/cut.py",
         "is_bad = (overlap > 1e-3 * cut.bin_seconds) & ~is_together",

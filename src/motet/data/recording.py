@@ -209,6 +209,49 @@ class Recording:
         return cls._of_pieces(pieces, streams.by_name(behaviour), targets, name=name, **fields)
 
     @classmethod
+    def from_signals(
+        cls,
+        values: Any,
+        trial_starts: Any,
+        *,
+        times: Any = None,
+        window: tuple[float, float] | None = None,
+        bin_seconds: Positive = 0.1,
+        targets: Mapping[str, Any] | None = None,
+        behaviour: Any = None,
+        name: str = "signals",
+        **fields: Any,
+    ) -> Recording:
+        """Make a recording from signals, such as of calcium, and trials, all in seconds on one clock.
+
+        Args:
+            values: (individual, time[, feature]), or a TsdFrame of pynapple. A bin has the mean of its samples; one
+                without any is not observed, and a trial without any is left out, with its targets.
+            trial_starts: as for `from_spikes`.
+            times: (time,) seconds of samples.
+            window: as for `from_spikes`.
+            bin_seconds: width of a bin.
+            targets: as for `from_spikes`.
+            behaviour: as for `from_spikes`.
+            name: what the recording is called.
+            **fields: the other fields of `Recording`; individual_ids are by default "<name>/<column or position>".
+
+        Raises:
+            InputError: as `from_spikes`.
+
+        Example:
+            >>> seconds = np.arange(0, 60, 1 / 30)
+            >>> signals = np.random.default_rng(0).normal(size=(4, len(seconds)))
+            >>> Recording.from_signals(signals, np.arange(1.0, 59.0, 2.0), times=seconds, window=(0, 1))
+            Recording('signals': 29 trials × 4 individuals × 10 bins of 0.1 s; targets: none)
+        """
+        check_arguments(Recording.from_signals, {"window": window, "bin_seconds": bin_seconds})
+        ids = fields.get("trial_ids")
+        pieces = streams.signals_in_trials(values, times, trial_starts, window, bin_seconds, ids)
+        targets = streams.columns_of(trial_starts) if targets is None else targets
+        return cls._of_pieces(pieces, streams.by_name(behaviour), targets, name=name, **fields)
+
+    @classmethod
     def from_continuous(
         cls,
         values: Any,
@@ -217,6 +260,7 @@ class Recording:
         window: Positive | None = None,
         bin_seconds: Positive = 0.1,
         within: Any = None,
+        seen: Any = None,
         behaviour: Any = None,
         name: str = "continuous",
         **fields: Any,
@@ -234,6 +278,7 @@ class Recording:
             bin_seconds: width of a bin.
             within: the stretches that are cut into windows, (stretch, 2) or an IntervalSet; by default one, in which
                 there are both values and behaviour.
+            seen: of spikes, as for `from_spikes`.
             behaviour: as for `from_spikes`; or, beside values for each bin, arrays (time, …) alike.
             name: what the recording is called.
             **fields: the other fields of `Recording`; individual_ids are by default "<name>/<key or position>".
@@ -254,9 +299,11 @@ class Recording:
         check_arguments(Recording.from_continuous, {"window": window, "bin_seconds": bin_seconds})
         where, with_what = (within, window, bin_seconds), streams.by_name(behaviour)
         if times is None and streams.are_spikes(values):
-            pieces = streams.continuous_spikes(values, *where, with_what)
-        else:
+            pieces = streams.continuous_spikes(values, *where, seen, with_what)
+        elif seen is None:
             pieces = streams.continuous_signals(values, times, *where, with_what)
+        else:
+            raise InputError("seen belongs to spikes; mark what was not observed of signals by NaN.")
         fields.setdefault("trial_ids", np.zeros(len(pieces.values), dtype=np.int64))
         return cls._of_pieces(pieces, with_what, {}, name=name, **fields)
 
@@ -272,7 +319,11 @@ class Recording:
         target_levels: Mapping[str, Level] | None = None,
         **fields: Any,
     ) -> Recording:
-        per_bin = streams.behaviour_per_bin(behaviour, pieces.cut)
+        per_bin, kept = streams.behaviour_per_bin(behaviour, pieces.cut), pieces.is_kept
+        if kept is not None and not kept.all():  # which is always so of windows, whose trials have no targets
+            targets = {key: given.labels(target, what=f"target {key!r}")[kept] for key, target in targets.items()}
+            if len(fields.get("trial_ids", ())) == len(kept):
+                fields["trial_ids"] = given.trial_names(fields["trial_ids"], what="trial_ids")[kept]
         if twice := per_bin.keys() & targets.keys():
             raise InputError(f"{sorted(twice)[0]!r} is both a target and a behaviour; give one of them another name.")
         ids = [f"{name}/{one}" for one in pieces.names] if individual_ids is None else individual_ids

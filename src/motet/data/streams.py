@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,21 @@ class Pieces:
         values: (trial, individual, bin, feature), 0 where not observed.
         observed: (trial, individual, bin).
         names: of the individuals, in the stream.
+        is_kept: which trials these are, of those asked for; None for all.
     """
 
     cut: Cut
     values: NDArray[np.float32] | NDArray[np.float64]
     observed: NDArray[np.bool_]
+    names: list[str]
+    is_kept: NDArray[np.bool_] | None = None
+
+
+class Signals(NamedTuple):
+    """Samples (individual, sample, feature), their times (sample,) if they have any, and names of individuals."""
+
+    samples: NDArray[np.float64]
+    seconds: NDArray[np.float64] | None
     names: list[str]
 
 
@@ -48,18 +58,18 @@ def spikes_in_trials(
     """Counts around the starts of trials, which may overlap if they share one of `ids`."""
     units, names = units_of(spike_times)
     cut = cut_trials(*intervals_of(trial_starts, what="trial_starts"), window, bin_seconds, ids)
-    check_trials_meet(units, cut)
+    check_trials_meet(units, cut, what="spike times")
     return _counted(units, names, cut, seen)
 
 
 def continuous_spikes(
-    spike_times: Any, within: Any, window: float | None, bin_seconds: float, behaviour: Mapping[str, Any]
+    spike_times: Any, within: Any, window: float | None, bin_seconds: float, seen: Any, behaviour: Mapping[str, Any]
 ) -> Pieces:
     """Counts in windows side by side."""
     units, names = units_of(spike_times)
     support = getattr(spike_times, "time_support", None)
-    spans = _spans(within, support, units, behaviour, what="spike times", bin_seconds=bin_seconds)
-    return _counted(units, names, cut_windows(spans, window, bin_seconds), None)
+    spans = stretches(within, support, units, behaviour, what="spike times", bin_seconds=bin_seconds)
+    return _counted(units, names, cut_windows(spans, window, bin_seconds), seen)
 
 
 def _counted(units: Sequence[NDArray[np.float64]], names: list[str], cut: Cut, seen: Any) -> Pieces:
@@ -77,50 +87,54 @@ def _counted(units: Sequence[NDArray[np.float64]], names: list[str], cut: Cut, s
     return Pieces(cut, counts[..., None], observed, names)
 
 
+def signals_in_trials(
+    values: Any, times: Any, trial_starts: Any, window: tuple[float, float] | None, bin_seconds: float, ids: Any
+) -> Pieces:
+    """Signals averaged around the starts of trials, which may overlap if they share one of `ids`."""
+    signals = signals_of(values, times)
+    if signals.seconds is None:
+        raise InputError("values come without times; give times=, the second of each sample.")
+    cut = cut_trials(*intervals_of(trial_starts, what="trial_starts"), window, bin_seconds, ids)
+    check_trials_meet([signals.seconds], cut, what="times")
+    return _averaged(signals, cut)
+
+
 def continuous_signals(
     values: Any, times: Any, within: Any, window: float | None, bin_seconds: float, behaviour: Mapping[str, Any]
 ) -> Pieces:
-    """Signals in windows side by side: averaged where they were sampled at `times`, and else one for each bin."""
-    names, support = getattr(values, "columns", None), None
-    if are_sampled(values):
+    """Signals in windows side by side: averaged where they were sampled at times, and else one for each bin."""
+    signals = signals_of(values, times)
+    if signals.seconds is not None:
         support = getattr(values, "time_support", None)
-        times, samples = values.t, np.asarray(values.d)
-        values = samples[None] if samples.ndim == 1 else samples.swapaxes(0, 1)
-    array = given.numbers(given.on_axes(values, given.AXES[1:], what="values"), what="values")
-    array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3 or not array.size:
-        raise InputError(f"values have shape {array.shape}; give (individual, time) or (individual, time, feature).")
-    if np.isinf(array).any():
-        raise InputError("values are infinite in places; replace them, or mark them NaN for 'not observed'.")
-    names = [str(one) for one in (range(len(array)) if names is None else names)]
-    if times is None:
-        spans = np.array([[0.0, array.shape[1] * bin_seconds]]) if within is None else spans_of(within, what="within")
-        cut = cut_windows(spans, window, bin_seconds)
-        bins = np.rint(cut.edges[:, :-1] / bin_seconds).astype(np.int64)
-        if bins.min() < 0 or bins.max() >= array.shape[1]:
-            raise InputError(f"within goes beyond the {array.shape[1]} bins that there are; give stretches inside.")
-        binned = array[:, bins].swapaxes(0, 1)
-    else:
-        seconds = given.numbers(times, what="times")
-        if seconds.shape != array.shape[1:2] or not np.isfinite(seconds).all():
-            raise InputError(
-                f"times have shape {seconds.shape} and values {array.shape}; give finite seconds, one for each sample "
-                "of values (individual, time)."
-            )
-        kept = ~late_samples(seconds, what="times")
-        seconds, array = seconds[kept], array[:, kept]
-        spans = _spans(within, support, [seconds], behaviour, what="times", bin_seconds=bin_seconds)
-        cut = cut_windows(spans, window, bin_seconds)
-        cut.check_room(len(array) * array.shape[2])
-        rows = array.swapaxes(0, 1).reshape(len(seconds), -1)
-        means = average_samples(seconds, rows, cut.edges)
-        binned = means.reshape(*means.shape[:2], *array.shape[::2]).swapaxes(1, 2)
+        spans = stretches(within, support, [signals.seconds], behaviour, what="times", bin_seconds=bin_seconds)
+        return _averaged(signals, cut_windows(spans, window, bin_seconds))
+    n_bins = signals.samples.shape[1]
+    spans = np.array([[0.0, n_bins * bin_seconds]]) if within is None else spans_of(within, what="within")
+    cut = cut_windows(spans, window, bin_seconds)
+    bins = np.rint(cut.edges[:, :-1] / bin_seconds).astype(np.int64)
+    if bins.min() < 0 or bins.max() >= n_bins:
+        raise InputError(f"within goes beyond the {n_bins} bins that there are; give stretches inside.")
+    return _observed(signals.samples[:, bins].swapaxes(0, 1), signals.names, cut)
+
+
+def _averaged(signals: Signals, cut: Cut) -> Pieces:
+    samples, seconds = signals.samples, signals.seconds
+    assert seconds is not None
+    cut.check_room(len(samples) * samples.shape[2])
+    means = average_samples(seconds, samples.swapaxes(0, 1).reshape(len(seconds), -1), cut.edges)
+    means[~cut.is_inside] = np.nan
+    return _observed(means.reshape(*means.shape[:2], *samples.shape[::2]).swapaxes(1, 2), signals.names, cut)
+
+
+def _observed(binned: NDArray[np.float64], names: list[str], cut: Cut) -> Pieces:
+    """Values in bins as pieces, without the trials of which nothing was observed."""
     observed = np.asarray(~np.isnan(binned).any(axis=-1))
     is_seen: NDArray[np.bool_] = np.asarray(observed.any(axis=(1, 2)))
     if not is_seen.any():
-        raise InputError("no sample is in any window; give times and stretches on one clock, in seconds.")
-    cut, binned, observed = cut.of(is_seen), binned[is_seen], observed[is_seen]
-    return Pieces(cut, narrowest(np.where(observed[..., None], binned, 0.0), observed), observed, names)
+        raise InputError("no sample is in any trial or window; give times and trials on one clock, in seconds.")
+    if not is_seen.all():
+        cut, binned, observed = cut.of(is_seen), binned[is_seen], observed[is_seen]
+    return Pieces(cut, narrowest(np.where(observed[..., None], binned, 0.0), observed), observed, names, is_seen)
 
 
 def behaviour_per_bin(behaviour: Mapping[str, Any], cut: Cut) -> dict[str, NDArray[Any]]:
@@ -152,6 +166,32 @@ def are_sampled(values: Any) -> bool:
 def are_spikes(values: Any) -> bool:
     """Whether it is a container of spike times, and not one array."""
     return isinstance(values, Mapping | list | tuple) or hasattr(values, "rates")
+
+
+def signals_of(values: Any, times: Any) -> Signals:
+    """Signals of an array (individual, sample[, feature]) and times, or of a Tsd, TsdFrame or TsdTensor."""
+    names: Any = None
+    if are_sampled(values):
+        names = getattr(values, "columns", None)
+        times, samples = values.t, np.asarray(values.d)
+        values = samples[None] if samples.ndim == 1 else samples.swapaxes(0, 1)
+    array = given.numbers(given.on_axes(values, given.AXES[1:], what="values"), what="values")
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or not array.size:
+        raise InputError(f"values have shape {array.shape}; give (individual, time) or (individual, time, feature).")
+    if np.isinf(array).any():
+        raise InputError("values are infinite in places; replace them, or mark them NaN for 'not observed'.")
+    names = [str(one) for one in (range(len(array)) if names is None else names)]
+    if times is None:
+        return Signals(array, None, names)
+    seconds = given.numbers(times, what="times")
+    if seconds.shape != array.shape[1:2] or not np.isfinite(seconds).all():
+        raise InputError(
+            f"times have shape {seconds.shape} and values {array.shape}; give finite seconds, one for each sample "
+            "of values (individual, time)."
+        )
+    kept = ~late_samples(seconds, what="times")
+    return Signals(array[:, kept], seconds[kept], names)
 
 
 def columns_of(trials: Any) -> dict[str, NDArray[Any]]:
@@ -231,7 +271,7 @@ def spans_of(stretches: Any, *, what: str) -> NDArray[np.float64]:
     return np.stack([starts, ends], axis=-1)
 
 
-def _spans(
+def stretches(
     within: Any,
     support: Any,
     members: Sequence[NDArray[np.float64]],
@@ -291,17 +331,16 @@ def check_clocks(
         )
 
 
-def check_trials_meet(units: Sequence[NDArray[np.float64]], cut: Cut) -> None:
-    """Refuse spikes and trials that cannot be seconds of one clock."""
-    span, what = _span(units), ("spike times", "trials")
-    if span is None:
+def check_trials_meet(members: Sequence[NDArray[np.float64]], cut: Cut, *, what: str) -> None:
+    """Refuse times and trials that cannot be seconds of one clock."""
+    if (span := _span(members)) is None:
         return
     if len(cut.edges) > FEW_TRIALS:
-        check_clocks(units, [cut.start, cut.end], what=what)
+        check_clocks(members, [cut.start, cut.end], what=(what, "trials"))
     meets = (cut.end > span[0]) & (cut.start < span[1])
     if meets.mean() < 0.5:
         trials = _span_words(_span([cut.start, cut.end]))
         raise InputError(
-            f"only {meets.sum()} of {meets.size} trials are where there are spikes: spike times go {_span_words(span)} "
+            f"only {meets.sum()} of {meets.size} trials are where there are {what}, which go {_span_words(span)}, "
             f"and trials {trials}; give both in seconds, on one clock."
         )

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from motet.data.catalogue import CATALOGUE
 from motet.data.catalogue import fetch as fetch_files
+from motet.errors import InputError
 from motet.settings import Settings
-from motet.tasks.find import describe, find_recording
+from motet.tasks.find import contents_of, describe, find_recording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +62,15 @@ def list_data(settings: ListSettings) -> str:
 
 
 def show(settings: ShowSettings) -> str:
-    """What is in a recording."""
-    return describe(find_recording(settings.recording, settings.reading))
+    """What is in a recording, and, where a file holds more than one reading, what else could be read of it."""
+    contents = contents_of(settings.recording)
+    try:
+        described = describe(find_recording(settings.recording, settings.reading))
+    except InputError as error:
+        if not contents or settings.reading is not None:
+            raise
+        described = f"by default it cannot be read: {error}"
+    return f"{contents}\n\n{described}" if contents else described
 
 
 def fetch(settings: FetchSettings) -> str:

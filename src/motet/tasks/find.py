@@ -16,7 +16,8 @@ from motet import given, plain
 from motet.data.catalogue import CATALOGUE, load
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import varies
-from motet.data.readers import read_recording
+from motet.data.readers import find_reader, read_recording
+from motet.data.readers.remote import is_address
 from motet.data.recording import Level, Recording
 from motet.errors import InputError
 from motet.names import in_path
@@ -37,7 +38,7 @@ def find_recording(name: str, reading: Mapping[str, Any] | None = None) -> Recor
     options = dict(reading or {})
     if not all(isinstance(option, str) for option in options):
         raise InputError(f"reading is {options}; give options by their names.")
-    if os.path.isfile(name):
+    if os.path.isfile(name) or is_address(name):
         return read_recording(name, **options)
     if name in CATALOGUE:
         return load(name, **options)
@@ -52,6 +53,14 @@ def find_recording(name: str, reading: Mapping[str, Any] | None = None) -> Recor
         f"{name:.200}: no such file, and no recording of that name in the catalogue{hint} Give the path of a file, or "
         "a name that motet data list shows."
     )
+
+
+def contents_of(name: str) -> str:
+    """What a file holds, and the lines that read it, where its reader says so; nothing of others."""
+    if not (os.path.isfile(name) or is_address(name)):
+        return ""
+    reader, source = find_reader(name)
+    return reader.contents(source) if reader.contents else ""
 
 
 def find_recordings(names: Sequence[str], reading: Mapping[str, Any] | None = None) -> PopulationDataset:

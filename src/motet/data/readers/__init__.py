@@ -14,6 +14,7 @@
 | kilosort | folders of Kilosort and Phy (`motet.data.readers.kilosort`) |
 | suite2p | folders of suite2p (`motet.data.readers.suite2p`) |
 | data frame | a DataFrame of pandas or polars (`motet.data.readers.frames`) |
+| nwb | `.nwb`, or an address of one: https://… or dandi:… (`motet.data.readers.nwb`) |
 | xarray | a Dataset or DataArray (`motet.data.readers.trajectories.from_xarray`) |
 
 A reader is a file here and a line in `READERS`. None runs code from a file, and none takes more memory than there is
@@ -32,9 +33,11 @@ from typing import Any, Literal, NamedTuple
 from motet.data.readers.frames import is_frame, is_frame_file, read_frame
 from motet.data.readers.kilosort import is_kilosort, read_kilosort
 from motet.data.readers.mne_epochs import is_epochs, is_fif, read_epochs
+from motet.data.readers.nwb import is_nwb, read_nwb, show_nwb
 from motet.data.readers.reach import is_pickle, read_reach_mat, read_reach_pickle
 from motet.data.readers.reading import Field, file_reader, folder_reader, one_refusal
 from motet.data.readers.recordings import is_npz, read_npy, read_npz, write_recording
+from motet.data.readers.remote import is_address
 from motet.data.readers.spikeinterface import is_sorting, is_sorting_folder, read_sorting
 from motet.data.readers.suite2p import is_suite2p, read_suite2p
 from motet.data.readers.track import is_track, read_track
@@ -55,6 +58,7 @@ class Reader(NamedTuple):
             folder), or from an object and nothing.
         read: makes the recording.
         takes: "file", "folder" or "object", what it is asked about.
+        contents: what a file holds, and the lines that read it, in words.
         fields: where it is the user who says what is what, the named things that a file or folder holds.
     """
 
@@ -62,9 +66,11 @@ class Reader(NamedTuple):
     read: Callable[..., Recording]
     takes: Literal["file", "folder", "object"] = "file"
     fields: Callable[[Path], list[Field]] | None = None
+    contents: Callable[[Path | str], str] | None = None
 
 
 READERS: dict[str, Reader] = {
+    "nwb": Reader(is_nwb, read_nwb, contents=show_nwb),
     "track": Reader(is_track, read_track),
     "recording": Reader(is_npz, read_npz),
     "array": Reader(lambda path, head: head.startswith(b"\x93NUMPY"), read_npy),
@@ -87,7 +93,8 @@ def read_recording(source: Any, **options: Any) -> Recording:
     """Read a recording from a file, a folder or an object of any form that `READERS` know.
 
     Args:
-        source: the path of a file or folder; or an object, as a DataFrame of pandas or polars, or an xarray Dataset.
+        source: the path of a file or folder, or the address of an NWB file; or an object, as a DataFrame of pandas or
+            polars, or an xarray Dataset.
         **options: the keyword-only arguments of the reader of its form.
 
     Raises:
@@ -104,16 +111,18 @@ def read_recording(source: Any, **options: Any) -> Recording:
     reader, source = find_reader(source)
     what = f"option for {source.name}" if isinstance(source, Path) else f"option for a {type(source).__name__}"
     refuse_unknown_options(reader.read, options, what=what)
-    with one_refusal(source) if isinstance(source, Path) else contextlib.nullcontext():
+    with one_refusal(source) if isinstance(source, Path | str) else contextlib.nullcontext():
         return reader.read(source, **options)
 
 
 def find_reader(source: Any) -> tuple[Reader, Any]:
-    """The reader of a file, folder or object; and the path of it, or the object.
+    """The reader of a file, folder or object; and the path of it, the address, or the object.
 
     Raises:
         InputError: if it cannot be read, or is of no known form.
     """
+    if is_address(source):
+        return READERS["nwb"], source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         return (_of_folder(path) if os.path.isdir(path) else _of_file(path)), path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -33,17 +34,27 @@ _ARRAYS, _REASON = "arrays.npz", "reason.txt"
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
 
-def in_subprocess(read: Callable[[Path], Mapping[str, NDArray[Any]]], path: Path) -> dict[str, NDArray[Any]]:
-    """What `read(path)` gives, called in a process with limits; for a function that can be imported by its name.
+def in_subprocess(
+    read: Callable[..., Mapping[str, NDArray[Any]]], path: Path | str, *requests: Any, n_bytes: int | None = None
+) -> dict[str, NDArray[Any]]:
+    """What `read(path, *requests)` gives, called in a process with limits.
+
+    Args:
+        read: a function that can be imported by its name.
+        path: of a file; or a text, such as an address.
+        *requests: what else it is given, of kinds that JSON has.
+        n_bytes: the size of what is read, where it is no file.
 
     Raises:
         InputError: if it raises one, ends, or takes longer or more memory than a file of that size may.
     """
-    n_bytes = path.stat().st_size
+    n_bytes = Path(path).stat().st_size if n_bytes is None else n_bytes
     most, seconds = most_bytes(n_bytes), ALLOWED_SECONDS + n_bytes / BYTES_PER_SECOND
     advice = "it is damaged, or made to do so: get it again, or save what it holds as .npz."
     with tempfile.TemporaryDirectory(prefix="motet-") as folder:
-        words = (read.__module__, read.__qualname__, path.absolute(), folder, most, int(seconds))
+        given = json.dumps([path if isinstance(path, str) else None, *requests])
+        where = "" if isinstance(path, str) else path.absolute()
+        words = (read.__module__, read.__qualname__, where, folder, most, int(seconds), given)
         try:
             status = subprocess.run(
                 [sys.executable, "-P", "-m", __name__, *map(str, words)],
@@ -89,14 +100,16 @@ def _limit(most: int, seconds: int) -> None:
             resource.setrlimit(kind, (allowed, hard))
 
 
-def _main(module: str, function: str, path: str, folder: str, most: str, seconds: str) -> int:
+def _main(module: str, function: str, path: str, folder: str, most: str, seconds: str, given: str) -> int:
     _limit(int(most), int(seconds))
+    text, *requests = json.loads(given)
     try:
-        np.savez(Path(folder, _ARRAYS), **getattr(importlib.import_module(module), function)(Path(path)))
+        read = getattr(importlib.import_module(module), function)
+        np.savez(Path(folder, _ARRAYS), **read(Path(path) if text is None else text, *requests))
     except MemoryError:
         return _OUT_OF_MEMORY
     except Exception as error:
-        Path(folder, _REASON).write_text(str(refusal_of(error, [path])), encoding="utf-8")
+        Path(folder, _REASON).write_text(str(refusal_of(error, [path if text is None else text])), encoding="utf-8")
         return _REFUSED
     return _READ
 

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from motet import given
 from motet.data.binning import average_samples, count_spikes, late_samples
@@ -145,6 +144,8 @@ def _speed(position: NDArray[np.float64], bin_seconds: float, smoothing_seconds:
     """(bin,) pixels per second of positions (bin, 2), smoothed by what is known around; NaN where nothing is."""
     if len(position) < 2:
         return np.full(len(position), np.nan)
+    from scipy.ndimage import gaussian_filter1d  # slow to import
+
     is_known, width = ~np.isnan(position), smoothing_seconds / bin_seconds
     weight = gaussian_filter1d(is_known.astype(np.float64), width, axis=0)
     total = gaussian_filter1d(np.where(is_known, position, 0.0), width, axis=0)

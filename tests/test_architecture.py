@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ FLOORS = [
         "errors",
         "files",
         "given",
+        "late",
         "matching",
         "memory",
         "metrics",
@@ -130,6 +132,15 @@ def test_importing_motet_and_its_help_needs_nothing_heavy(command):
     script = f"import sys; {command}; print('|'.join(sys.modules))"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert not heavy & {name.split(".")[0] for name in output.splitlines()[-1].split("|")}
+
+
+def test_what_is_imported_late_is_where_it_is_said_to_be_and_draws():
+    homes = [
+        home for path in SOURCE.rglob("*.py") for home in re.findall(r"= Late\(\"(motet[^\"]+)\"", path.read_text())
+    ]
+    assert homes == ["motet.report.plots:RecordingPlots"]  # figures alone may be above what they show
+    for module, _, name in (home.partition(":") for home in homes):
+        assert hasattr(importlib.import_module(module), name)
 
 
 def test_the_public_names_are_these():

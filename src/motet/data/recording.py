@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,6 +21,7 @@ from motet.data import labelled, streams
 from motet.data.pynapples import PynappleObjects, objects_of
 from motet.data.trials import narrowest, padded_values, target_array
 from motet.errors import InputError, did_you_mean
+from motet.late import Late
 from motet.plain import plain_values
 from motet.settings import Count, Positive, check_arguments
 
@@ -57,6 +58,7 @@ class Recording:
         trial_start_seconds: (trial,) float, start of each trial on the recording's clock; by default
             trials follow one another without a break.
         metadata: plain values by name that say where the recording comes from, as the "law" of a simulation.
+        plot: figures, such as `recording.plot.psths("direction")` (see `motet.report.plots`).
 
     Raises:
         InputError: if shapes disagree, ids repeat, values are not finite, or the level of a target is ambiguous.
@@ -79,6 +81,8 @@ class Recording:
     trial_ids: NDArray[Any] = None  # type: ignore[assignment]  # None becomes the default below
     trial_start_seconds: NDArray[np.float64] = None  # type: ignore[assignment]
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    plot: ClassVar[Any] = Late("motet.report.plots:RecordingPlots")
 
     def __post_init__(self) -> None:
         set_field = functools.partial(object.__setattr__, self)

@@ -26,6 +26,7 @@ from motet.estimators.arrays import are_nameless, are_recordings, read_populatio
 from motet.estimators.base import Estimator, Population, stacked
 from motet.estimators.importance import Importance, importance_of
 from motet.estimators.intervals import Distances
+from motet.estimators.plots import DecoderPlots
 from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for, said_of_left_out
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
@@ -472,6 +473,11 @@ class _Decoder(TransformerMixin, Estimator):
             steps=steps,
             seed=seed,
         )
+
+    @property
+    def plot(self) -> DecoderPlots:
+        """Figures: `plot.confusion(test)`, `plot.decoded(test)`, `plot.embedding(recording)`, `plot.importance(…)`."""
+        return DecoderPlots(self)
 
     @property
     def _window_bins(self) -> int | None:

@@ -147,3 +147,93 @@ def _draw_velocities(
         axes.set_ylabel(f"{component} velocity\n(cm/s)")
     handles = [Line2D([], [], color=style.GREY, linewidth=2.2), Line2D([], [], color=style.INK)]
     figure.legend(handles, ["true", "decoded"], loc="outside right upper")
+
+
+@style.in_our_style
+def decoded_courses(
+    decoded: ArrayLike,
+    true: ArrayLike,
+    labels: Sequence[str],
+    bin_seconds: float,
+    *,
+    n_trials: int = 6,
+    title: str = "",
+) -> Figure:
+    """Draw a decoded quantity beside the true one over the time of some trials, from the best decoded to the worst.
+
+    Args:
+        decoded: (trial, time, dimension), NaN where unknown.
+        true: likewise.
+        labels: of the trials.
+        bin_seconds: width of a bin.
+        n_trials: that are drawn at most.
+        title: what is shown.
+
+    Raises:
+        InputError: if no bin has both.
+
+    Example:
+        >>> true = np.sin(np.arange(12.0)).reshape(2, 6, 1)
+        >>> len(decoded_courses(true + 0.1, true, ["first", "second"], 0.1).axes)
+        2
+    """
+    both = np.stack([np.asarray(decoded), np.asarray(true)]).astype(np.float64)
+    known: NDArray[np.bool_] = np.all(np.isfinite(both), axis=(0, 3))
+    if not known.any():
+        raise InputError("no bin has both a decoded and a true value; check what was decoded.")
+    both = np.where(known[..., None], both, np.nan)
+    trials = np.flatnonzero(known.any(axis=1))
+    error = np.sqrt(np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials] / known[trials].sum(axis=1))
+    shown = trials[style.spread_from_best(error, n_trials)]
+    n_dimensions = both.shape[3]
+    figure = Figure(figsize=(max(0.9 + 1.4 * len(shown), style.ONE_COLUMN_INCHES), 0.9 + 1.2 * n_dimensions))
+    panels = figure.subplots(n_dimensions, len(shown), sharex=True, sharey="row", squeeze=False)
+    seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
+    for column, trial in enumerate(shown):
+        panels[0, column].set_title(style.shown(labels[trial]), fontsize=7.5)
+        panels[-1, column].set_xlabel("time (s)")
+        for dimension, axes in enumerate(panels[:, column]):
+            axes.plot(seconds, both[1, trial, :, dimension], color=style.GREY, linewidth=2.2)
+            axes.plot(seconds, both[0, trial, :, dimension], color=style.ACCENT)
+    for dimension, axes in enumerate(panels[:, 0]):
+        axes.set_ylabel(f"dimension {dimension}" if n_dimensions > 1 else "value")
+    handles = [Line2D([], [], color=style.GREY, linewidth=2.2), Line2D([], [], color=style.ACCENT)]
+    figure.legend(handles, ["true", "decoded"], loc="outside right upper")
+    explained = style.r_squared(both[1][known], both[0][known])
+    return style.titled(figure, title, f"R² {explained:.3f}, {len(trials)} trials")
+
+
+@style.in_our_style
+def class_probabilities(
+    probability: ArrayLike, truth: ArrayLike, classes: Sequence[Any], *, target: str = "class", title: str = ""
+) -> Figure:
+    r"""Draw what was thought of each class in every trial or bin, sorted by the true class.
+
+    Args:
+        probability: (item, class).
+        truth: (item,) positions of the true classes, -1 for none of them.
+        classes: labels.
+        target: what the classes are of.
+        title: what is shown, above the mean probability of the truth.
+
+    Example:
+        >>> figure = class_probabilities([[0.9, 0.1], [0.3, 0.7]], [0, 1], ["left", "right"], title="side")
+        >>> figure.get_suptitle()
+        'side\nmean probability of the truth 0.800, n = 2'
+    """
+    p, true = np.asarray(probability, dtype=np.float64), np.asarray(truth)
+    p, true = p[true >= 0], true[true >= 0]
+    if not len(true):
+        raise InputError("no trial has a known class; give trials whose target is known.")
+    of_truth = np.take_along_axis(p, true[:, None], axis=1)[:, 0]
+    kept = np.linspace(0, len(true) - 1, min(len(true), style.MOST_POINTS)).round().astype(int)
+    order = kept[np.lexsort((-of_truth[kept], true[kept]))]
+    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, float(np.clip(1.0 + 0.2 * len(classes), 1.8, 6))))
+    axes = figure.subplots()
+    image = axes.imshow(p[order].T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.plot(np.arange(len(order)), true[order], "s", markersize=2, color=style.BEST, label="true class")
+    axes.set_yticks(range(len(classes)), [style.shown(label) for label in classes])
+    axes.set(xticks=[], xlabel="test trials, by true class", ylabel=style.shown(target))
+    figure.colorbar(image, ax=axes, label="probability", ticks=[0, 0.5, 1]).outline.set_visible(False)
+    figure.legend(loc="outside right upper")
+    return style.titled(figure, title, f"mean probability of the truth {of_truth.mean():.3f}, n = {len(true)}")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.estimators.embeddings import Places
 from motet.estimators.importance import Importance
 from motet.files import write_text
 from motet.names import in_path
@@ -50,7 +51,7 @@ MOST_FOLLOWED = 12  # trials that are followed over time
 MOST_INDIVIDUALS = 300  # whose responses are shown, the most informative first
 MOST_MATCHES = 60  # of two populations
 MOST_RIVALS = 5  # in a figure of curves
-MOST_ENCODED = 200  # trials, and bins of each, by whose embeddings individuals are placed
+MOST_BINS = 1000  # of a trial whose classes are followed
 PICTURES_BYTES = 2_500_000
 MADE_BY: Mapping[type[Any], Callable[[Any], Task]] = {
     DecodeSettings: Decode, AlignSettings: Align, PretrainSettings: Pretrain,
@@ -446,7 +447,7 @@ def _class_courses(
     classes = np.asarray(decoding.answers[0][1]["classes"])
     if not all(np.array_equal(answer["classes"], classes) for _, answer in decoding.answers):
         return []
-    n_trials, n_bins = len(labels), min(len(seconds), MOST_ENCODED * 5)
+    n_trials, n_bins = len(labels), min(len(seconds), MOST_BINS)
     probability, codes = np.full((n_trials, n_bins, len(classes)), np.nan), np.full((n_trials, n_bins), -1)
     for row, ((truth, known), answer) in enumerate(zip(truths, answers, strict=True)):
         n = min(len(truth), n_bins)
@@ -499,67 +500,28 @@ def _individuals(shown: Shown) -> list[Block]:
     except InputError as error:
         shown.notes.append(f"embeddings of {shown.name} are not shown: {error}")
         return []
-    recordings = [_few(recording) for recording in shown.recordings]
-    target = shown.task.settings.target
-    encodings = estimator.encode(recordings)
-    labelled = [_labels(recording, target) for recording in recordings]
-    shared = sorted(
-        {label for _, codes, classes in labelled for label in classes[np.unique(codes[codes >= 0])].tolist()}
-    )
+    places = Places.of(estimator, shown.recordings, shown.task.settings.target)
+    read, by = places.recordings, places.target
+    names = np.concatenate([np.full(recording.n_individuals, recording.name) for recording in read])
+    preferred = places.classes[np.concatenate(places.preferred)]
+    about = {**({} if by is None else {f"preferred {by}": preferred.tolist()}), **_said_of_individuals(read)}
     blocks: list[Block] = []
     stages = {"individual": "Each individual alone: embeddings", "population": "Each individual among all: embeddings"}
-    preferred = np.concatenate([_preferred(r, *one) for r, one in zip(recordings, labelled, strict=True)])
-    ids = [name for recording in recordings for name in recording.individual_ids]
-    names = np.concatenate([np.full(recording.n_individuals, recording.name) for recording in recordings])
-    about = _said_of_individuals(recordings)
-    by = labelled[0][0]
-    if by is not None:
-        about = {f"preferred {by}": preferred.tolist(), **about}
     for stage, title in stages.items():
-        n_bins = min(encoding[stage].shape[2] for encoding in encodings)
-        features = [
-            _course(encoding[stage][:, :, :n_bins], codes, classes, shared)
-            for encoding, (_, codes, classes) in zip(encodings, labelled, strict=True)
-        ]
-        points, explained = interactive.principal_plane(np.concatenate(features))
-        groups = preferred if by is not None else names
+        points, explained = interactive.principal_plane(np.concatenate(getattr(places, stage)))
         blocks.append(
             interactive.plane(
                 points,
                 explained,
-                ids,
-                groups,
+                [name for recording in read for name in recording.individual_ids],
+                names if by is None else preferred,
                 recordings=names,
                 about=about,
-                group_name=f"preferred {by}" if by is not None else "recording",
-                title=f"{title} by {by or 'time'} and time",
+                group_name="recording" if by is None else f"preferred {by}",
+                title=f"{title} by {by} and time" if by else f"{title} over time",
             )
         )
     return blocks
-
-
-def _few(recording: Recording) -> Recording:
-    """A part of a recording that is large: trials spread over it, and their first bins."""
-    trials = np.linspace(0, recording.n_trials - 1, min(recording.n_trials, MOST_ENCODED)).round().astype(int)
-    return recording.select(trials=np.unique(trials), bins=slice(0, MOST_ENCODED))
-
-
-def _labels(recording: Recording, target: str) -> tuple[str | None, NDArray[np.int64], NDArray[Any]]:
-    """A class per trial if there is one: its name, (trial,) positions among the classes, and these."""
-    by = recording.class_target(target)
-    if by is None:
-        return None, np.zeros(recording.n_trials, dtype=np.int64), np.array(["all"])
-    classes, codes = classes_of_trials(recording, by)
-    return by, codes, classes
-
-
-def _preferred(recording: Recording, by: str | None, codes: NDArray[np.int64], classes: NDArray[Any]) -> NDArray[Any]:
-    """(individual,) the class in whose trials each has the largest mean."""
-    values = np.where(recording.observed, recording.values[..., 0], np.nan).astype(np.float64)
-    mean, _ = mean_courses(values, recording.observed, codes)
-    with np.errstate(invalid="ignore"):
-        level = np.nansum(mean, axis=2) / np.maximum(np.isfinite(mean).sum(axis=2), 1)
-    return np.asarray(classes)[level.argmax(axis=0)]
 
 
 def _said_of_individuals(recordings: Sequence[Recording]) -> dict[str, list[str]]:
@@ -574,22 +536,6 @@ def _said_of_individuals(recordings: Sequence[Recording]) -> dict[str, list[str]
         if level == "individual" and len(kinds) == len(recordings) and all(kind.ndim == 2 for kind in kinds):
             said[name] = [str(value) for kind in kinds for value in kind[0]]
     return said
-
-
-def _course(
-    embedding: NDArray[Any], codes: NDArray[np.int64], classes: NDArray[Any], shared: Sequence[Any]
-) -> NDArray[np.float64]:
-    """(individual, number) mean embeddings by class and time; of classes without trials, those of all."""
-    seen = np.isfinite(embedding)
-    filled = np.where(seen, embedding, 0.0)
-    whole = filled.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    found = []
-    for label in shared:
-        of_class = classes[codes.clip(min=0)] == label
-        of_class &= codes >= 0
-        n = seen[of_class].sum(axis=0)
-        found.append(np.where(n > 0, filled[of_class].sum(axis=0) / np.maximum(n, 1), whole))
-    return np.stack(found, axis=1).reshape(embedding.shape[1], -1).astype(np.float64)
 
 
 def _plane_of_shapes(task: Align, run: Run) -> Plot:

@@ -49,21 +49,43 @@ _beartype = beartype(conf=BeartypeConf(hint_overrides=FrozenDict(_TAKEN)))
 def check(function: types.FunctionType) -> Callable[..., Any]:
     """The function with its types checked from its first call on."""
     versions: list[Callable[..., Any]] = []
+    has_axes = True
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        nonlocal has_axes
         if not versions:
             hints = {name: hint for name, hint in function.__annotations__.items() if _is_known(hint, function)}
             result = {name: hint for name, hint in hints.items() if name == "return"}
+            has_axes = any(_names_axes(hint, function) for hint in hints.values())
             versions[:] = _with_hints(function, hints), _with_hints(function, result)
-        is_test = sys._getframe(1).f_code.co_filename.startswith(_OUTSIDE)
+        version = versions[_is_outside(sys._getframe(1).f_code.co_filename)]
         try:
+            if not has_axes:
+                return version(*args, **kwargs)
             with jaxtyped("context"):
-                return versions[is_test](*args, **kwargs)
+                return version(*args, **kwargs)
         except BeartypeCallHintViolation as error:
             raise WrongType(str(error)) from error
 
     return checked
+
+
+@functools.cache
+def _is_outside(file: str) -> bool:
+    return file.startswith(_OUTSIDE)
+
+
+def _names_axes(hint: Any, function: types.FunctionType) -> bool:
+    """Whether a hint has axes, whose lengths must agree within a call: a type of jaxtyping, or made of one."""
+    if not isinstance(hint, str):
+        return True
+    names = {node.id for node in ast.walk(ast.parse(hint)) if isinstance(node, ast.Name)}
+    return any(_is_of_jaxtyping(function.__globals__.get(name)) for name in names)
+
+
+def _is_of_jaxtyping(hint: Any) -> bool:
+    return getattr(hint, "__module__", None) == "jaxtyping" or any(map(_is_of_jaxtyping, get_args(hint)))
 
 
 def _is_known(hint: Any, function: types.FunctionType) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,8 @@ from checked_types import CheckedFinder
 sys.meta_path.insert(0, CheckedFinder)
 
 torch.set_num_threads(1)  # the tensors of tests are tiny
+hypothesis.settings.register_profile("motet", deadline=None)  # how long an example takes is the machine's business
+hypothesis.settings.load_profile("motet")
 
 
 @pytest.fixture(scope="session")

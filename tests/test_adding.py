@@ -43,6 +43,10 @@ SHORT = [
     "1",
     "--control",
     "false",
+    "--members",
+    "1",
+    "--rule",
+    "none",
 ]
 
 
@@ -200,6 +204,7 @@ def test_a_system_is_simulated_learned_and_known_to_the_oracle_by_its_law(tmp_pa
     train, test = (str(tmp_path / f"data-{seed}" / "sling-3.npz") for seed in (0, 1))
     quick = ["--training.max_steps", "2", "--model.width", "8", "--pairs.width", "8", "--pairs.depth", "1"]
     quick += ["--objective.context_bins", "8", "--objective.horizon_bins", "4", "--training.validation", "0.2"]
+    quick += ["--objective.shoot", "false"]
     assert main(["forecast", "train", train, *quick, "--output", str(tmp_path / "run")]) == 0
     assert main(["forecast", "evaluate", str(tmp_path / "run"), test, "--name", "test"]) == 0
     methods = results_of(tmp_path / "run" / "evaluations" / "test")["sling/3"]["methods"]

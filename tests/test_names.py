@@ -79,6 +79,7 @@ def test_recordings_targets_and_labels_of_any_name_are_decoded_and_drawn(name, t
     )
     file = write_recording(recording, tmp_path / "odd.npz")
     quick = ["--folds", "2", "--training.max_steps", "2", "--rivals", "false", "--control", "false"]
+    quick += ["--rule", "none", "--members", "1", "--model.width", "8"]
     assert main(["decode", str(file), "--target", "side", "--output", "run", *quick]) == 0
     assert main(["predict", "run", str(file), "--output", "-"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"odd.npz", "run"}

@@ -21,6 +21,7 @@ ANYONE = {
     "objective": ObjectiveSettings(readout="pooled"),
     "preprocess": PreprocessSettings(centre="shared"),
     "training": TrainingSettings(max_steps=2),
+    "members": 1,
 }
 
 

@@ -16,7 +16,8 @@ from motet.models.eit import EITSettings
 from motet.training.objectives import ObjectiveSettings, Target, known_predictions, known_rows
 from motet.training.settings import TrainingSettings
 
-QUICK = {"model": EITSettings(width=4), "training": TrainingSettings(max_steps=3)}
+QUICK = {"model": EITSettings(width=4), "training": TrainingSettings(max_steps=3), "members": 1}
+WITH_RULE = {"members": 2, "rule": "lda"}
 N_TRIALS, N_BINS = 12, 5
 X = np.random.default_rng(0).poisson(3.0, (N_TRIALS, 4, N_BINS)).astype(float)
 SIDE = np.arange(N_TRIALS) % 2
@@ -24,6 +25,19 @@ SIDE = np.arange(N_TRIALS) % 2
 
 def fitted(kind, values, y, **settings):
     return kind(**QUICK | settings).fit(values, y, on_epoch=lambda row: None)
+
+
+@pytest.fixture(scope="module")
+def nameless():
+    """A decoder, with a rule inside, of arrays whose individuals have no names."""
+    return fitted(motet.EITClassifier, X, SIDE, **WITH_RULE)
+
+
+@pytest.fixture(scope="module")
+def named():
+    """A decoder, with a rule inside, of arrays whose individuals have names."""
+    decoder = motet.EITClassifier(**QUICK | WITH_RULE)
+    return decoder.fit(X, SIDE, individual_ids=NAMES, on_epoch=lambda row: None)
 
 
 # ------------------------------------------------------------------ levels
@@ -125,7 +139,7 @@ def with_none(labels):
     ],
 )
 def test_unknown_labels_are_no_class_and_are_not_learned(y, classes):
-    decoder = fitted(motet.EITClassifier, X, y)
+    decoder = fitted(motet.EITClassifier, X, y, **WITH_RULE)
     assert decoder.classes_.tolist() == classes
     known = np.setdiff1d(np.arange(N_TRIALS), [0, 5])
     rows = known_rows(read_population(X, y, target="y", kind="class").recordings[0], "y")
@@ -164,7 +178,7 @@ def test_bins_that_are_known_in_partly_known_trials_are_learned_from(kind):
 )
 def test_a_trial_in_which_nothing_was_observed_is_not_predicted(labels, unknown):
     y = np.array(labels)[SIDE]
-    decoder = fitted(motet.EITClassifier, X, y)
+    decoder = fitted(motet.EITClassifier, X, y, **WITH_RULE)
     holes = X.copy()
     holes[[1, 4]] = np.nan
     predicted, is_hole = decoder.predict(holes), np.isin(np.arange(N_TRIALS), [1, 4])
@@ -186,12 +200,11 @@ def test_bins_beyond_the_end_of_a_trial_are_not_predicted():
     np.testing.assert_array_equal((predicted != "").sum(axis=1), [len(trial) for trial in y])
 
 
-def test_where_nothing_can_be_scored_is_said():
-    decoder = fitted(motet.EITClassifier, X, SIDE)
+def test_where_nothing_can_be_scored_is_said(nameless):
     with pytest.raises(InputError, match="nothing to score"):
-        decoder.score(X * np.nan, SIDE)
+        nameless.score(X * np.nan, SIDE)
     with pytest.raises(InputError, match="nothing to score"):
-        decoder.score(X, with_none([None] * 12))
+        nameless.score(X, with_none([None] * 12))
     recording = Recording.from_trials(X * np.nan, targets={"y": SIDE})
     with pytest.raises(InputError, match="nothing to score"):
         known_predictions(motet.PopulationDataset(recording), "y", SIDE)
@@ -226,7 +239,8 @@ def test_probabilities_become_labels_or_unknown():
 
 
 def test_every_target_that_was_learned_is_predicted(small_recording):
-    decoder = fitted(motet.EITClassifier, small_recording, None, target="direction", auxiliary={"velocity": 0.5})
+    settings = {"target": "direction", "auxiliary": {"velocity": 0.5}, **WITH_RULE}
+    decoder = fitted(motet.EITClassifier, small_recording, None, **settings)
     assert decoder.predict(small_recording, target="velocity").shape == (48, 7, 2)
     np.testing.assert_array_equal(
         decoder.predict(small_recording, target="direction"), decoder.predict(small_recording)
@@ -255,10 +269,9 @@ ANYONE = {
 @pytest.mark.parametrize(
     "change", [lambda x: x[:, :3], lambda x: x.transpose(0, 2, 1), lambda x: x[:, [0, 1, 2, 3, 3]]]
 )
-def test_arrays_of_another_number_of_individuals_are_refused(read, change, tmp_path):
-    decoder = fitted(motet.EITClassifier, X, SIDE)
+def test_arrays_of_another_number_of_individuals_are_refused(read, change, nameless, tmp_path):
     arguments = (SIDE,) if read == "score" else ()
-    for one in (decoder, motet.EITClassifier.load(decoder.save(tmp_path))):
+    for one in (nameless, motet.EITClassifier.load(nameless.save(tmp_path))):
         getattr(one, read)(X[:, :, :3], *arguments)
         with pytest.raises(InputError, match="without names, and the model knows 4.*individual_ids=.*identity='none'"):
             getattr(one, read)(change(X), *arguments)
@@ -286,8 +299,8 @@ def test_a_model_of_anyone_reads_any_number():
     assert decoder.predict(X.transpose(0, 2, 1), individual_ids=list("abcde")).shape == (12,)
 
 
-def test_individuals_are_found_by_their_names_in_any_order_and_number():
-    decoder = motet.EITClassifier(**QUICK).fit(X, SIDE, individual_ids=NAMES, on_epoch=lambda row: None)
+def test_individuals_are_found_by_their_names_in_any_order_and_number(named):
+    decoder = named
     whole, order = decoder.predict_proba(X, individual_ids=NAMES), [2, 0, 3, 1]
     moved = X[:, order], [NAMES[place] for place in order]
     np.testing.assert_allclose(decoder.predict_proba(moved[0], individual_ids=moved[1]), whole, atol=1e-5)
@@ -311,10 +324,9 @@ def test_individuals_are_found_by_their_names_in_any_order_and_number():
         (None, "without names.*'n1'"),
     ],
 )
-def test_names_that_do_not_fit_are_refused(ids, words):
-    decoder = motet.EITClassifier(**QUICK).fit(X, SIDE, individual_ids=NAMES, on_epoch=lambda row: None)
+def test_names_that_do_not_fit_are_refused(ids, words, named):
     with pytest.raises(InputError, match=words):
-        decoder.predict(X, individual_ids=ids)
+        named.predict(X, individual_ids=ids)
 
 
 def test_recordings_bring_their_own_names_and_targets(small_recording):
@@ -327,7 +339,7 @@ def test_recordings_bring_their_own_names_and_targets(small_recording):
 
 def test_coordinates_name_the_individuals():
     cube = xr.DataArray(X, dims=("trial", "individual", "time"), coords={"individual": NAMES})
-    decoder = fitted(motet.EITClassifier, cube, SIDE)
+    decoder = fitted(motet.EITClassifier, cube, SIDE, **WITH_RULE)
     np.testing.assert_array_equal(decoder.predict(cube.isel(individual=[3, 1, 0, 2])), decoder.predict(cube))
     assert decoder.predict(cube.isel(individual=[3, 1])).shape == (12,)
 
@@ -335,6 +347,6 @@ def test_coordinates_name_the_individuals():
 def test_silent_individuals_are_among_those_that_are_known():
     quiet = X.copy()
     quiet[:, 2] = 0
-    decoder = fitted(motet.EITClassifier, quiet, SIDE)
+    decoder = fitted(motet.EITClassifier, quiet, SIDE, **WITH_RULE)
     assert decoder.preprocess_.silent_ids == ("array/2",)
     np.testing.assert_array_equal(decoder.predict(X), decoder.predict(quiet))

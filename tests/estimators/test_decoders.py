@@ -25,7 +25,10 @@ from motet.training.settings import TrainingSettings
 QUICK = {
     "model": EITSettings(width=8, n_heads=2),
     "training": TrainingSettings(max_steps=100, batch_trials=16, learning_rate=0.01, validation=0),
+    "members": 1,
 }
+FEW_STEPS = QUICK | {"training": TrainingSettings(max_steps=2, batch_trials=16)}
+WITH_RULE = QUICK | {"training": TrainingSettings(max_steps=30, batch_trials=16, learning_rate=0.02), "members": 2}
 
 
 class _Flat(BaseEstimator):
@@ -115,7 +118,7 @@ def test_a_classifier_reads_arrays_with_any_labels():
 def test_ragged_trials_and_gaps_are_read(small_recording):
     X, y = arrays()
     ragged = [trial[:, : 3 + index % 3] for index, trial in enumerate(X)]
-    decoder = EITClassifier(**QUICK).fit(ragged, y)
+    decoder = EITClassifier(**WITH_RULE).fit(ragged, y)
     assert decoder.score(ragged, y) > 0.8
     X[::4, 2] = np.nan
     assert EITClassifier(**QUICK).fit(X, y).score(X, y) > 0.8
@@ -128,7 +131,7 @@ def test_a_regressor_reads_a_quantity_per_bin(small_recording):
 
 
 def test_several_targets_are_learned_at_once(small_recording):
-    decoder = EITClassifier("direction", auxiliary={"velocity": 0.5}, **QUICK).fit(small_recording)
+    decoder = EITClassifier("direction", auxiliary={"velocity": 0.5}, **WITH_RULE).fit(small_recording)
     assert decoder.score(small_recording) > 0.8
     assert [target.name for target in decoder.targets_] == ["direction", "velocity"]
     assert decoder.predict(small_recording, target="velocity").shape == (48, 7, 2)
@@ -140,7 +143,7 @@ def test_recordings_of_different_size_are_learned_together(small_recording):
         few.values, few.observed, tuple(f"other/{i}" for i in range(4)), few.targets, few.bin_seconds, "t", "other"
     )
     both = PopulationDataset([small_recording, other])
-    decoder = EITClassifier("direction", **QUICK).fit(both)
+    decoder = EITClassifier("direction", **WITH_RULE).fit(both)
     assert decoder.predict(both).shape == (72,)
     assert decoder.score(other) > 0.5
     assert [e["population"].shape[1] for e in decoder.encode(both)] == [10, 4]
@@ -148,7 +151,7 @@ def test_recordings_of_different_size_are_learned_together(small_recording):
 
 def test_a_model_without_identities_reads_another_population(small_recording):
     settings = dict(
-        QUICK, objective=ObjectiveSettings(readout="pooled"), preprocess=PreprocessSettings(centre="shared")
+        FEW_STEPS, objective=ObjectiveSettings(readout="pooled"), preprocess=PreprocessSettings(centre="shared")
     )
     settings["model"] = EITSettings(width=8, n_heads=2, identity="none")
     decoder = EITClassifier("direction", **settings).fit(small_recording)
@@ -158,7 +161,7 @@ def test_a_model_without_identities_reads_another_population(small_recording):
 
 def test_it_is_cloned_searched_and_piped_like_any_estimator():
     X, y = arrays()
-    decoder = EITClassifier(**QUICK)
+    decoder = EITClassifier(**WITH_RULE | {"members": 1})
     twin = clone(decoder).set_params(model__width=16, seed=3)
     assert (twin.model.width, twin.seed, decoder.model.width) == (16, 3, 8)
     search = GridSearchCV(decoder, {"model__individual_depth": [0, 1]}, cv=2).fit(X, y)
@@ -172,7 +175,7 @@ def test_it_is_cloned_searched_and_piped_like_any_estimator():
 def test_weights_that_are_damaged_foreign_or_of_another_version_are_refused(tmp_path, small_recording):
     import safetensors.torch
 
-    run = EITClassifier("direction", **QUICK).fit(small_recording).save(tmp_path / "run")
+    run = EITClassifier("direction", **FEW_STEPS).fit(small_recording).save(tmp_path / "run")
     path = run.folder / "weights.safetensors"
     whole = path.read_bytes()
     with pytest.raises(InputError, match="no weights"):
@@ -193,7 +196,7 @@ def test_weights_that_are_damaged_foreign_or_of_another_version_are_refused(tmp_
 
 
 def test_a_save_that_fails_loses_nothing(tmp_path, small_recording, monkeypatch):
-    decoder = EITClassifier("direction", **QUICK).fit(small_recording)
+    decoder = EITClassifier("direction", **FEW_STEPS).fit(small_recording)
     run = decoder.save(tmp_path / "run")
     before = (run.folder / "weights.safetensors").read_bytes()
 
@@ -229,8 +232,8 @@ def test_a_save_that_fails_loses_nothing(tmp_path, small_recording, monkeypatch)
         (lambda X, y: EITRegressor(**QUICK).fit(X, np.full(60, np.nan)), "not known in any"),
         (lambda X, y: EITClassifier("direction", **QUICK).fit(Recording.from_trials(X)), "unknown target"),
         (lambda X, y: EITClassifier(**QUICK).fit(Recording.from_trials(X)), "say which"),
-        (lambda X, y: EITClassifier(**QUICK).fit(X, y).predict(X[:, :, None, :].repeat(2, 2)), "axes|features"),
-        (lambda X, y: EITClassifier(**QUICK).fit(X[:, :6], y).predict(X), "8 individuals without names"),
+        (lambda X, y: EITClassifier(**FEW_STEPS).fit(X, y).predict(X[:, :, None, :].repeat(2, 2)), "axes|features"),
+        (lambda X, y: EITClassifier(**FEW_STEPS).fit(X[:, :6], y).predict(X), "8 individuals without names"),
         (lambda X, y: EITClassifier(**QUICK, auxiliary={"speed": 1.0}).fit(X, y), "unknown target 'speed'"),
         (lambda X, y: EITClassifier(training=TrainingSettings(validation=0.5)).fit(X[:1], y[:1]), "validation"),
         (lambda X, y: TrainingSettings(max_steps=0), "max_steps"),
@@ -244,13 +247,13 @@ def test_bad_input_is_one_clear_error(make, words):
 
 def test_a_class_that_training_never_saw_counts_as_wrong():
     X, y = arrays()
-    decoder = EITClassifier(**QUICK).fit(X[y != "up"], y[y != "up"])
+    decoder = EITClassifier(**WITH_RULE).fit(X[y != "up"], y[y != "up"])
     assert decoder.score(X[y == "up"], y[y == "up"]) == 0.0
 
 
 def test_nothing_is_learned_from_the_trials_to_be_tested(small_recording):
     train, test = PopulationDataset(small_recording).split(test=0.3, stratify="direction")
-    decoder = EITClassifier("direction", **QUICK).fit(train)
+    decoder = EITClassifier("direction", **WITH_RULE).fit(train)
     expected = {name: tensor.clone() for name, tensor in decoder.learner_.state_dict().items()}
     one = decoder.predict_proba(test.select([0]))
     all_at_once = decoder.predict_proba(test)
@@ -264,8 +267,9 @@ def test_settings_that_only_fit_together_are_set_together():
 
 
 def test_what_is_not_observed_is_predicted_as_nan(small_recording):
-    for batch_trials in (256, 7):
-        decoder = EITRegressor("velocity", batch_trials=batch_trials, **QUICK).fit(small_recording)
+    for batch_trials, members in ((256, 2), (7, 1)):
+        settings = {**FEW_STEPS, "batch_trials": batch_trials, "members": members}
+        decoder = EITRegressor("velocity", **settings).fit(small_recording)
         known = np.isfinite(decoder.predict(small_recording)).all(axis=-1)
         np.testing.assert_array_equal(known, small_recording.bin_is_observed)
 
@@ -283,7 +287,7 @@ def test_recordings_that_lack_the_target_are_read_and_not_scored(small_recording
 
 def test_weights_of_samples_weigh_the_score():
     X, y = arrays()
-    decoder = EITClassifier(**QUICK).fit(X, y)
+    decoder = EITClassifier(**FEW_STEPS).fit(X, y)
     wrong = decoder.predict(X) != y
     y = np.where(np.arange(60) < 30, "left", y)
     weight = np.arange(60) >= 30

@@ -162,7 +162,7 @@ def test_data_that_are_none_are_refused(kind):
 
 
 def test_a_setting_that_was_spoilt_after_the_fit_is_noticed(small_recording):
-    decoder = motet.EITClassifier("direction", training=TrainingSettings(max_steps=1)).fit(small_recording)
+    decoder = motet.EITClassifier("direction", members=1, training=TrainingSettings(max_steps=1)).fit(small_recording)
     decoder.batch_trials = 0
     with pytest.raises(InputError, match="batch_trials is 0"):
         decoder.predict(small_recording)
@@ -171,7 +171,7 @@ def test_a_setting_that_was_spoilt_after_the_fit_is_noticed(small_recording):
 def test_an_estimator_whose_second_fit_failed_is_not_fitted(small_recording):
     from sklearn.exceptions import NotFittedError
 
-    decoder = motet.EITClassifier("direction", training=TrainingSettings(max_steps=1)).fit(small_recording)
+    decoder = motet.EITClassifier("direction", members=1, training=TrainingSettings(max_steps=1)).fit(small_recording)
     with pytest.raises(InputError, match="unknown target"):
         decoder.set_params(target="directoin").fit(small_recording)
     with pytest.raises(NotFittedError):

@@ -22,7 +22,8 @@ from motet.training.objectives import OBJECTIVES, ForecastSettings, ObjectiveSet
 from motet.training.run import Run
 from motet.training.settings import TrainingSettings
 
-QUICK = {"model": EITSettings(width=8), "training": TrainingSettings(max_steps=6, batch_trials=16)}
+QUICK = {"model": EITSettings(width=8), "training": TrainingSettings(max_steps=6, batch_trials=16), "members": 1}
+COMMITTEE = QUICK | {"members": 2}
 N_TRIALS = 36
 SIDE = np.arange(N_TRIALS) % 3
 X = np.random.default_rng(0).poisson(1.0 + 3 * (SIDE[:, None, None] == np.arange(4)[:, None] % 3), (N_TRIALS, 4, 5))
@@ -55,7 +56,7 @@ def test_a_random_state_of_another_kind_is_refused(wrong):
 
 @pytest.mark.parametrize("random_state", [4, np.random.RandomState(4)])
 def test_a_random_state_is_saved_as_the_seed_that_it_gave(random_state, tmp_path):
-    decoder = fitted(EITClassifier(**QUICK, random_state=random_state), X, SIDE)
+    decoder = fitted(EITClassifier(**COMMITTEE, random_state=random_state), X, SIDE)
     loaded = EITClassifier.load(decoder.save(tmp_path / "run"))
     assert loaded.seed_ == decoder.seed_
     assert np.array_equal(loaded.predict_proba(X), decoder.predict_proba(X))
@@ -82,7 +83,7 @@ def test_features_that_were_seen_are_counted_as_in_recordings():
 
 
 def test_decisions_are_log_odds_of_two_classes_and_log_probabilities_of_more():
-    more = fitted(EITClassifier(**QUICK), X, SIDE)
+    more = fitted(EITClassifier(**COMMITTEE), X, SIDE)
     np.testing.assert_allclose(np.exp(more.predict_log_proba(X)), more.predict_proba(X), rtol=1e-5)
     assert np.array_equal(more.decision_function(X), more.predict_log_proba(X))
     two = fitted(EITClassifier(**QUICK), X, SIDE == 1)
@@ -101,7 +102,7 @@ def weights_of(decoder):
 
 @pytest.mark.parametrize(("kind", "y"), [(EITClassifier, SIDE), (EITRegressor, TOTAL)])
 def test_equal_weights_are_no_weights(kind, y):
-    plain, weighted = (fitted(kind(**QUICK), X, y, w) for w in (None, np.full(N_TRIALS, 2.5)))
+    plain, weighted = (fitted(kind(**COMMITTEE), X, y, w) for w in (None, np.full(N_TRIALS, 2.5)))
     assert torch.equal(weights_of(plain), weights_of(weighted))
 
 
@@ -112,9 +113,9 @@ def test_trials_of_weight_zero_teach_nothing(kind, y, n_axes):
     weight = np.where(np.arange(N_TRIALS) < 12, 0.0, 1.0)
     other = np.concatenate([y[:12][::-1], y[12:]])  # of the same classes, mean and spread
     assert not np.array_equal(other, y)
-    first, second = (fitted(kind(**QUICK), X, one, weight) for one in (y, other))
+    first, second = (fitted(kind(rule="none", **COMMITTEE), X, one, weight) for one in (y, other))
     assert torch.allclose(weights_of(first), weights_of(second), atol=1e-5)
-    plain, changed = (fitted(kind(**QUICK), X, one) for one in (y, other))
+    plain, changed = (fitted(kind(rule="none", **COMMITTEE), X, one) for one in (y, other))
     assert not torch.allclose(weights_of(plain), weights_of(changed), atol=1e-3)
     assert not torch.allclose(weights_of(plain), weights_of(first), atol=1e-3)
 
@@ -172,7 +173,7 @@ def test_an_objective_that_is_registered_trains_saves_and_is_chosen_in_the_shell
     write_recording(recording, tmp_path / "counts.npz")
     words = ["decode", str(tmp_path / "counts.npz"), "--target", "total", "--output", str(tmp_path / "decoded")]
     options = ["--objective.name", "absolute", "--training.max_steps", "2", "--folds", "2", "--rivals", "false"]
-    assert main([*words, *options]) == 0
+    assert main([*words, *options, "--rule", "none", "--members", "1", "--control", "false"]) == 0
     assert "name: absolute" in (tmp_path / "decoded" / "settings.yaml").read_text()
 
 

@@ -64,6 +64,8 @@ def test_a_new_rival_is_a_row_of_a_decoding(toy, tmp_path):
             final=False,
             model=EITSettings(width=8, n_heads=1),
             training=TrainingSettings(max_steps=1),
+            rule="none",
+            members=1,
         )
     )
     assert "| toy | 1.000" in decoded.table

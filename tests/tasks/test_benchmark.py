@@ -39,7 +39,7 @@ TINY = {
     "rule": "none",
     "members": 1,
 }
-RIVAL_NAMES = ("lda", "logistic-regression", "majority")
+RIVAL_NAMES = ("lda", "lda-total-counts", "majority")
 
 
 def counts(n_trials=36, n_bins=6):
@@ -211,7 +211,7 @@ def test_a_method_that_fails_on_a_fold_is_said_and_stops_no_other(file, tmp_path
     (cell,) = outcome.results["cells"].values()
     assert list(cell["left_out"]) == ["lda"]
     assert "Singular matrix" in cell["left_out"]["lda"]
-    assert {MODEL, "logistic-regression", "majority"} <= cell["methods"].keys()
+    assert {MODEL, "lda-total-counts", "majority"} <= cell["methods"].keys()
     assert len(cell["methods"]["majority"]["scores"]["accuracy"]["samples"]) == 6
     assert f"lda is left out: {cell['left_out']['lda']}" in (tmp_path / "out" / "benchmark.md").read_text()
     rows = list(csv.DictReader((tmp_path / "out" / "benchmark.csv").open()))
@@ -231,7 +231,7 @@ def test_a_model_that_fails_leaves_the_rivals_compared(file, tmp_path, monkeypat
 
 
 def test_a_rival_that_does_not_converge_is_said_with_its_score(file, tmp_path, monkeypatch, without_figures):
-    name = "logistic-regression"
+    name = "lda-total-counts"
     troubled(monkeypatch, name, lambda n: warnings.warn("10 steps were too few\nmore", ConvergenceWarning, 2))
     (cell,) = benchmark(asked(file(), tmp_path, seeds=(0,))).results["cells"].values()
     assert cell["methods"][name]["did_not_converge"] == ["10 steps were too few"] * 3
@@ -377,6 +377,7 @@ def _are_free(folder):
 def test_a_benchmark_is_one_command(tmp_path, capsys):
     folder = tmp_path / "out"
     words = ["benchmark", "quick", "--seeds", "[0]", "--rivals", "[lda,majority]", "--output", str(folder)]
+    words += ["--members", "1", "--rule", "none", "--model.width", "8"]
     assert main([*words, "--page", str(tmp_path / "docs" / "quick.md")]) == 0
     assert (tmp_path / "docs" / "quick" / "overview.png").exists()
     assert "](quick/overview.png)" in (tmp_path / "docs" / "quick.md").read_text()

@@ -33,6 +33,7 @@ QUICK = {
     "training": TrainingSettings(max_steps=2),
     "rule": "none",
     "members": 1,
+    "rivals": ("lda", "majority"),
 }
 CONTROL = f"{MODEL}, shuffled targets"
 
@@ -172,7 +173,7 @@ def test_settings_that_mean_nothing_are_refused_by_name(settings, change):
 @pytest.mark.parametrize("target", ["speed", "place", "drive"])
 def test_quantities_of_every_shape_are_decoded_beside_the_rivals_that_fit(settings, target, monkeypatch):
     monkeypatch.undo()
-    decoded = decode(dataclasses.replace(settings, target=target))
+    decoded = decode(dataclasses.replace(settings, target=target, rivals=True))
     expected = {MODEL, "mean", "ridge", "kernel-ridge"}
     if target == "drive":
         expected |= {"kernel-ridge-time", "template", "template-kernel-ridge"}
@@ -186,7 +187,7 @@ def test_quantities_of_every_shape_are_decoded_beside_the_rivals_that_fit(settin
 
 def test_rivals_that_cannot_read_the_data_are_left_out_with_a_note(settings, file, counts):
     counts[3, :, 2] = np.nan
-    gap = dataclasses.replace(settings, recordings=(file(counts, drive=np.ones((24, 6))),))
+    gap = dataclasses.replace(settings, recordings=(file(counts, drive=np.ones((24, 6))),), rivals=True)
     decoded = decode(gap)
     assert set(table_of(decoded)["methods"]) == {MODEL}
     assert set(table_of(decoded)["left_out"]) == CLASSIFIERS
@@ -244,7 +245,7 @@ def test_a_rival_that_fails_in_a_later_fold_is_left_out_of_all(settings):
 def test_kernel_ridge_learns_from_many_rows_through_some_of_them(settings, monkeypatch):
     monkeypatch.setattr(kernel_ridge, "MOST_EXACT_ROWS", 71)  # a fold has 72 bins to learn from
     monkeypatch.setattr(kernel_ridge, "N_LANDMARKS", 20)
-    decoded = decode(dataclasses.replace(settings, target="drive"))
+    decoded = decode(dataclasses.replace(settings, target="drive", rivals=("kernel-ridge",)))
     assert table_of(decoded)["left_out"] == {}
     assert table_of(decoded)["methods"]["kernel-ridge"]["n_parameters"] == 20
 
@@ -252,7 +253,9 @@ def test_kernel_ridge_learns_from_many_rows_through_some_of_them(settings, monke
 def test_templates_are_left_out_where_trials_have_no_class(settings, tmp_path, counts):
     recording = Recording.from_trials(counts, targets={"drive": counts[:, 0] + 0.1}, target_levels={"drive": "bin"})
     path = str(write_recording(recording, tmp_path / "classless.npz"))
-    left_out = table_of(decode(dataclasses.replace(settings, recordings=(path,), target="drive")))["left_out"]
+    rivals = ("mean", "template", "template-kernel-ridge")
+    of_bins = dataclasses.replace(settings, recordings=(path,), target="drive", rivals=rivals)
+    left_out = table_of(decode(of_bins))["left_out"]
     assert set(left_out) == {"template", "template-kernel-ridge"}
     assert all("reads a class per trial" in reason for reason in left_out.values())
 
@@ -277,8 +280,8 @@ def test_no_method_but_an_oracle_sees_a_target_of_test_trials(settings, monkeypa
             return {"prediction": np.zeros(len(test), dtype=np.int64)}
 
     for kind in ("rival", "oracle"):
-        monkeypatch.setitem(RIVALS, kind, Watching(f"a {kind}", kind))
-    decode(settings)
+        monkeypatch.setitem(RIVALS, f"{kind} that watches", Watching(f"{kind} that watches", kind))
+    decode(dataclasses.replace(settings, rivals=("rival that watches", "oracle that watches")))
     assert seen["rival"] == [(set(), {})]
     assert seen["oracle"][0][0] == {"side", "speed", "place", "drive"}
 
@@ -358,7 +361,8 @@ def test_the_control_is_chance_and_no_rival(settings, tmp_path):
     values = np.random.default_rng(0).poisson(2.0, (60, 4, 6)) + 3.0 * (side[:, None, None] * [[1], [0], [0], [0]])
     easy = str(write_recording(Recording.from_trials(values, targets={"side": side}), tmp_path / "easy.npz"))
     training = TrainingSettings(max_steps=40, batch_trials=20, learning_rate=0.02)
-    decoded = decode(dataclasses.replace(settings, recordings=(easy,), control=True, training=training))
+    easily = dataclasses.replace(settings, recordings=(easy,), control=True, training=training, rivals=True)
+    decoded = decode(easily)
     methods, best = table_of(decoded)["methods"], table_of(decoded)["best_rival"]
     scores = {name: score_of(decoded, name)["value"] for name in methods}
     assert scores[MODEL] > 0.9
@@ -391,7 +395,7 @@ def test_predict_reads_as_many_bins_as_the_decoding(settings):
 def test_predict_reads_a_run_that_no_decoding_made_whole(settings, tmp_path):
     from motet.estimators.decoders import EITRegressor
 
-    estimator = EITRegressor("drive", model=settings.model, training=settings.training)
+    estimator = EITRegressor("drive", model=settings.model, training=settings.training, members=1)
     estimator.fit(find_recording(settings.recordings[0])).save(tmp_path / "mine")
     rows = list(csv.DictReader(predict(PredictSettings(str(tmp_path / "mine"), settings.recordings[0])).open()))
     assert len(rows) == 24 * 6

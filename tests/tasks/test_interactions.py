@@ -409,7 +409,7 @@ def test_evaluation_settings_that_mean_nothing_are_refused_by_name(change):
 def test_another_kind_of_run_is_refused(tmp_path, small_recording):
     from motet.estimators.decoders import EITClassifier
 
-    decoder = EITClassifier("direction", model=EITSettings(width=8), training=TrainingSettings(max_steps=1))
+    decoder = EITClassifier("direction", model=EITSettings(width=8), members=1, training=TrainingSettings(max_steps=1))
     decoder.fit(small_recording).save(tmp_path / "run")
     with pytest.raises(InputError, match="holds a EITClassifier, and EITInteractions is needed"):
         recover(RecoverInteractionsSettings(str(tmp_path / "run"), "own.npz"))

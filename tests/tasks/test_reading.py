@@ -15,7 +15,7 @@ from motet.tasks.systems import Trials
 from motet.training.run import Run
 
 READING = "{columns: {individual: neuron}, features: [count], targets: [choice]}"
-SHORT = ("--folds", "0", "--model.width", "16", "--training.max_steps", "2", "--training.checkpoint_seconds", "1000")
+SHORT = ("--folds", "0", "--members", "1", "--model.width", "16", "--training.max_steps", "2")
 
 
 def labelled(path: Path, *, individual: str = "neuron", trials: int = 12) -> Path:

@@ -9,6 +9,7 @@
 | reach | `.pkl`: a public reach recording (`motet.data.readers.reach`) |
 | trajectories | `.csv`, `.tsv`, either gzipped, `.npz`, `.nc` (`motet.data.readers.trajectories`) |
 | columnar table | `.parquet`, `.feather` (`motet.data.readers.frames`) |
+| named arrays | `.mat`, `.npz`, `.h5`: whoever saved them says what is what (`motet.data.readers.named_arrays`) |
 | epochs | `-epo.fif` files, and Epochs of MNE (`motet.data.readers.mne_epochs`) |
 | sorting | folders and objects of SpikeInterface (`motet.data.readers.spikeinterface`) |
 | kilosort | folders of Kilosort and Phy (`motet.data.readers.kilosort`) |
@@ -30,12 +31,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from motet.data.readers.field_roles import contents_of_arrays
 from motet.data.readers.frames import is_frame, is_frame_file, read_frame
 from motet.data.readers.kilosort import is_kilosort, read_kilosort
 from motet.data.readers.mne_epochs import is_epochs, is_fif, read_epochs
+from motet.data.readers.named_arrays import is_named_arrays, is_raw_reach, read_named_arrays
 from motet.data.readers.nwb import is_nwb, read_nwb, show_nwb
 from motet.data.readers.reach import is_pickle, read_reach_mat, read_reach_pickle
-from motet.data.readers.reading import Field, file_reader, folder_reader, one_refusal
+from motet.data.readers.reading import file_reader, folder_reader, one_refusal
 from motet.data.readers.recordings import is_npz, read_npy, read_npz, write_recording
 from motet.data.readers.remote import is_address
 from motet.data.readers.spikeinterface import is_sorting, is_sorting_folder, read_sorting
@@ -58,14 +61,12 @@ class Reader(NamedTuple):
             folder), or from an object and nothing.
         read: makes the recording.
         takes: "file", "folder" or "object", what it is asked about.
-        contents: what a file holds, and the lines that read it, in words.
-        fields: where it is the user who says what is what, the named things that a file or folder holds.
+        contents: of a file that may be read in several ways, what it holds and what to type, in lines.
     """
 
     sniff: Callable[[Any, bytes], bool]
     read: Callable[..., Recording]
     takes: Literal["file", "folder", "object"] = "file"
-    fields: Callable[[Path], list[Field]] | None = None
     contents: Callable[[Path | str], str] | None = None
 
 
@@ -74,11 +75,12 @@ READERS: dict[str, Reader] = {
     "track": Reader(is_track, read_track),
     "recording": Reader(is_npz, read_npz),
     "array": Reader(lambda path, head: head.startswith(b"\x93NUMPY"), read_npy),
-    "raw reach": Reader(lambda path, head: head.startswith(b"MATLAB"), read_reach_mat),
+    "raw reach": Reader(is_raw_reach, read_reach_mat),
     "reach": Reader(is_pickle, read_reach_pickle),
     "trajectories": Reader(is_trajectories, read_trajectories),
     "columnar table": Reader(is_frame_file, read_frame),
     "epochs file": Reader(is_fif, read_epochs),
+    "named arrays": Reader(is_named_arrays, read_named_arrays, contents=contents_of_arrays),
     "sorting folder": Reader(is_sorting_folder, read_sorting, takes="folder"),
     "kilosort": Reader(is_kilosort, read_kilosort, takes="folder"),
     "suite2p": Reader(is_suite2p, read_suite2p, takes="folder"),
@@ -144,8 +146,8 @@ def _of_file(path: Path) -> Reader:
         if reader.takes == "file" and reader.sniff(path, head):
             return reader
     raise InputError(
-        f"{path} is cut short or of a form that motet does not know; give .npz or .npy arrays, "
-        "trajectories (.csv, .tsv, .nc), a public reach recording (.pkl) or a raw one (.mat)."
+        f"{path} is cut short or of a form that motet does not know; give arrays (.npz, .npy, .mat, .h5), a table "
+        "(.csv, .tsv, .parquet, .feather), .nc, Epochs of MNE (.fif) or a public reach recording (.pkl)."
     )
 
 

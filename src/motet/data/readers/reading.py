@@ -13,7 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -25,16 +25,6 @@ from motet.memory import GIB, available_bytes, check_room
 P = ParamSpec("P")
 R = TypeVar("R")
 _MOST_CHARACTERS = 2000  # of a message
-
-
-class Field(NamedTuple):
-    """One named thing that a file or folder holds, and what it may be: "values", "spike times", "target per trial"."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    unit: str = ""
-    role: str = ""
 
 
 def file_reader(reader: Callable[P, R]) -> Callable[P, R]:

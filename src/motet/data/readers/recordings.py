@@ -77,8 +77,11 @@ def is_npz(path: Path, head: bytes) -> bool:
     if not head.startswith(b"PK\x03\x04"):
         return False
     keys = set(array_names(path))
+    if _VERSION_KEY in keys:
+        return True
     is_trajectories = path.suffix.lower() == ".npz" and bool(keys & TRAJECTORY_ARRAYS - _FIELDS)
-    return _VERSION_KEY in keys or not is_trajectories
+    is_own = keys <= {*_FIELDS, _LEVELS_KEY, _METADATA_KEY} or any(key.startswith("target_") for key in keys)
+    return "values" in keys and is_own and not is_trajectories
 
 
 def read_npz(path: Path) -> Recording:

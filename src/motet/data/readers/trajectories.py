@@ -53,6 +53,7 @@ from motet.data.readers.arrays import (
     AXES,
     LEVELS,
     QUANTITIES,
+    TRAJECTORY_ARRAYS,
     Clock,
     Leveled,
     Samples,
@@ -61,7 +62,7 @@ from motet.data.readers.arrays import (
     recording_of_arrays,
     recording_of_grid,
 )
-from motet.data.readers.reading import file_reader
+from motet.data.readers.reading import array_names, file_reader
 from motet.data.readers.tables import TABLE_ENDINGS, Table, check_keys, ending_of, read_table
 from motet.data.readers.trajectory_tables import PAIR_COLUMNS, Claims, read_pairs, read_samples, told
 from motet.data.readers.wide_tables import as_individuals
@@ -82,7 +83,10 @@ COLUMNS = ("trial", "individual", "time", "system", *QUANTITIES)
 def is_trajectories(path: Path, head: bytes) -> bool:
     """Whether the ending of a file's name is one of trajectories, and its beginning does not belie it."""
     name = path.name.lower()
-    return name.endswith((*TABLE_ENDINGS, ".nc")) or (name.endswith(".npz") and head.startswith(b"PK"))
+    if name.endswith(".npz") and head.startswith(b"PK\x03\x04"):
+        keys = set(array_names(path))
+        return bool(keys & {"positions", "values"}) and keys <= TRAJECTORY_ARRAYS
+    return name.endswith((*TABLE_ENDINGS, ".nc"))
 
 
 @file_reader
@@ -230,10 +234,11 @@ def from_xarray(
         >>> from_xarray(xarray.DataArray(np.ones((3, 4)), dims=("individual", "time"), name="shoal"), bin_seconds=0.5)
         Recording('shoal': 1 trials × 3 individuals × 4 bins of 0.5 s; targets: none)
     """
-    about = getattr(data, "attrs", {})  # of a recording that it was before
-    if bin_seconds is None and resample_seconds is None and ROLE in getattr(data.get("values", data), "attrs", {}):
-        bin_seconds, subject = about.get("bin_seconds"), str(about.get("subject", subject))
-        name = str(about.get("name", "xarray")) if name is None else name
+    was_one = any(ROLE in variable.attrs for variable in getattr(data, "data_vars", {}).values())
+    if was_one and bin_seconds is None and resample_seconds is None:
+        bin_seconds = data.attrs.get("bin_seconds")
+    if was_one:
+        name, subject = name or data.attrs.get("name"), str(data.attrs.get("subject", subject))
     clock = Clock(bin_seconds, resample_seconds, longest_gap_seconds)
     called = str(getattr(data, "name", None) or "xarray") if name is None else name
     arrays, others = arrays_of_xarray(

@@ -26,8 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet import given
-from motet.data.binning import average_samples
-from motet.data.cut import cut_trials
 from motet.data.readers.frames import columns_of_file, columns_of_frame, is_frame, is_frame_file
 from motet.data.readers.reading import file_reader
 from motet.data.readers.tables import TABLE_ENDINGS, absent, enumerated, listed, read_table
@@ -71,19 +69,10 @@ class Session(Settings):
         if self.trials is None:
             self._refuse_columns("which are not given; say trials=…, the table of them")
             return Recording.from_continuous(values, times=seconds, window=self.window, behaviour=behaviour, **about)
-        if behaviour is not None:
-            raise InputError("behaviour beside trials is read of spikes alone; leave out behaviour or trials.")
         starts, targets = self._trials()
-        cut = cut_trials(starts, None, self._around_starts(), width)
-        cut.check_room(len(values))
-        means = average_samples(seconds, values.T, cut.edges)
-        if np.isnan(means).all():
-            raise InputError(
-                f"no trial is where there are samples: these go from 0 to {seconds[-1]:.6g} s, and trials from "
-                f"{cut.start.min():.6g} to {cut.end.max():.6g} s; give both in seconds, on one clock."
-            )
-        start = cut.start
-        return Recording.from_trials(means.swapaxes(1, 2), targets=targets, trial_start_seconds=start, **about)
+        window = self._around_starts()
+        about |= {"times": seconds, "behaviour": behaviour}
+        return Recording.from_signals(values, starts, window=window, targets=targets, **about)
 
     def _refuse_columns(self, why: str) -> None:
         for option in ("align", "targets"):

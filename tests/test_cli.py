@@ -17,6 +17,7 @@ from motet.data.readers import read_recording, write_recording
 from motet.systems.population import expected_counts
 
 QUICK = ["--training.max_steps", "3", "--model.width", "8", "--model.n_heads", "1", "--folds", "2"]
+ALONE = [*QUICK, "--rule", "none", "--members", "1", "--control", "false"]
 
 
 @pytest.fixture
@@ -61,19 +62,8 @@ def test_decode_leaves_a_table_figures_and_a_model_that_predicts(small, tmp_path
 
 def test_decode_of_a_quantity_draws_trajectories_and_predicts_every_bin(small, tmp_path, small_recording):
     folder = tmp_path / "run"
-    words = (
-        "decode",
-        small,
-        "--target",
-        "velocity",
-        "--output",
-        folder,
-        "--model.causal",
-        "true",
-        "--control",
-        "false",
-    )
-    assert run(*words, *QUICK) == 0
+    words = ("decode", small, "--target", "velocity", "--output", folder, "--model.causal", "true")
+    assert run(*words, "--control", "false", "--members", 2, *QUICK) == 0
     assert (folder / "figures" / "trajectories.png").exists()
     assert run("predict", folder, small, "--output", tmp_path / "velocity.csv") == 0
     rows = list(csv.DictReader((tmp_path / "velocity.csv").open()))
@@ -88,14 +78,14 @@ def test_decode_of_a_quantity_draws_trajectories_and_predicts_every_bin(small, t
 def test_windows_are_decoded_and_windows_of_a_trial_stay_together(small, tmp_path):
     folder = tmp_path / "run"
     words = ("decode", small, "--target", "direction", "--output", folder, "--bins", 4, "--window", 2)
-    assert run(*words, "--control", "false", "--final", "false", *QUICK) == 0
+    assert run(*words, "--final", "false", *ALONE) == 0
     part = json.loads((folder / "folds" / "00" / "eit" / "results.json").read_text())
     assert part["measured"]["more"]["n_test"] == 24 * 3
 
 
 def test_a_second_run_of_the_same_command_computes_nothing_and_other_settings_are_refused(small, tmp_path, capsys):
     folder = tmp_path / "run"
-    words = ["decode", small, "--target", "direction", "--output", folder, "--control", "false", *QUICK]
+    words = ["decode", small, "--target", "direction", "--output", folder, *ALONE]
     assert run(*words) == 0
     first = capsys.readouterr().out
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("folds/**/*") if path.is_file()}
@@ -110,12 +100,14 @@ def test_a_second_run_of_the_same_command_computes_nothing_and_other_settings_ar
 
 def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
     words = ["decode", small, "--target", "direction", "--rivals", "false", "--control", "false", "--folds", "2"]
-    words += ["--training.max_steps", "25", "--training.checkpoint_seconds", "0", "--model.width", "8"]
-    words += ["--model.n_heads", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "motet", *words, "--output"]
-    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
-    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL)
+    words += ["--training.max_steps", "12", "--training.checkpoint_seconds", "0", "--model.width", "8"]
+    words += ["--model.n_heads", "1", "--members", "2", "--output"]
+    assert run(*words, tmp_path / "whole") == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "motet", *words, str(tmp_path / "killed")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
     checkpoint = tmp_path / "killed" / "folds" / "00" / "eit---rule" / "checkpoint.safetensors"
     while not checkpoint.exists():
         assert process.poll() is None, "finished before it could be killed"
@@ -123,7 +115,7 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "weights.safetensors").exists()
-    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, capture_output=True)
+    assert run(*words, tmp_path / "killed") == 0
 
     from motet.training.run import Run
 
@@ -139,7 +131,7 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
 
 
 def test_a_config_that_was_printed_is_read_back(small, tmp_path, capsys):
-    words = ["decode", small, "--target", "direction", "--control", "false", *QUICK]
+    words = ["decode", small, "--target", "direction", *ALONE]
     with pytest.raises(SystemExit) as stop:
         run(*words, "--print_config")
     assert stop.value.code == 0

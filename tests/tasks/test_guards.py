@@ -37,8 +37,9 @@ def decoded(folder, values, *, target="side", n_steps=40, **targets):
         (str(file),),
         target,
         str(folder / "run"),
-        folds=3,
+        folds=2,
         final=False,
+        members=2,
         model=EITSettings(width=8, causal=target != "side"),
         training=TrainingSettings(max_steps=n_steps, batch_trials=20),
     )
@@ -89,7 +90,7 @@ def test_statistics_come_from_the_trials_that_train_not_from_those_that_validate
     values, side = rng.poisson(3.0, (40, 6, 4)).astype(float), np.arange(40) % 2
     training = TrainingSettings(max_steps=1, validation=0.25)
     estimator = EITClassifier(
-        "side", model=EITSettings(width=8), training=training, preprocess=PreprocessSettings("none")
+        "side", model=EITSettings(width=8), training=training, preprocess=PreprocessSettings("none"), rule="none"
     )
     dataset = PopulationDataset(Recording.from_trials(values, targets={"side": side}, name="guard"))
     estimator.seed_ = estimator.seed
@@ -105,7 +106,7 @@ def test_target_statistics_come_from_the_trials_that_train():
     rng = np.random.default_rng(0)
     values, speed = rng.poisson(3.0, (40, 6, 4)).astype(float), rng.normal(size=40)
     estimator = EITRegressor(
-        "speed", model=EITSettings(width=8), training=TrainingSettings(max_steps=1, validation=0.25)
+        "speed", model=EITSettings(width=8), training=TrainingSettings(max_steps=1, validation=0.25), rule="none"
     )
     dataset = PopulationDataset(Recording.from_trials(values, targets={"speed": speed}, name="guard"))
     estimator.seed_ = estimator.seed
@@ -119,7 +120,7 @@ def test_individuals_are_known_by_their_names_and_not_by_their_places():
     side = np.arange(40) % 2
     values = rng.poisson(2.0 + 3 * side[:, None, None] * np.arange(6)[:, None] / 5, (40, 6, 4)).astype(float)
     recording = Recording.from_trials(values, targets={"side": side}, name="guard")
-    model = EITClassifier("side", model=EITSettings(width=8), training=TrainingSettings(max_steps=5))
+    model = EITClassifier("side", model=EITSettings(width=8), training=TrainingSettings(max_steps=5), members=2)
     model.fit(recording, on_epoch=lambda row: None)
     order = np.array([3, 0, 5, 1, 4, 2])
     turned = recording.select(individuals=order)

@@ -88,7 +88,7 @@ def test_an_encoder_is_not_tested_on_what_it_was_pretrained_on(
 
 
 def test_the_control_is_at_chance_and_everyone_else_is_above(settings: Callable[..., TransferSettings]) -> None:
-    outcome = transfer(settings(unlabelled=("tested",), draws=10, rivals=False))
+    outcome = transfer(settings(unlabelled=("tested",), rivals=False))
     for section in outcome.results["sections"].values():
         value = {name: method["scores"]["score"]["value"] for name, method in section["methods"].items()}
         assert value[CONTROL] < 0.25
@@ -98,16 +98,16 @@ def test_the_control_is_at_chance_and_everyone_else_is_above(settings: Callable[
 def test_a_run_that_was_interrupted_ends_with_the_same_numbers(
     settings: Callable[..., TransferSettings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = transfer(settings(unlabelled=("none",), rivals=False))
+    whole = transfer(settings(unlabelled=("none",), rivals=False, draws=2))
     adapt, calls = EITEncoder.adapt, []
 
     def interrupted(self: EITEncoder, *trials: Any, **options: Any) -> Any:
         calls.append(1)
-        if len(calls) == 12:
+        if len(calls) == 6:
             raise KeyboardInterrupt
         return adapt(self, *trials, **options)
 
-    again = settings(unlabelled=("none",), rivals=False, output=str(tmp_path / "again"))
+    again = settings(unlabelled=("none",), rivals=False, draws=2, output=str(tmp_path / "again"))
     monkeypatch.setattr(EITEncoder, "adapt", interrupted)
     with pytest.raises(KeyboardInterrupt):
         transfer(again)
@@ -125,7 +125,8 @@ def test_a_run_that_was_interrupted_ends_with_the_same_numbers(
 
 def test_the_command_line_leaves_tables_and_pictures(files: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ["transfer", *files[:2], "--target", "direction", "--k", "[1]", "--draws", "5", "--output", str(run)]
+    command = ["transfer", *files[:2], "--target", "direction", "--k", "[1]", "--draws", "2", "--output", str(run)]
+    command += ["--unlabelled", "[none]"]
     assert main([*command, "--training.max_steps", "2", "--training.batch_trials", "64"]) == 0
     table = (run / "table.md").read_text()
     for method in (MODEL, RULE, CONTROL, "harmonics-em", "empirical-bayes"):
@@ -158,7 +159,7 @@ def test_an_encoder_is_pretrained_without_labels_and_transferred(files: list[str
     for score in ("deviance explained, of", "rank-1 matching, of"):
         assert score in table
     assert (tmp_path / "encoder" / "figures" / "learning_curve.png").stat().st_size > 10_000
-    asked = ["--k", "[1]", "--draws", "5", "--unlabelled", "[none]", "--output", output]
+    asked = ["--k", "[1]", "--draws", "2", "--unlabelled", "[none]", "--output", output]
     assert main(["transfer", files[2], "--encoder", run, "--target", "direction", *asked]) == 0
     transferred = (tmp_path / "run" / "table.md").read_text()
     assert f"| {RULE} |" in transferred
@@ -169,7 +170,7 @@ def test_an_encoder_is_pretrained_without_labels_and_transferred(files: list[str
 
 
 def test_a_quantity_per_bin_is_decoded_beside_its_rivals(settings: Callable[..., TransferSettings]) -> None:
-    outcome = transfer(settings(target="velocity", k=(2,), unlabelled=("none",)))
+    outcome = transfer(settings(target="velocity", k=(2,), unlabelled=("none",), draws=2))
     for section in outcome.results["sections"].values():
         value = {name: method["scores"]["score"]["value"] for name, method in section["methods"].items()}
         assert value["tuning, courses"] > value["tuning, courses, shuffled labels"] + 0.1

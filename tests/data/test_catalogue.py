@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 import pooch
 import pytest
 
+from motet.cli import main
 from motet.data import catalogue
 from motet.data.catalogue import CATALOGUE, DataFile, Entry, fetch, list_recordings, load
 from motet.data.dataset import PopulationDataset
@@ -39,7 +41,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         "counts.npy": array_bytes(tmp_path / "made", np.arange(12).reshape(3, 4)),
         "states.npy": array_bytes(tmp_path / "made", np.array([0.0, 1.0, 2.0, 1.0])),
     }
-    files = tuple(DataFile(f"some/{name}", hashlib.sha256(data).hexdigest()) for name, data in contents.items())
+    files = tuple(
+        DataFile(f"some/{name}", hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items()
+    )
     entry = Entry("sleep/small", "a small one", "mouse", files, read_sleep, "none")
     monkeypatch.setitem(CATALOGUE, "sleep/small", entry)
     monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
@@ -173,6 +177,7 @@ def test_a_killed_download_does_not_stay(
 ) -> None:
     killed = f"""
 import os, pathlib, pooch
+from motet.cli import main
 from motet.data import catalogue
 pooch.os_cache = lambda _: pathlib.Path({str(tmp_path / "cache")!r})
 class Downloader:
@@ -181,7 +186,7 @@ class Downloader:
         pathlib.Path(path).write_bytes(b"half")
         os.kill(os.getpid(), 9)
 pooch.HTTPDownloader = Downloader
-catalogue._download(catalogue.DataFile("some/counts.npy", "0" * 64))
+catalogue._download(catalogue.DataFile("some/counts.npy", "0" * 64, 1))
 """
     assert subprocess.run([sys.executable, "-c", killed]).returncode != 0
     (left,) = (tmp_path / "cache").iterdir()
@@ -256,10 +261,33 @@ def test_every_entry_is_complete() -> None:
         assert entry.files
         for file in entry.files:
             assert len(file.sha256) == 64
-            assert catalogue.SOURCE_URL.startswith("https://raw.githubusercontent.com/nerdslab/myow-neuro/")
+            assert re.fullmatch(
+                r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/(data/)?",
+                file.source or catalogue.SOURCE_URL,
+            )
+            assert file.n_bytes > 0
             assert "/" not in file.name
             assert file.path.endswith(file.name)
     assert list_recordings() == list(CATALOGUE)
+
+
+def test_the_list_says_how_large_recordings_are_and_where_they_lie(
+    small: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row() -> str:
+        assert main(["data", "list"]) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("sleep/small"))
+
+    assert "0.0 MB  to be downloaded" in row()
+    monkeypatch.setenv("MOTET_DATA", str(tmp_path / "mine"))
+    (tmp_path / "mine" / "sleep").mkdir(parents=True)
+    for name, data in small.items():
+        assert "to be downloaded" in row()
+        (tmp_path / "mine" / "sleep" / name).write_bytes(data)
+    assert row().endswith(f"  {tmp_path / 'mine' / 'sleep'}")
+    monkeypatch.setenv("MOTET_DATA", str(tmp_path / "gone"))
+    assert main(["data", "list"]) == 2
+    assert "is not a folder" in capsys.readouterr().err
 
 
 # ---- the real recordings ------------------------------------------------------------------------
@@ -282,6 +310,12 @@ REACHES = {
     "reach/chewie-2": (180, 155, 3, 9, 7, {"position", "velocity", "acceleration", "force"}),
     "reach/mihi-1": (209, 187, 4, 8, 5, {"velocity", "force"}),
 }
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_real_file_has_the_size_that_the_list_says(real: Any, name: str) -> None:
+    for file, path in zip(CATALOGUE[name].files, fetch(name), strict=True):
+        assert path.stat().st_size == file.n_bytes
 
 
 @pytest.mark.parametrize("name", REACHES)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from typing import Any, ClassVar
 
-from motet.data.catalogue import CATALOGUE
+from motet.data.catalogue import CATALOGUE, Entry, found_files
 from motet.data.catalogue import fetch as fetch_files
 from motet.errors import InputError
 from motet.settings import Settings
@@ -48,17 +47,24 @@ class FetchSettings(Settings):
 
 def list_data(settings: ListSettings) -> str:
     """Recordings that motet knows by name."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "subject", "what it is", "licence", "source"):
-        table.add_column(heading, no_wrap=heading == "name", overflow="fold")
+    width = max(map(len, CATALOGUE))
+    lines = []
     for entry in CATALOGUE.values():
-        table.add_row(entry.name, entry.subject, entry.description, entry.licence, entry.citation)
-    text = io.StringIO()
-    Console(file=text, soft_wrap=True, highlight=False, markup=False, emoji=False).print(table)
-    return text.getvalue()
+        size = f"{sum(file.n_bytes for file in entry.files) / 1e6:.1f} MB"
+        lines += [
+            f"{entry.name:{width}}  {size:>8}  {_place(entry)}",
+            f"  {entry.description} (subject {entry.subject})",
+            f"  {entry.licence}; {entry.citation}",
+        ]
+    return "\n".join(lines)
+
+
+def _place(entry: Entry) -> str:
+    """Where the files of a recording lie, or how they can be had."""
+    found = [path for path in found_files(entry.name) if path is not None]
+    if len(found) == len(entry.files):
+        return ", ".join(dict.fromkeys(str(path.parent) for path in found))
+    return "to be downloaded" if all(file.made_from is None for file in entry.files) else "set MOTET_DATA"
 
 
 def show(settings: ShowSettings) -> str:

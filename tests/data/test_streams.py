@@ -22,12 +22,13 @@ SECONDS = np.arange(0, 100, 0.02)
 
 
 def test_counts_in_trials_are_those_of_each_trial_alone() -> None:
-    starts = np.append(RNG.uniform(-1, 101, 60), [5.0, 5.0, 5.1])  # some overlap
-    edges = starts[:, None] + np.arange(9) * 0.1
-    units = [np.append(times, edges[3]) for times in UNITS]  # in no order, some of them on edges
-    found = count_in_trials(units, edges)
-    assert found.dtype == np.float32
-    assert np.array_equal(found.swapaxes(0, 1), count_spikes(units, edges))
+    overlapping, side_by_side = np.append(RNG.uniform(-1, 101, 60), [5.0, 5.0, 5.1]), np.arange(50) * 0.8 + 0.3
+    for starts in (overlapping, side_by_side):
+        edges = starts[:, None] + np.arange(9) * 0.1
+        units = [np.append(times, edges[3]) for times in UNITS]  # in no order, some of them on edges
+        found = count_in_trials(units, edges)
+        assert found.dtype == np.float32
+        assert np.array_equal(found.swapaxes(0, 1), count_spikes(units, edges))
 
 
 def test_spikes_around_trials_are_a_recording() -> None:

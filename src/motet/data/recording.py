@@ -93,7 +93,7 @@ class Recording:
         set_field("values", _floats(self.values, what=f"values {of_recording}"))
         set_field("observed", np.ma.filled(self.observed, False))
         _check_values(self.values, self.observed, self.individual_ids, self.name)
-        if self.values.any(where=~self.observed[..., None]):
+        if not self.observed.all() and self.values.any(where=~self.observed[..., None]):
             set_field("values", np.where(self.observed[..., None], self.values, 0))
         if not isinstance(self.metadata, Mapping):
             raise InputError(f"metadata {of_recording} is a {type(self.metadata).__name__}; give values by name.")
@@ -611,7 +611,7 @@ def _check_values(values: NDArray[Any], observed: NDArray[Any], individual_ids: 
     for axis, size in zip(("trials", "individuals", "time bins", "features"), values.shape, strict=True):
         if size == 0:
             raise InputError(f"{where} has no {axis}: its shape is {values.shape}; give at least one.")
-    if not np.isfinite(values).all():
+    if not _are_finite(values):
         raise InputError(
             f"{where} has values that are infinite or NaN; mark what was not observed with "
             "observed=False and a value of 0, or use Recording.from_trials, which reads NaN so."
@@ -663,6 +663,12 @@ def _floats(values: Any, *, what: str) -> NDArray[np.float32] | NDArray[np.float
     if isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray) and values.dtype == np.float32:
         return values
     return given.numbers(given.on_axes(values, given.AXES, what=what), what=what)
+
+
+def _are_finite(values: NDArray[Any]) -> bool:
+    """Whether no value is infinite or NaN: where their sum is, looked at one by one, which takes memory."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def _seconds(bin_seconds: Any) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motet.data.readers import read_recording
+from motet.data.readers import frames, read_recording
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.given import is_known
@@ -16,6 +16,12 @@ from motet.given import is_known
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")
 MADE_BY_PANDAS = Path(__file__).parents[2] / "fixtures" / "pandas-3.1.1-pyarrow-26.0.1.parquet"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read files here, for speed."""
+    monkeypatch.setattr(frames, "in_subprocess", lambda read, path: read(path))
 
 
 def long_columns(n_trials: int = 6, individuals: str = "ab", n_bins: int = 4) -> dict[str, Any]:
@@ -59,16 +65,16 @@ def assert_same(first: Recording, second: Recording) -> None:
     ids=["long", "wide"],
 )
 def test_a_table_is_the_same_recording_from_pandas_polars_text_and_parquet(
-    tmp_path: Path, columns: dict[str, Any], targets: list[str]
+    in_this_process: None, tmp_path: Path, columns: dict[str, Any], targets: list[str]
 ) -> None:
-    frames = pandas.DataFrame(columns), polars.DataFrame(columns)
-    frames[0].to_csv(tmp_path / "a.csv", index=False)
-    frames[1].write_parquet(tmp_path / "a.parquet")
-    frames[1].write_ipc(tmp_path / "a.feather")
+    made = pandas.DataFrame(columns), polars.DataFrame(columns)
+    made[0].to_csv(tmp_path / "a.csv", index=False)
+    made[1].write_parquet(tmp_path / "a.parquet")
+    made[1].write_ipc(tmp_path / "a.feather")
     text = read_recording(tmp_path / "a.csv", targets=targets)
     assert text.n_individuals == (2 if "individual" in columns else 3)
-    indexed = frames[0].set_index([name for name in ("trial", "individual", "time") if name in columns])
-    for source in (*frames, frames[1].lazy(), indexed, tmp_path / "a.parquet", tmp_path / "a.feather"):
+    indexed = made[0].set_index([name for name in ("trial", "individual", "time") if name in columns])
+    for source in (*made, made[1].lazy(), indexed, tmp_path / "a.parquet", tmp_path / "a.feather"):
         assert_same(read_recording(source, targets=targets), text)
 
 
@@ -124,6 +130,24 @@ def test_individuals_of_a_wide_table_are_named_by_pattern_and_others_are_not_rea
     assert (recording.name, recording.individual_ids) == ("m1", ("unit_0", "unit_1", "unit_2"))
     assert set(recording.targets) == {"state"}
     assert np.array_equal(recording.values[0, 2, :, 0], frame["unit_2"])
+
+
+def test_several_columns_are_one_target_by_its_name(tmp_path: Path) -> None:
+    columns = {**wide_columns(), "vx": np.arange(12) / 4, "vy": np.zeros(12, dtype=int)}
+    frame = pandas.DataFrame(columns)
+    targets = {"velocity": ["vx", "vy"], "how": "state"}
+    recording = read_recording(frame, individuals=["unit_*"], targets=targets)
+    assert recording.target_levels == {"velocity": "bin", "how": "bin"}
+    assert np.array_equal(recording.target("velocity")[0], frame[["vx", "vy"]])
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    assert_same(read_recording(tmp_path / "a.csv", individuals=["unit_*"], targets=targets), recording)
+    for wrong, said in (
+        ({"velocity": ["vx", "vz"]}, "unknown target"),
+        ({"v": ["vx", "state"]}, "has text"),
+        ({"v": 3}, ""),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_recording(frame, individuals=["unit_*"], targets=wrong)
 
 
 def test_rows_without_a_time_follow_each_other_in_their_trials() -> None:
@@ -188,7 +212,7 @@ def test_a_table_that_cannot_be_used_is_refused_by_name(frame: Any, options: dic
 @pytest.mark.parametrize("content", [b"PAR1", b"PAR1" + bytes(80) + b"PAR1", b"ARROW1\0\0" + bytes(40), b"", None])
 @pytest.mark.parametrize("ending", [".parquet", ".feather"])
 def test_a_columnar_file_that_is_cut_short_is_refused_by_name(
-    tmp_path: Path, content: bytes | None, ending: str
+    in_this_process: None, tmp_path: Path, content: bytes | None, ending: str
 ) -> None:
     path = tmp_path / f"cut{ending}"
     path.write_bytes(MADE_BY_PANDAS.read_bytes()[:-50] if content is None else content)

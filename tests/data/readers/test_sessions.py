@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from motet.data.binning import count_spikes
-from motet.data.readers import read_recording
+from motet.data.readers import frames, read_recording
 from motet.data.readers.safe_pickle import numbers_in_pickle
 from motet.data.recording import Recording
 from motet.errors import InputError
@@ -37,7 +37,8 @@ def suite2p(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["columns", "csv", "pandas", "polars", "parquet", "starts"])
-def test_trials_are_a_table_in_any_form(tmp_path: Path, form: str) -> None:
+def test_trials_are_a_table_in_any_form(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "in_subprocess", lambda read, path: read(path))
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     trials: Any = TRIALS
     match form:

@@ -20,7 +20,7 @@ from motet.data.readers.isolated import in_subprocess
 from motet.data.readers.reading import file_reader
 from motet.data.readers.tables import Table, check_keys, own_names
 from motet.data.readers.trajectories import COLUMNS, recording_of_table
-from motet.data.readers.trajectory_tables import Claims
+from motet.data.readers.trajectory_tables import Claims, Targets
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.settings import Positive, check_arguments
@@ -48,7 +48,7 @@ def read_frame(
     columns: Mapping[str, str] | None = None,
     individuals: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
-    targets: Sequence[str] | None = None,
+    targets: Targets | None = None,
     targets_are_optional: bool = False,
     name: str | None = None,
     subject: str = "unknown",

@@ -63,8 +63,8 @@ from motet.data.readers.arrays import (
     recording_of_grid,
 )
 from motet.data.readers.reading import array_names, file_reader
-from motet.data.readers.tables import TABLE_ENDINGS, Table, check_keys, ending_of, read_table
-from motet.data.readers.trajectory_tables import PAIR_COLUMNS, Claims, read_pairs, read_samples, told
+from motet.data.readers.tables import TABLE_ENDINGS, Table, check_keys, ending_of, listed, read_table
+from motet.data.readers.trajectory_tables import PAIR_COLUMNS, Claims, Targets, grouped, read_pairs, read_samples, told
 from motet.data.readers.wide_tables import as_individuals
 from motet.data.readers.xarrays import arrays_of_xarray, dataset_of_netcdf, import_xarray
 from motet.data.recording import Recording
@@ -96,7 +96,7 @@ def read_trajectories(
     columns: Mapping[str, str] | None = None,
     individuals: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
-    targets: Sequence[str] | None = None,
+    targets: Targets | None = None,
     targets_are_optional: bool = False,
     pairs_are_directed: bool = False,
     absent_pairs: AbsentPairs = "unknown",
@@ -115,7 +115,8 @@ def read_trajectories(
             {"individual": "fish_id"}.
         individuals: the columns of a wide table that are individuals, by name or pattern: ["unit_*"].
         features: the columns (or variables) that are features, in this order; by default as this module says.
-        targets: the columns (or variables) that are targets; by default those with a name of motet's.
+        targets: the columns (or variables) that are targets; by default those with a name of motet's. Or, of a table,
+            targets by name of several columns: {"velocity": ["vx", "vy"]}.
         targets_are_optional: whether those that are absent are passed over, as where labels are to be predicted.
         pairs_are_directed: whether a row of the table of pairs says nothing of the other order.
         absent_pairs: what a pair of individuals without a row in the table of pairs has: "unknown" or "no edge".
@@ -163,7 +164,7 @@ def read_trajectories(
         time = check_keys(columns, (*AXES, "observed", *LEVELS)).get("time", "time")
         data = import_xarray().decode_cf(dataset_of_netcdf(path), decode_timedelta={time: True}).load()
         arrays, others = arrays_of_xarray(
-            data, columns, features, targets, source=str(path), targets_are_optional=targets_are_optional
+            data, columns, features, _no_mapping(targets), source=str(path), targets_are_optional=targets_are_optional
         )
         return recording_of_arrays(arrays, clock, targets=others, **about)
     if columns or features is not None or targets is not None:
@@ -171,6 +172,10 @@ def read_trajectories(
             f"{path} holds arrays, not columns; leave out columns, features and targets, and name the arrays as asked."
         )
     return recording_of_arrays(load_npz(path), clock, **about)
+
+
+def _no_mapping(targets: Targets | None) -> Sequence[str] | None:
+    return None if targets is None else listed(targets, what="targets")
 
 
 def recording_of_table(
@@ -188,9 +193,11 @@ def recording_of_table(
         if pairs and read.individuals:
             raise InputError(f"{read.table.source} is wide, and has no pairs; remove the table beside it.")
     grid = on_grid(read.samples, clock)
+    told_of = {key: told(read, key, grid) for key in read.targets}
+    targets = grouped(told_of, claims.targets, n_bins=grid.values.shape[2], source=read.table.source)
     return recording_of_grid(
         as_individuals(grid.values) if read.individuals else grid.values,
-        {key: told(read, key, grid) for key in read.targets} | pairs,
+        targets | pairs,
         individual_ids=read.individuals or read.samples.individual_labels,
         trial_labels=read.samples.trial_labels,
         bin_seconds=grid.bin_seconds,

@@ -27,8 +27,9 @@ from motet.data.readers.tables import (
 from motet.data.readers.wide_tables import individual_columns, no_individuals, seconds_of_rows
 from motet.data.recording import Level
 from motet.errors import InputError, did_you_mean
-from motet.given import unknown
+from motet.given import is_known, unknown
 
+Targets = Sequence[str] | Mapping[str, str | Sequence[str]]
 AXES = ("trial", "individual", "time")
 KNOWN_TARGETS = ("system", *QUANTITIES)
 
@@ -46,7 +47,7 @@ class Claims:
         columns: what the table calls its columns, by motet's name.
         individuals: the columns that are individuals, where each has its own.
         features: the columns that are features.
-        targets: the columns that are targets.
+        targets: the columns that are targets; or targets by name, each of a column or of several.
         targets_are_optional: whether those that are absent are passed over.
         seconds_per_unit: what the column of time counts.
     """
@@ -54,7 +55,7 @@ class Claims:
     columns: Mapping[str, str]
     individuals: Sequence[str] | None = None
     features: Sequence[str] | None = None
-    targets: Sequence[str] | None = None
+    targets: Targets | None = None
     targets_are_optional: bool = False
     seconds_per_unit: float | None = None
 
@@ -76,7 +77,7 @@ def read_samples(
     open_table: Callable[[Collection[str]], Table], claims: Claims, bin_seconds: float | None = None
 ) -> TableOfSamples:
     """Read a table, which is opened by the names of its columns of labels."""
-    features, targets = claims.features, claims.targets
+    features, targets = claims.features, columns_of_targets(claims.targets)
     lists = {"features": features, "targets": targets}
     said = [name for what, given in lists.items() if given is not None for name in listed(given, what=what)]
     as_text = {"trial", "individual", "system", *(targets or ())} - {*QUANTITIES, *(features or ())}
@@ -139,6 +140,37 @@ def read_samples(
         place=table.place,
     )
     return TableOfSamples(table, samples, goals, individuals)
+
+
+def columns_of_targets(targets: Targets | None) -> list[str] | None:
+    """The columns that targets are made of."""
+    if targets is None or not isinstance(targets, Mapping):
+        return None if targets is None else listed(targets, what="targets")
+    columns = [one if isinstance(one, str) else listed(one, what=f"target {name!r}") for name, one in targets.items()]
+    return listed([name for one in columns for name in ([one] if isinstance(one, str) else one)], what="targets")
+
+
+def grouped(found: Mapping[str, Leveled], targets: Targets | None, *, n_bins: int, source: str) -> dict[str, Leveled]:
+    """Targets of several columns, such as a velocity of x and y, where they are asked for by name."""
+    if not isinstance(targets, Mapping):
+        return dict(found)
+    made: dict[str, Leveled] = {}
+    for name, one in targets.items():
+        columns = [one] if isinstance(one, str) else list(one)
+        if not set(columns) <= set(found):
+            continue  # they may be absent, and are
+        if len(columns) == 1:
+            made[name] = found[columns[0]]
+            continue
+        of_columns = [found[column] for column in columns]
+        levels = {level for level, _ in of_columns}
+        if levels - {"trial", "bin"} or any(array.dtype.kind == "U" for _, array in of_columns):
+            raise InputError(f"{source}: target {name!r} of {enumerated(columns)} has text, or numbers of individuals.")
+        numbers = [np.where(is_known(array), array, np.nan).astype(np.float64) for _, array in of_columns]
+        if "bin" in levels:
+            numbers = [np.repeat(one[:, None], n_bins, axis=1) if one.ndim == 1 else one for one in numbers]
+        made[name] = ("bin" if "bin" in levels else "trial"), np.stack(numbers, axis=-1)
+    return made
 
 
 def _seconds(table: Table, claims: Claims, trial: NDArray[np.int64], bin_seconds: float | None) -> NDArray[np.float64]:

@@ -1079,4 +1079,18 @@ FAULTS = (
         "order = list(range(len(axes)))",
         ("tests/data/readers/test_named_arrays.py::test_values_and_targets_are_read_on_the_axes_that_are_named",),
     ),
+    Fault(
+        "sweep: settings are searched in sight of the trials that are tested",
+        "src/motet/tasks/sweep.py",
+        "return self._train",
+        "return dataset",
+        ("tests/tasks/test_sweep.py::test_no_test_trial_is_among_those_that_settings_are_searched_with",),
+    ),
+    Fault(
+        "sweep: not the best settings are kept",
+        "src/motet/tasks/sweep.py",
+        "key=lambda one: one.score)",
+        "key=lambda one: -one.score)",
+        ("tests/tasks/test_sweep.py::test_a_sweep_leaves_a_config_and_tests_the_best_once",),
+    ),
 )

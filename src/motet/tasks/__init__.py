@@ -58,6 +58,14 @@ VERBS: dict[str, Verb] = {
             ),
         ),
         Verb(
+            "sweep",
+            "RECORDING …",
+            "search the settings of a decoding on training trials; test the best once",
+            "sweep reach/chewie-1 --target direction --tries 30 --jobs 2",
+            "motet.tasks.sweep:sweep",
+            ("--space '{model.width: [16, 32], training.learning_rate: {low: 1e-3, high: 1e-2, log: true}}'",),
+        ),
+        Verb(
             "predict",
             "RUN RECORDING",
             "predictions of a run's model for new trials",

@@ -165,7 +165,8 @@ class Decode(Task):
         cut = functools.partial(cut_trials, bins=s.bins, window=s.window, stride=s.stride)
         self.settings = settings
         self.inputs = {"recordings": dataset.recordings}
-        self.dataset = dataset.map(lambda recording: cut(recording, recording.target_levels.get(s.target)))
+        whole = dataset.map(lambda recording: cut(recording, recording.target_levels.get(s.target)))
+        self.dataset = self.decoded(whole)
         self.is_quantity = dataset.target_values(s.target)[0].dtype.kind == "f"
         self.metric: Metric = s.metric or ("r2" if self.is_quantity else "accuracy")
         if (self.metric == "r2") != self.is_quantity:
@@ -191,6 +192,10 @@ class Decode(Task):
         by = self.dataset.recordings[0].class_target(s.target)
         self.question = TargetQuestion(s.target, kind, target.level, by)
         self._folds = list(self._cut_folds())
+
+    def decoded(self, dataset: PopulationDataset) -> PopulationDataset:
+        """The trials that are parted into folds, of all that were read."""
+        return dataset
 
     def _cut_folds(self) -> Iterator[tuple[PopulationDataset, PopulationDataset]]:
         s, first = self.settings, self.dataset.recordings[0]

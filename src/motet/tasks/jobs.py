@@ -127,14 +127,14 @@ def _n_cores() -> int:
 
 def _main() -> None:
     settings = from_plain(DecodeSettings, json.loads(sys.stdin.readline()), what="a job")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     said = _Said(sys.stdout)
     with contextlib.redirect_stdout(sys.stderr):  # what anything else prints is no message
         failed = complete(settings, within_bar(said.advance))
     said.write({"failed": failed})
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """The parent holds the other end of standard input for as long as it lives."""
     sys.stdin.read()
     os._exit(1)

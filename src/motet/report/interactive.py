@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,9 @@ def scores(rows: Sequence[Mapping[str, Any]], heading: str, samples: Mapping[str
             "hoverinfo": "text",
         },
     ]
-    best = rows[int(np.nanargmax(values))]["method"] if np.isfinite(values).any() else "none"
     return Plot(
         heading,
-        f"{heading} of {len(rows)} methods, 95 % intervals; the highest is {number_text(np.nanmax(values))}: {best}.",
+        f"{heading} of {len(rows)} methods, 95 % intervals; first {rows[0]['method']}: {number_text(values[0])}.",
         traces,
         {
             "showlegend": False,
@@ -695,6 +694,7 @@ def curves(
     intervals: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     colours: Mapping[str, str] | None = None,
     is_log: bool = False,
+    dots: Collection[str] = (),
 ) -> Plot:
     """Named lines, each perhaps among faint ones of which it is the mean, or with intervals.
 
@@ -707,6 +707,7 @@ def curves(
         intervals: by name, the lower and upper ends.
         colours: by name; others in turn.
         is_log: whether x is on a logarithmic scale.
+        dots: names whose points are not joined.
     """
     traces: list[dict[str, Any]] = []
     n = max(len(lines), 1)
@@ -727,7 +728,7 @@ def curves(
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers" if len(x) < 30 else "lines",
+                "mode": "markers" if name in dots else "lines+markers" if len(x) < 30 else "lines",
                 "x": packed(np.asarray(x)),
                 "y": packed(np.asarray(y, dtype=np.float64), 5),
                 "name": in_plot(name, 60),

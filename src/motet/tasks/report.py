@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ MOST_MATCHES = 60  # of two populations
 MOST_RIVALS = 5  # in a figure of curves
 MOST_BINS = 1000  # of a trial whose classes are followed
 PICTURES_BYTES = 2_500_000
+MAIN_COLUMNS = ("low", "difference", "difference_low", "p_holm")  # beside the score that is compared, if known
 MADE_BY: Mapping[type[Any], Callable[[Any], Task]] = {
     DecodeSettings: Decode, AlignSettings: Align, PretrainSettings: Pretrain,
 }  # fmt: skip
@@ -331,8 +333,18 @@ def _scores(shown: Shown) -> list[Block]:
         more = _scores(one)
         blocks += [Words(f"Evaluated as {one.name}:"), *more] if more else []
     if not blocks and (shown.run.folder / "table.md").exists():
-        blocks.append(Words(shown.run.read_table(), is_code=True))
+        blocks += _of_markdown(shown.run.read_table())
     return blocks
+
+
+def _of_markdown(text: str) -> Iterator[Block]:
+    """Tables and lines as a verb wrote them."""
+    for is_table, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("|")):
+        if not is_table:
+            yield from (Words(line.lstrip("# ")) for line in lines if line.strip())
+            continue
+        head, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in lines)
+        yield Table(head, rows)
 
 
 def _table_of(shown: Shown, section: str, rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -341,31 +353,29 @@ def _table_of(shown: Shown, section: str, rows: Sequence[Mapping[str, Any]]) -> 
     by_method: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         by_method.setdefault(row["method"], {})[row["score"]] = row
-    has_difference = any(np.isfinite(row["difference"]) for row in rows)
+    known = {name: any(np.isfinite(row[name]) for row in rows if row["is_main"]) for name in MAIN_COLUMNS}
     head = ["method", "kind"]
     for name in names:
         first = next(row for row in rows if row["score"] == name)
         head.append(shown.heading(first))
         if first["is_main"]:
-            head.append("95 %")
-            head += [f"− {first['best_rival']}", "95 %", "p (Holm)"] if has_difference else []
+            words = {"low": "95 %", "difference": f"− {first['best_rival']}", "difference_low": "95 %"}
+            head += [words.get(column, "p (Holm)") for column in MAIN_COLUMNS if known[column]]
     cells = []
     for method, scores in by_method.items():
         any_row = next(iter(scores.values()))
         line = [method, str(any_row["kind"])]
         for name in names:
             is_main = any(row["is_main"] for row in rows if row["score"] == name)
-            if name not in scores:
-                line += [""] * (1 + (1 + 3 * has_difference) * is_main)
-                continue
-            row = scores[name]
+            row = scores.get(name, dict.fromkeys(("value", "high", "difference_high", *MAIN_COLUMNS), math.nan))
             line.append(interactive.number_text(row["value"]))
-            if is_main:
-                line.append(interactive.interval_text(row["low"], row["high"]))
-                if has_difference:
-                    line.append(interactive.number_text(row["difference"], "+.3f"))
-                    line.append(interactive.interval_text(row["difference_low"], row["difference_high"], "+.3f"))
-                    line.append("" if math.isnan(row["p_holm"]) else p_text(row["p_holm"]))
+            said = {
+                "low": interactive.interval_text(row["low"], row["high"]),
+                "difference": interactive.number_text(row["difference"], "+.3f"),
+                "difference_low": interactive.interval_text(row["difference_low"], row["difference_high"], "+.3f"),
+                "p_holm": "" if math.isnan(row["p_holm"]) else p_text(row["p_holm"]),
+            }
+            line += [said[column] for column in MAIN_COLUMNS if is_main and known[column]]
         costs = (f"{any_row['n_parameters']:,.0f}", *(f"{any_row[c]:.1f}" for c in ("fit_seconds", "predict_seconds")))
         cells.append([*line, *("" if cost == "nan" else cost for cost in costs)])
     return Table(
@@ -654,6 +664,35 @@ def _importance_of(decoding: Decoding) -> Importance:
     return fitted.estimator.importance(part.test.recordings[0])
 
 
+def _search(shown: Shown) -> list[Block]:
+    """What a sweep tried."""
+    tries = shown.results.get("tries")
+    if not isinstance(tries, list) or not tries:
+        return []
+    heading = f"{shown.results.get('score', 'score')}, inner folds"
+    scores = np.array([one["score"] for one in tries], dtype=np.float64)
+    order = list(range(len(scores)))
+    lines = {"tries": (order, scores.tolist()), "best so far": (order, np.fmax.accumulate(scores).tolist())}
+    plot = interactive.curves(lines, title="Scores of tries", x_name="try", y_name=heading, dots=("tries",))
+    blocks: list[Block] = [plot]
+    importance = shown.results.get("importance") or {}
+    if importance:
+        rows = [[name, f"{share:.0%}"] for name, share in importance.items()]
+        blocks.append(Table(["setting", "share of the variance of scores"], rows, "what is behind the scores"))
+    names = list(dict.fromkeys(name for one in tries for name in one["values"]))
+    ranked = sorted(tries, key=lambda one: (math.isnan(one["score"]), -one["score"]))
+    cells = [
+        [
+            "given" if one["number"] < 0 else str(one["number"] + 1),
+            interactive.number_text(one["score"]),
+            *(_word(one["values"].get(name)) for name in names),
+            str(one.get("why", "")),
+        ]
+        for one in ranked
+    ]
+    return [*blocks, Table(["try", heading, *names, "failed"], cells, "all tries, the best first")]
+
+
 def _training(shown: Shown) -> list[Block]:
     """How training went, and what more trials are worth."""
     blocks: list[Block] = []
@@ -691,7 +730,7 @@ def _histories(run: Run) -> dict[str, list[dict[str, NDArray[np.float64]]]]:
     found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
     for path in sorted(run.folder.rglob("history.csv"))[:200]:
         inside = path.relative_to(run.folder).parts
-        if inside[0] in ("evaluations", "cells"):
+        if inside[0] in ("evaluations", "cells", "tries"):
             continue
         name = "model of all trials" if len(inside) == 1 else _method_in(path)
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -772,6 +811,8 @@ def _dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_word, value))
     return (
@@ -781,6 +822,7 @@ def _word(value: Any) -> str:
 
 TABS: Mapping[str, Callable[[Shown], list[Block]]] = {
     "Scores": _scores,
+    "Search": _search,
     "Confusion": _confusion,
     "Decoded": _decoded,
     "Responses": _responses,

@@ -12,7 +12,7 @@ test test-all: export OMP_NUM_THREADS := 1
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("motet needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fast,mne,nwb,ot,pynapple,report,sweep,tables,tensorboard,xarray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,fast,hub,mne,nwb,ot,pynapple,report,sweep,tables,tensorboard,xarray]'
 	touch $(READY)
 
 # Three simulated animals: decode one; pretrain on it and another, and decode the third from one trial of each direction; see who plays whose role.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO, get_args
 
 import numpy as np
+import torch
 from beartype import BeartypeConf, FrozenDict, beartype
 from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import jaxtyped
@@ -36,7 +37,7 @@ class WrongType(BaseException):  # no `except Exception` hides it
 # knows too little.
 _TAKEN = {
     bool: bool | np.bool_,
-    int: int | np.integer,
+    int: int | np.integer | torch.SymInt,  # the last is a size in a graph that is exported
     float: float | int | np.floating | np.integer,
     complex: complex | float | int | np.number,
     NDArray[np.str_]: NDArray[Any],

@@ -282,6 +282,27 @@ FAULTS = (
         ("tests/training/test_guards.py::test_trials_that_validate_are_never_trained_on",),
     ),
     Fault(
+        "export: what is not observed is read as zero",
+        "src/motet/estimators/exported.py",
+        "        observed = observed & ~values.isnan().any(-1)\n        values = values.masked_fill(~observed[..., None], 0.0)\n\n        # 2. Rules",
+        "        observed = observed | values.isnan().any(-1)\n        values = values.nan_to_num()\n\n        # 2. Rules",
+        ("tests/estimators/test_exported.py::test_the_graph_of_a_decoder_answers_as_the_decoder_does",),
+    ),
+    Fault(
+        "stream: the cache forgets",
+        "src/motet/models/step.py",
+        "now = slice(0, self.time + 1)",
+        "now = slice(max(0, self.time - 2), self.time + 1)",
+        ("tests/estimators/test_stream.py::test_a_stream_says_what_the_decoder_says_of_the_trial_so_far",),
+    ),
+    Fault(
+        "stream: a missing bin counts as zero",
+        "src/motet/estimators/stream.py",
+        "return np.zeros(shape), np.zeros(shape[0], dtype=bool)",
+        "return np.zeros(shape), np.ones(shape[0], dtype=bool)",
+        ("tests/estimators/test_stream.py::test_a_stream_says_what_the_decoder_says_of_the_trial_so_far",),
+    ),
+    Fault(
         "fit: the last epoch is kept, not the best",
         "src/motet/training/state.py",
         "if not is_validated or row.validation_loss < lowest:",

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from motet.data.preprocess import Preprocess
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.estimators.exported import AdaptedGraph, Exported, Format, about_file
 from motet.given import is_known
 from motet.metrics import accuracy, r2
+from motet.models.eit import EIT
 from motet.models.ring import find_ring, placements
-from motet.models.tuning import Candidates, Signals, TuningReadout
+from motet.models.tuning import Candidates, Reads, Signals, TuningReadout
 from motet.settings import Count, check_arguments
 from motet.training.objectives import Target
 
 KEPT = 256  # unlabelled trials
 GRID = (24, 9)  # candidates along a side, of a quantity of one dimension, or two
 MARGIN = 0.1  # of a side, beyond the labelled trials
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """From a recording, whose trials have at most so many bins, to its signals."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+    @property
+    def model(self) -> EIT | None: ...
+
+    def __call__(self, recording: Recording, n_bins: int) -> Signals: ...
 
 
 class AdaptedDecoder:
@@ -56,7 +76,7 @@ class AdaptedDecoder:
         readout: TuningReadout,
         target: Target,
         candidates: Candidates,
-        read: Callable[[Recording, int], Signals],
+        read: Reading,
         labelled: Recording | None,
         unlabelled: Recording | None = None,
     ) -> None:
@@ -208,6 +228,49 @@ class AdaptedDecoder:
         self._fit(every[slice(-keep, None)])
         return self
 
+    _grid: NDArray[np.float64] | None = None
+    _shape: tuple[int, ...] = ()
+
+    @property
+    def _answers(self) -> Target:
+        """What the answer is of: classes; or a quantity, whose candidates are the classes that are decided among."""
+        if self._grid is None:
+            return self.target
+        return Target(self.target.name, "trial", mean=(0.0,) * self._grid.shape[1], shape=self._shape)
+
+    def export(self, path: Path | str, *, format: Format | None = None) -> Path:
+        """Write the decoder, as it is now, to one file that needs no motet; see `EITClassifier.export`.
+
+        The file reads these individuals in their order (`individual_ids`), and trials of `n_bins` bins: what a
+        shorter one lacks is not observed. Of a trial in which one of them is never observed its answer is NaN.
+
+        Raises:
+            InputError: if a package is missing, or the file cannot be written.
+        """
+        check_arguments(AdaptedDecoder.export, {"format": format})
+        model = None if self._read.model is None else copy.deepcopy(self._read.model).cpu().eval()
+        name = "probability" if self._grid is None else "prediction"
+        graph = AdaptedGraph(
+            preprocess=self._read.preprocess,
+            readout=copy.deepcopy(self.readout).eval().requires_grad_(False),
+            tuning=self.tuning,
+            model=None if model is None else model.requires_grad_(False),
+            reads=self._read.reads,
+            n_bins=self.n_bins,
+            grid=self._grid,
+            shape=self._shape,
+        )
+        about = about_file(
+            estimator=type(self).__name__,
+            target=self._answers,
+            answer=name,
+            individual_ids=self.individual_ids,
+            bin_seconds=self.bin_seconds,
+            preprocess=self._read.preprocess,
+            more={"reads": self._read.reads, "n_bins": self.n_bins, "needs": "every individual observed in some bin"},
+        )
+        return Exported(graph, name, (None, len(self.individual_ids), self.n_bins), 1, about).write(path, format)
+
 
 class AdaptedQuantity(AdaptedDecoder):
     """Decodes a quantity per trial, such as where a movement ends: the mean of its posterior.
@@ -232,7 +295,7 @@ class AdaptedQuantity(AdaptedDecoder):
         self,
         readout: TuningReadout,
         name: str,
-        read: Callable[[Recording, int], Signals],
+        read: Reading,
         labelled: Recording,
     ) -> None:
         labels = labelled.target(name)
@@ -246,6 +309,7 @@ class AdaptedQuantity(AdaptedDecoder):
         side = (np.arange(GRID[known.shape[1] - 1]) + 0.5) / GRID[known.shape[1] - 1]
         place = np.stack(np.meshgrid(*[side] * known.shape[1], indexing="ij"), axis=-1).reshape(-1, known.shape[1])
         self.grid_ = self._low + self._span * (place - MARGIN) / (1 - 2 * MARGIN)
+        self._grid = self.grid_
         candidates = Candidates.line(torch.from_numpy(place), readout.settings.harmonics)
         target = Target(name, "trial", classes=tuple(range(len(place))))
         super().__init__(readout, target, candidates, read, labelled)

@@ -20,6 +20,7 @@ from torch import Tensor
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
+from motet.estimators.hub import folder_of, push
 from motet.models.randomness import WeightsFrom
 from motet.plain import from_plain
 from motet.progress import progress_bar
@@ -282,6 +283,49 @@ class Estimator(BaseEstimator, abc.ABC):
             ) from error
         estimator.learner_.eval()
         return estimator
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        run: Run | Path | str | None = None,
+        licence: str | None = None,
+        private: bool = False,
+        token: str | None = None,
+    ) -> str:
+        """Upload the estimator, as `save` writes it, with a card that says what it is, to a hub of models.
+
+        Args:
+            repo_id: owner/name; made if it is not there.
+            run: what the card tells of data, scores and settings; without, only what the estimator knows.
+            licence: of the card, such as "cc-by-4.0".
+            private: whether a repository that is made is.
+            token: by default the one that `hf auth login` left.
+
+        Returns:
+            The address of the upload.
+
+        Raises:
+            InputError: if huggingface_hub is missing, or the hub refuses.
+        """
+        check_is_fitted(self)
+        return push(self, repo_id, run=run, licence=licence, private=private, token=token)
+
+    @classmethod
+    def from_pretrained(
+        cls, repo_id_or_folder: Path | str, *, revision: str | None = None, token: str | None = None
+    ) -> Self:
+        """Read an estimator from a folder that `save` wrote, or from a hub of models; the same checks hold for both.
+
+        Args:
+            repo_id_or_folder: owner/name, or a folder.
+            revision: a branch, tag or commit of the repository.
+            token: by default the one that `hf auth login` left.
+
+        Raises:
+            InputError: if there is none, and as `load`.
+        """
+        return cls.load(folder_of(repo_id_or_folder, revision=revision, token=token))
 
     def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """The learner again, with these weights."""

@@ -24,15 +24,18 @@ from motet.data.windows import Windows
 from motet.errors import InputError, did_you_mean
 from motet.estimators.arrays import are_nameless, are_recordings, read_population
 from motet.estimators.base import Estimator, Population, stacked
+from motet.estimators.exported import DecoderGraph, Exported, Format, about_file
 from motet.estimators.importance import Importance, importance_of
+from motet.estimators.inside import Inside
 from motet.estimators.intervals import Distances
 from motet.estimators.plots import DecoderPlots
 from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for, said_of_left_out
+from motet.estimators.stream import Stream, refuse_what_waits
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
 from motet.plain import from_plain
-from motet.settings import Count, Positive, Seed
+from motet.settings import Count, Positive, Seed, check_arguments
 from motet.training.committee import Committee, in_parts
 from motet.training.history import Epoch
 from motet.training.learner import Learner
@@ -88,6 +91,7 @@ class _Decoder(TransformerMixin, Estimator):
     _kind: TargetKind
     rule_: Rule | None
     shares_: Shares
+    bin_seconds_: float | None
     distances_: Distances | None
     rule_seconds_: float
 
@@ -241,6 +245,7 @@ class _Decoder(TransformerMixin, Estimator):
         self.preprocess_ = Preprocess.fit(train, self.preprocess)
         silent = set(self.preprocess_.silent_ids)
         self.individual_ids_ = tuple(name for name in train.individual_ids if name not in silent)
+        self.bin_seconds_ = _common([recording.bin_seconds for recording in train.recordings])
         self.objective_ = self.objective.chosen(_n_known(train, self.targets_[0]) / len(self.individual_ids_))
 
     def _make_learner(self) -> Learner:
@@ -496,6 +501,86 @@ class _Decoder(TransformerMixin, Estimator):
             means = [np.nansum(e, axis=(1, 2)) / (~np.isnan(e)).sum(axis=(1, 2)) for e in embeddings]
         return np.concatenate(means).astype(np.float32)
 
+    # ------------------------------------------------------------------ elsewhere
+
+    def _inside(self, whom: Said, individual_ids: Sequence[str] | None) -> Inside:
+        check_is_fitted(self)
+        self._check_settings()
+        self._check_whom(whom)
+        return Inside.of(
+            target=self.targets_[0],
+            preprocess=self.preprocess_,
+            learner=self.learner_,
+            rule=self.rule_,
+            shares=self.shares_,
+            whom=whom,
+            default_ids=self.individual_ids_,
+            individual_ids=individual_ids,
+            longest=self._window_bins,
+        )
+
+    def export(
+        self,
+        path: Path | str,
+        *,
+        format: Format | None = None,
+        whom: Said = "both",
+        individual_ids: Sequence[str] | None = None,
+    ) -> Path:
+        """Write the decoder to one file that needs no motet: raw values go in, the answer comes out.
+
+        Inputs are `values` (trial, individual, time, feature), float32, as they were recorded, and `observed` (trial,
+        individual, time), bool; what is NaN is not observed either. The output is `probability`, (trial, class) or
+        (trial, time, class), or `prediction`, (trial, …) or (trial, time, …), as `predict_proba` and `predict` give
+        them. Trials and bins may be of any number; individuals too, where the decoder learned nothing by individual.
+        The file says what else there is to know: classes, individuals in their order, seconds of a bin.
+
+        Args:
+            path: a name that ends in .onnx or .pt2, or any, with `format`.
+            format: "onnx", or "torch" for a program of `torch.export`.
+            whom: as of `predict`.
+            individual_ids: the individuals that are given, in their order; by default those that the decoder reads.
+
+        Raises:
+            InputError: if the individuals are not known, a package is missing, or the file cannot be written.
+        """
+        check_arguments(_Decoder.export, {"format": format, "whom": whom})
+        inside = self._inside(whom, individual_ids)
+        target, ids = inside.target, inside.individual_ids
+        name = "probability" if target.classes else "prediction"
+        about = about_file(
+            estimator=type(self).__name__,
+            target=target,
+            answer=name,
+            individual_ids=ids,
+            bin_seconds=self.bin_seconds_,
+            preprocess=self.preprocess_,
+            more={
+                "whom": whom,
+                "parts": dict(inside.shares),
+                "most_bins": inside.longest,
+                "is_causal": self.model.causal,
+            },
+        )
+        sizes = (None, None if ids is None else len(ids), None)
+        return Exported(DecoderGraph(inside), name, sizes, self.n_features_in_, about).write(path, format)
+
+    def stream(self, *, whom: Said = "both", individual_ids: Sequence[str] | None = None) -> Stream:
+        """Decode trials while they happen, one bin at a time; see `Stream`.
+
+        Args:
+            whom: as of `predict`.
+            individual_ids: the individuals that are given, in their order; by default those that the decoder reads.
+
+        Raises:
+            InputError: if the decoder's answers rest on bins to come (fit one with `EITSettings(causal=True)`), or the
+                individuals are not known.
+        """
+        check_arguments(_Decoder.stream, {"whom": whom})
+        inside = self._inside(whom, individual_ids)
+        refuse_what_waits(inside, is_causal=self.model.causal)
+        return Stream(inside)
+
     # ------------------------------------------------------------------ saving
 
     def _learned(self) -> dict[str, Any]:
@@ -503,7 +588,7 @@ class _Decoder(TransformerMixin, Estimator):
         statistics = {"kept_ids": p.individual_ids, "silent_ids": p.silent_ids, "mean": p.mean, "std": p.std}
         found = {"settings": p.settings, **statistics}
         rule = None if self.rule_ is None else self.rule_.saved()[0]
-        inside = {"shares": self.shares_, "distances": self.distances_, "rule": rule}
+        inside = {"shares": self.shares_, "distances": self.distances_, "rule": rule, "bin_seconds": self.bin_seconds_}
         return {"targets": self.targets_, "individual_ids": self.individual_ids_, "preprocess": found, **inside}
 
     def _more_tensors(self) -> dict[str, torch.Tensor]:
@@ -529,6 +614,7 @@ class _Decoder(TransformerMixin, Estimator):
         self.objective_ = self.objective.chosen()
         self.shares_ = from_plain(Shares, learned["shares"], what="shares")
         self.distances_ = from_plain(Distances | None, learned["distances"], what="distances")
+        self.bin_seconds_ = from_plain(float | None, learned.get("bin_seconds"), what="bin_seconds")
 
     def _check_statistics(self) -> None:
         p = self.preprocess_
@@ -581,6 +667,11 @@ def _stretched(recording: Recording, n_stretches: int) -> Recording:
     trial = np.repeat(np.arange(recording.n_trials), n_cut)
     start = length * (np.arange(len(trial)) - np.repeat(np.cumsum(n_cut) - n_cut, n_cut))
     return recording.stretches(trial, start, length)
+
+
+def _common(values: Sequence[float]) -> float | None:
+    """What all are; None if they differ."""
+    return float(values[0]) if len(set(values)) == 1 else None
 
 
 def _n_known(dataset: PopulationDataset, target: Target) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, cast, overload
 
 import numpy as np
 import torch
@@ -390,7 +391,7 @@ class EITEncoder(Estimator):
             if unlabelled is not None or quantity is not None or reads != "roots":
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
             return _Trained(self, name, training, is_frozen=way == "readout").fit(labelled, on_epoch=on_epoch)
-        read = functools.partial(self._signals, reads=reads)
+        read = SignalsOf(self, reads)
         if is_quantity:
             if unlabelled is not None:
                 raise InputError(f"{name!r} is a quantity, which unlabelled trials do not teach; leave them out.")
@@ -434,7 +435,7 @@ class EITEncoder(Estimator):
                 f"{self.period_:g}), so that without any label nothing says which trials are of which; give one "
                 "labelled trial of each at least."
             )
-        read = functools.partial(self._signals, reads=reads)
+        read = SignalsOf(self, reads)
         return AdaptedDecoder(self.readout, goal, candidates, read, None, unlabelled)
 
     def _signals(self, recording: Recording, n_bins: int, *, reads: Reads) -> Signals:
@@ -497,6 +498,26 @@ class EITEncoder(Estimator):
         if mean.shape != (1, self.n_features_in_) or std.shape != mean.shape or not (std > 0).all():
             raise ValueError(f"its statistics have shapes {mean.shape} and {std.shape}, or are not positive")
         self.preprocess_ = Preprocess(self.preprocess, (), (), mean, std)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SignalsOf:
+    """What the readout of an encoder reads of a recording: root counts, embeddings, or both."""
+
+    encoder: EITEncoder
+    reads: Reads
+
+    def __call__(self, recording: Recording, n_bins: int) -> Signals:
+        return self.encoder._signals(recording, n_bins, reads=self.reads)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.encoder.preprocess_
+
+    @property
+    def model(self) -> EIT | None:
+        """The encoder, if its embeddings are read."""
+        return None if self.reads == "roots" else cast(EIT, self.encoder.learner_.model)
 
 
 class _Trained(EITClassifier):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.memory import check_room
-from motet.models.layers import Attention, Block, Clock, IndividualTable, readable
+from motet.models.layers import Attention, Block, Clock, IndividualTable, is_known_to_be_all, readable
 from motet.settings import Count, Fraction, Positive, Range, Settings
 
 Depth = Annotated[int, Range(least=0, most=1000)]
@@ -156,7 +156,7 @@ class EIT(nn.Module):
             x = block(x, read)
         population = rearrange(x, "(trial time) individual width -> trial individual time width", trial=n_trials)
 
-        if not bool(observed.all()):
+        if not is_known_to_be_all(observed):
             individual, population = (x * observed[..., None] for x in (individual, population))
         return Encoding(individual=individual, population=population, observed=observed)
 

@@ -57,15 +57,16 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch token width"], readable: Bool[Tensor, "batch token"] | None
     ) -> Float[Tensor, "batch token width"]:
-        order = None
-        if self.is_causal and readable is not None:  # tokens that nobody reads go last, where no other one looks
+        order, is_causal, mask = None, self.is_causal, None if readable is None else readable[:, None, None]
+        if is_causal and readable is not None and torch.compiler.is_exporting():  # a graph takes one mask, of any size
+            mask, is_causal = self._allowed(x.shape[1], readable), False
+        elif is_causal and readable is not None:  # tokens that nobody reads go last, where no other one looks
             if bool((readable[:, 1:] > readable[:, :-1]).any()):
                 order = (~readable).to(torch.uint8).argsort(dim=-1, stable=True)
                 x = _rows(x, order)
-            readable = None
+            mask = None
         query, key, value = self._heads(x, order)
-        mask = None if readable is None else readable[:, None, None]
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self.is_causal)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)
         x = self.to_out(rearrange(x, "batch head token width -> batch token (head width)"))
         return x if order is None else _rows(x, order.argsort(dim=-1))
 
@@ -75,12 +76,17 @@ class Attention(nn.Module):
         """Who attends to whom: the rows (queries) sum to one."""
         query, key, _ = self._heads(x)
         score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        allowed = torch.ones(score.shape[-2:], dtype=torch.bool, device=x.device)
-        if readable is not None:
-            allowed = allowed & readable[:, None, None]
-        if self.is_causal:
-            allowed = allowed.tril() | torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        return score.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+        every = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        return score.masked_fill(
+            ~self._allowed(x.shape[1], every if readable is None else readable), -torch.inf
+        ).softmax(-1)
+
+    def _allowed(self, n_tokens: int, readable: Bool[Tensor, "batch token"]) -> Bool[Tensor, "batch 1 reader token"]:
+        """Who may read whom: what is readable, of earlier tokens if it is causal, and then always itself."""
+        allowed = readable[:, None, None].expand(-1, -1, n_tokens, -1)
+        if not self.is_causal:
+            return allowed
+        return allowed.tril() | torch.eye(n_tokens, dtype=torch.bool, device=readable.device)
 
     def _heads(self, x: Tensor, bins: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = rearrange(
@@ -132,7 +138,12 @@ def readable(observed: Bool[Tensor, "batch token"]) -> Bool[Tensor, "batch token
     Where nothing is observed, and so whatever is read there is masked, all are: a softmax over nothing is NaN.
     """
     may_be_read = observed | ~observed.any(dim=-1, keepdim=True)
-    return None if bool(may_be_read.all()) else may_be_read
+    return None if is_known_to_be_all(may_be_read) else may_be_read
+
+
+def is_known_to_be_all(flags: Bool[Tensor, "*shape"]) -> bool:
+    """Whether all are True, so that no mask is needed; a graph that is exported does not know, and always takes one."""
+    return not torch.compiler.is_exporting() and bool(flags.all())
 
 
 class Clock(nn.Module):
@@ -164,6 +175,7 @@ class IndividualTable(nn.Module):
     def __init__(self, individual_ids: tuple[str, ...], shape: tuple[int, ...], *, std: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(len(individual_ids), *shape) * std)
+        self.individual_ids = individual_ids
         self._row = {individual: row for row, individual in enumerate(individual_ids)}
         self._rows: dict[tuple[str, ...], Tensor] = {}
 

@@ -435,18 +435,40 @@ class TuningReadout(nn.Module):
         self, tuning: Tuning, values: Float[Tensor, "trial observed channel"], present: Bool[Tensor, " individual"]
     ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, " candidate"]]:
         """Squared distances and log-determinants, of trials in which the same individuals are present."""
+        mean, variance, scaled, root = self._moments(tuning, present)
+        away = values.permute(0, 2, 1).flatten(1)[..., None] - mean  # trial, signal, candidate
+        explained = torch.linalg.solve_triangular(root, scaled.mT @ away.permute(2, 1, 0), upper=False)
+        distance = (away.square() / variance).sum(1) - explained.square().sum(1).T
+        return distance, variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _moments(self, tuning: Tuning, present: Bool[Tensor, " individual"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and variance (signal, candidate) of these individuals, and what moves them together.
+
+        That is, for each candidate: factors over variance (candidate, signal, factor), and the Cholesky factor of
+        their products and the unit matrix.
+        """
         share = torch.as_tensor(tuning.prior_share)
         mean, variance = tuning.mean[:, present].flatten(0, 1), share * tuning.variance[:, present].flatten(0, 1)
         shared = share.sqrt() * tuning.shared[:, :, present].flatten(1, 2)  # factor, signal, candidate
         seen = tuning.seen[:, :, present].flatten(1)[..., None].expand(-1, -1, mean.shape[-1])
         factors = torch.cat((shared, seen)).permute(2, 1, 0)  # candidate, signal, factor
-        away = values.permute(0, 2, 1).flatten(1)[..., None] - mean  # trial, signal, candidate
         scaled = factors / variance.T[..., None]
         inner = factors.mT @ scaled + torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
-        root = torch.linalg.cholesky(inner)
-        explained = torch.linalg.solve_triangular(root, scaled.mT @ away.permute(2, 1, 0), upper=False)
-        distance = (away.square() / variance).sum(1) - explained.square().sum(1).T
-        return distance, variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return mean, variance, scaled, torch.linalg.cholesky(inner)
+
+    @torch.no_grad()
+    def of_everybody(self, tuning: Tuning) -> dict[str, Tensor]:
+        """What the likelihood of trials in which all individuals are observed is made of, as constants.
+
+        Returns:
+            "mean" and "variance" (signal, candidate); "explains" (candidate, factor, signal), from deviations to what
+            factors explain of them; "log_det" (candidate,).
+        """
+        present = torch.ones(tuning.mean.shape[1], dtype=torch.bool, device=tuning.mean.device)
+        mean, variance, scaled, root = self._moments(tuning, present)
+        log_det = variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        explains = torch.linalg.solve_triangular(root, scaled.mT, upper=False)
+        return {"mean": mean.contiguous(), "variance": variance, "explains": explains, "log_det": log_det}
 
     # ------------------------------------------------------------------ unlabelled trials
 

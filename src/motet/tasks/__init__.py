@@ -81,6 +81,13 @@ VERBS: dict[str, Verb] = {
             ("--importance",),
         ),
         Verb(
+            "export",
+            "RUN",
+            "a run's decoder as one file that needs no motet (ONNX, torch)",
+            "export runs/first --format onnx",
+            "motet.tasks.export:export",
+        ),
+        Verb(
             "pretrain",
             "RECORDING …",
             "learn from some populations to decode others from few trials; leaves a run",

@@ -114,10 +114,15 @@ class Committee(Learner):
     def predict(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[dict[str, Tensor], Batch]]:
         """As of a learner: the mean of the members' quantities, and of their log-probabilities of classes."""
         predicted = [member.predict(dataset, most_trials) for member in self._members]
-        classes = {part.name for part in cast(Joint, self.objective).parts if part.reads == "class"}
         for parts in zip(*predicted, strict=True):
-            found = [predictions for predictions, _ in parts]
-            yield {name: _mean([one[name] for one in found], name in classes) for name in found[0]}, parts[0][1]
+            yield self._together([predictions for predictions, _ in parts]), parts[0][1]
+
+    def says(self, batch: Batch) -> dict[str, Tensor]:
+        return self._together([member.says(batch) for member in self._members])
+
+    def _together(self, found: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        classes = {part.name for part in cast(Joint, self.objective).parts if part.reads == "class"}
+        return {name: _mean([one[name] for one in found], name in classes) for name in found[0]}
 
 
 def _mean(predictions: Sequence[Tensor], are_probabilities: bool) -> Tensor:

@@ -57,6 +57,10 @@ class Learner(nn.Module):
                 prediction = self.objective.predict(encoding, batch)
             yield prediction, batch
 
+    def says(self, batch: Batch) -> dict[str, Tensor]:
+        """What the objective predicts of one batch."""
+        return self.objective.predict(self.model(batch), batch)
+
     def judged(self, dataset: PopulationDataset, most_trials: int) -> Iterator[tuple[float, dict[str, Tensor], Batch]]:
         """Loss, prediction and batch of validation trials, of what the objective shows the model of them."""
         for encoding, batch in self.read(dataset, most_trials, validates=True):

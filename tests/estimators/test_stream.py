@@ -1,0 +1,133 @@
+"""A stream says of every bin what the decoder says offline of the trial so far."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import motet
+from motet.data.recording import Recording
+from motet.errors import InputError
+from motet.models.eit import EITSettings
+
+CAUSAL = EITSettings(width=4, causal=True, individual_depth=2, n_heads=2)
+ANYBODY = EITSettings(width=4, causal=True, identity="none", interaction_depth=2, time="relative", token_bins=3)
+ONE_STEP = motet.TrainingSettings(max_steps=1)
+IDS = list("abcdef")
+
+
+def counts(n_trials, seed, *, n_bins=9, shift=0):
+    """Counts of individuals that are missing at times; of trial 0 a bin and the first two are missing altogether."""
+    rng = np.random.default_rng(seed)
+    side = np.arange(n_trials) % 3
+    values = rng.poisson(1.0 + side[:, None, None], (n_trials, 6, n_bins)).astype(float) - shift
+    values[:, 2] = 0
+    values[rng.random(values.shape) < 0.15] = np.nan
+    values[0, :, [0, 1, 4]] = np.nan
+    values[1, 3] = np.nan
+    levels = {"side": "trial", "late": "bin", "speed": "trial", "both": "bin"}
+    speed = np.cumsum(np.nan_to_num(values).sum(1), axis=1) / 10
+    targets = {
+        "side": side,
+        "late": np.broadcast_to(np.arange(n_bins) > 3, speed.shape),
+        "speed": speed[:, -1],
+        "both": np.stack([speed, -speed], -1),
+    }
+    return Recording.from_trials(values, targets=targets, target_levels=levels, individual_ids=IDS)
+
+
+def decoder(kind):
+    train, more = counts(30, 1), {"training": ONE_STEP, "members": 2}
+    pooled = {"objective": motet.ObjectiveSettings(readout="pooled", window_bins=8), "rule": "none"}
+    shared = motet.PreprocessSettings(centre="shared")
+    match kind:
+        case "a class per trial":
+            return motet.EITClassifier("side", model=CAUSAL, **more).fit(train)
+        case "a class per trial, of values that are no counts":
+            return motet.EITClassifier("side", model=CAUSAL, **more).fit(counts(30, 1, shift=2))
+        case "a class per bin, in windows, of anybody":
+            return motet.EITClassifier("late", model=ANYBODY, preprocess=shared, **pooled, **more).fit(train)
+        case "a quantity per trial":
+            return motet.EITRegressor("speed", model=CAUSAL, **more).fit(train)
+        case "a quantity per bin":
+            return motet.EITRegressor("both", model=CAUSAL, **more).fit(train)
+        case "one EIT without layers":
+            flat = EITSettings(width=4, causal=True, individual_depth=0, interaction_depth=0)
+            one = motet.TrainingSettings(max_steps=1, validation=0.4)
+            return motet.EITRegressor("both", model=flat, training=one, rule="ridge").fit(train)
+
+
+def so_far(fitted, trial, n_bins, whom):
+    """What is said offline of a trial that ended now."""
+    cut = trial.select(bins=slice(0, n_bins))
+    said = fitted.predict_proba(cut, whom=whom) if hasattr(fitted, "classes_") else fitted.predict(cut, whom=whom)
+    return said[0, -1] if fitted.targets_[0].level == "bin" else said[0]
+
+
+KINDS = (
+    "a class per trial",
+    "a class per trial, of values that are no counts",
+    "a class per bin, in windows, of anybody",
+    "a quantity per trial",
+    "a quantity per bin",
+    "one EIT without layers",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_says_what_the_decoder_says_of_the_trial_so_far(kind):
+    fitted = decoder(kind)
+    test = counts(3, 2, n_bins=22 if "windows" in kind else 9, shift=2 * ("no counts" in kind))
+    whoms = ("both",) if not fitted.shares_.rule else ("both", "rule", "eit")
+    for whom in whoms:
+        stream = fitted.stream(whom=whom, individual_ids=IDS)
+        for number in range(3):
+            trial = test.select(trials=[number])
+            stream.reset()
+            for time in range(test.n_bins):
+                seen = trial.observed[0, :, time]
+                bin_values = np.where(seen[:, None], trial.values[0, :, time], np.nan)
+                said = stream.step(bin_values[:, 0] if seen.any() else None)
+                wanted = so_far(fitted, trial, time + 1, whom)
+                assert said.dtype == wanted.dtype
+                np.testing.assert_allclose(said, wanted, atol=1e-6)
+            assert stream.n_bins == test.n_bins
+
+
+def test_nothing_of_a_trial_is_left_after_a_reset():
+    fitted = decoder("a class per trial")
+    stream = fitted.stream()
+    assert stream.individual_ids == fitted.individual_ids_
+    bins = np.random.default_rng(0).poisson(2.0, (5, len(stream.individual_ids)))
+    first = [stream.step(one) for one in bins]
+    stream.reset()
+    np.testing.assert_array_equal([stream.step(one) for one in bins], first)
+
+
+def test_a_long_trial_outgrows_the_room_that_there_was(monkeypatch):
+    monkeypatch.setattr("motet.models.step.FIRST_BINS", 4)
+    test_a_stream_says_what_the_decoder_says_of_the_trial_so_far("one EIT without layers")
+    test_a_stream_says_what_the_decoder_says_of_the_trial_so_far("a quantity per bin")
+
+
+def test_what_cannot_be_streamed_is_refused():
+    waits = motet.EITClassifier("side", model=EITSettings(width=4), members=2, training=ONE_STEP).fit(counts(30, 1))
+    with pytest.raises(InputError, match=r"model.causal is False.* fit a causal one: model=EITSettings\(causal=True\)"):
+        waits.stream()
+    assert waits.stream(whom="rule").step([1, 2, 3, 4, 5]).shape == (3,)
+    around = motet.EITClassifier("late", model=CAUSAL, members=2, training=ONE_STEP).fit(counts(30, 1))
+    with pytest.raises(InputError, match="the rule 'lda' reads bins to come.*rule='none'"):
+        around.stream()
+    stream = around.stream(whom="eit")
+    for wrong, said in (
+        ([1, 2], r"shape \(2,\); give 5 individuals with 1 features"),
+        ([1, 2, 3, 4, -1], "not negative"),
+        ([1, 2, 3, 4, np.inf], "finite"),
+        (["x"] * 5, "values of a bin"),
+    ):
+        with pytest.raises(InputError, match=said):
+            stream.step(wrong)
+    assert stream.n_bins == 0
+    anybody = decoder("a class per bin, in windows, of anybody")
+    with pytest.raises(InputError, match="say who is given"):
+        anybody.stream()

@@ -90,7 +90,7 @@ def table_of_columns(found: Columns, *, labels: Collection[str], columns: Mappin
     of_labels, numbers, first_text = {}, {}, {}
     for name, (_, column) in zip(names, found, strict=True):
         is_date = column.dtype.kind in "mM"
-        array = column if is_date else given.labels(column, what=f"{source}: column {name!r}")
+        array = column if is_date else _labels(column, what=f"{source}: column {name!r}")
         if array.ndim != 1:
             raise InputError(f"{source}: column {name!r} holds arrays; give a cell of one number or text per row.")
         if name in labels:
@@ -154,7 +154,7 @@ def arrays_of_file(path: Path) -> dict[str, NDArray[Any]]:
             arrays[f"{place}.missing"] = np.ma.getmaskarray(column)
         array = np.ma.getdata(column)
         is_date = array.dtype.kind in "mM"
-        arrays[f"{place}"] = array if is_date else given.labels(column, what=f"column {series.name!r}")
+        arrays[f"{place}"] = array if is_date else _labels(column, what=f"column {series.name!r}")
     return arrays
 
 
@@ -178,15 +178,37 @@ def _of_polars(series: Any) -> NDArray[Any]:
     return np.ma.masked_array(array, series.is_null().to_numpy()) if series.null_count() else array
 
 
+def _labels(column: NDArray[Any], *, what: str) -> NDArray[Any]:
+    """`given.labels`, of many cells alike looked at once."""
+    if column.dtype.kind in "biuf" or column.ndim != 1:
+        return given.labels(column, what=what)
+    try:
+        distinct, place = _first_come(column.tolist())
+    except TypeError as error:
+        raise InputError(f"{what} holds arrays; give a cell of one number or text per row.") from error
+    cells = np.empty(len(distinct), dtype=object)
+    cells[:] = distinct
+    return np.asarray(given.labels(cells, what=what)[place]) if distinct else np.empty(0)
+
+
+def _first_come(cells: list[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+    """The distinct cells in the order in which they come, and each row's place among them."""
+    places: dict[Any, int] = {}
+    of_rows = np.array([places.setdefault(cell, len(places)) for cell in cells], dtype=np.int64)
+    return list(places), of_rows
+
+
 def _coded(array: NDArray[Any]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The distinct cells of a column as text, in the order in which they come, and each row's place among them."""
+    if array.dtype.kind == "U":
+        distinct, place = _first_come(array.tolist())
+        return tuple(distinct), place
     known = ~np.isnat(array) if array.dtype.kind in "mM" else given.is_known(array)
-    distinct, first, place = np.unique(array, return_index=True, return_inverse=True)
+    values, first, of_row = np.unique(array, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    cells = [str(cell) if known[row] else "" for cell, row in zip(distinct[order].tolist(), first[order], strict=True)]
-    merged: dict[str, int] = {}
-    of_cell = np.array([merged.setdefault(cell, len(merged)) for cell in cells], dtype=np.int64)
-    return tuple(merged), of_cell[np.argsort(order)][place.reshape(-1)]
+    cells = [str(cell) if known[row] else "" for cell, row in zip(values[order].tolist(), first[order], strict=True)]
+    merged, place = _first_come(cells)
+    return tuple(merged), place[np.argsort(order)][of_row.reshape(-1)]
 
 
 def _numbers(array: NDArray[Any]) -> NDArray[np.float64]:

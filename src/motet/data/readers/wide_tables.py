@@ -68,4 +68,4 @@ def seconds_of_rows(trial: NDArray[np.int64], bin_seconds: float) -> NDArray[np.
 
 def as_individuals(values: NDArray[Any]) -> NDArray[Any]:
     """Values (trial, 1, time, column) as (trial, individual, time, 1)."""
-    return np.moveaxis(values, (1, 3), (3, 1))
+    return np.ascontiguousarray(np.moveaxis(values, (1, 3), (3, 1)))

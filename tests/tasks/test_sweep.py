@@ -157,10 +157,15 @@ def test_scikit_learn_searches_the_same_settings(small_recording):
     assert table["mean_test_score"].max() == search.best_score_
 
 
-def test_a_sweep_from_the_shell_reads_its_space_from_yaml(settings, tmp_path, capsys):
+def test_a_sweep_from_the_shell_reads_its_space_from_yaml(settings, tmp_path, monkeypatch, capsys):
+    def asked(settings: SweepSettings) -> str:
+        """What was asked for."""
+        return f"{settings.space} {settings.tries}"
+
+    monkeypatch.setattr(module, "sweep", asked)
     config = tmp_path / "sweep.yaml"
-    config.write_text(json.dumps({"space": {"model.width": [8, 16]}, "tries": 1, "folds": 2, "inner_folds": 2}))
-    words = ["--rule", "none", "--members", "1", "--training.max_steps", "1", "--rivals", "false", "--control", "false"]
-    words += ["--final", "false", "--output", str(tmp_path / "shell"), "--config", str(config)]
-    assert main(["sweep", settings.recordings[0], "--target", "direction", *words]) == 0
-    assert "| given |" in capsys.readouterr().out
+    config.write_text(json.dumps({"space": {"model.width": [8, 16]}, "tries": 7}))
+    assert main(["sweep", settings.recordings[0], "--target", "direction", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == "{'model.width': [8, 16]} 7\n"
+    assert main(["sweep", settings.recordings[0], "--target", "direction", "--space", "{model.widht: [8, 16]}"]) == 2
+    assert "did you mean 'model.width'" in capsys.readouterr().err

@@ -88,9 +88,20 @@
     });
   }
 
-  function drawPanel(panel) {
+  // What is in view comes first; the rest follows, one figure at a time, so that the page answers meanwhile.
+  async function drawPanel(panel) {
     const places = [...panel.querySelectorAll(".plot")];
-    return Promise.all(places.map((place) => draw(Number(place.id.slice(5)))));
+    const isNear = new Map(places.map((place) => [place, place.getBoundingClientRect().top < window.innerHeight]));
+    const number = (place) => Number(place.id.slice(5));
+    await Promise.all(places.filter((place) => isNear.get(place)).map((place) => draw(number(place))));
+    drawRest(places.filter((place) => !isNear.get(place)).map(number));
+  }
+
+  async function drawRest(numbers) {
+    for (const number of numbers) {
+      await new Promise((done) => setTimeout(done, 0));
+      await draw(number);
+    }
   }
 
   const shown = () => panels[tabs.findIndex((tab) => tab.getAttribute("aria-selected") === "true")];

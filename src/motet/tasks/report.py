@@ -36,7 +36,7 @@ from motet.report.style import spread_from_best
 from motet.settings import Settings
 from motet.statistics import p_text
 from motet.tasks.align import METHOD_OF, Align, AlignSettings, Pair
-from motet.tasks.decode import HEADINGS, Decode, DecodeSettings
+from motet.tasks.decode import HEADINGS, WITH_RULE, Decode, DecodeSettings
 from motet.tasks.evaluate import OWN, Evaluation, Part, Task
 from motet.tasks.find import digest
 from motet.tasks.models import FittedModel
@@ -158,9 +158,10 @@ class Shown:
 
     @property
     def summary(self) -> str:
-        """A sentence: how good the model is, beside the best rival."""
+        """A sentence of the first table: how good the model is, beside the best rival."""
         main = [row for row in self.rows if row["is_main"] and _is_whole(row, self.rows)]
-        model = next((row for row in main if row["kind"] == "model"), None)
+        models = {row["method"]: row for row in reversed(main) if row["kind"] == "model"}
+        model = models.get(WITH_RULE, next(reversed(models.values()), None))  # the whole one, or the first
         if model is None:
             return f"{self.verb[0] if self.verb else 'a run'}, {self.run.folder}"
         heading = self.heading(model)

@@ -134,7 +134,7 @@ def find_reader(source: Any) -> tuple[Reader, Any]:
     raise InputError(
         f"a {type(source).__name__} ({source!r:.100}) is of no form that motet knows; give the path of a file or "
         "folder, a DataFrame of pandas or polars, a Dataset of xarray, Epochs of MNE, a sorting of SpikeInterface, or "
-        "arrays to Recording.from_trials."
+        "arrays to Recording.from_trials, and objects of pynapple to Recording.from_spikes or from_continuous."
     )
 
 

@@ -129,6 +129,7 @@ def load_arrays(path: Path, *, copied: Collection[str] = ()) -> dict[str, NDArra
     """The arrays of an `.npz` file by name; `copied` are those that the caller makes float64 of."""
     names, n_bytes = array_names(path), 0
     with zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
         for name, member in zip(names, archive.infolist(), strict=True):
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InputError(f"array {member.filename!r} is compressed in a way that NumPy does not use.")
@@ -136,7 +137,7 @@ def load_arrays(path: Path, *, copied: Collection[str] = ()) -> dict[str, NDArra
                 n_bytes += _bytes_in_memory(file, name, member.file_size, is_copied=name in copied)
     check_room(n_bytes, what=str(path), file_bytes=path.stat().st_size)
     with np.load(path, allow_pickle=False, max_header_size=_HEADER_BYTES) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: arrays[member] for name, member in zip(names, members, strict=True)}  # one may be called "x.npy"
 
 
 def load_array(path: Path) -> NDArray[Any]:

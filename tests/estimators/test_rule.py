@@ -128,6 +128,23 @@ def test_shares_follow_who_is_right():
     assert shares["eit"] < 0.1
 
 
+def test_a_rule_of_more_trials_may_be_surer_and_says_the_same():
+    recording = simulated()
+    decoder = EITClassifier("side", **QUICK).fit(recording)
+    known, name = decoder.targets_[0], "lda"
+    part = np.arange(60) % 2
+    said = said_of_left_out(PopulationDataset(recording), known, (name,), part)[0]
+    before = Shares({name: 0.5}, {name: 0.5}, {"eit": 1.0})
+    after = before.surer(1.5)
+    assert after.both == {name: 0.75}
+    assert after.eit == {"eit": 1.5}
+    logs = [np.asarray(one.joined(said, "rule", are_classes=True)) for one in (before, after)]
+    np.testing.assert_array_equal(logs[0].argmax(axis=1), logs[1].argmax(axis=1))
+    assert logs[0].max(axis=1).mean() < logs[1].max(axis=1).mean()
+    rule = decoder.rule_
+    assert 1 <= decoder._surer_with_all(PopulationDataset(recording), rule) <= 2
+
+
 def test_a_population_that_no_rival_knows_is_read_by_the_eit():
     settings = QUICK | {"model": EITSettings(width=8, identity="none")}
     objective = dataclasses.replace(EITClassifier().objective, readout="pooled")

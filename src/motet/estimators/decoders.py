@@ -54,7 +54,8 @@ from motet.training.settings import TrainingSettings
 
 _ARRAY_TARGET = "y"
 _RULE = "rule/"  # before the names of its arrays
-BATCH_TRIALS = 16
+BATCH_TRIALS = 8
+RULE_PARTS, MOST_SURER = 12, 2.0  # by which is found how sure a rule of all trials may be of classes
 STRETCHES, LEAST_STRETCH = 8, 16  # per part of a committee, and bins of each, that long trials are cut into
 
 
@@ -187,11 +188,39 @@ class _Decoder(TransformerMixin, Estimator):
             else:
                 by_rule = [rule.says(recording) for recording in judged.recordings]
             said = [{**rules, **eit} for rules, eit in zip(by_rule, said, strict=True)]
-            self.rule_, self.rule_seconds_ = rule, time.monotonic() - started
+            self.rule_ = rule
         self._learn_shares(judged, said)
+        if self.rule_ is not None:
+            if held_out is None and target.classes and self.rule == "auto":  # whose rivals are quick
+                self.shares_ = self.shares_.surer(self._surer_with_all(taught, rule))
+            self.rule_seconds_ = time.monotonic() - started
+
+    def _surer_with_all(self, taught: PopulationDataset, rule: Rule) -> float:
+        """How much surer a rule of (nearly) all trials is rightly, than one that lacked as many as a member does."""
+        target = self.targets_[0]
+        part = np.concatenate([_parts(recording, target.name, RULE_PARTS) for recording in taught.recordings])
+        said = said_of_left_out(taught, target, rule.names, part)
+        known = self._known(taught, said)
+        if known is None or not self.shares_.rule:
+            return 1.0
+        before, after = (sum(shares.values()) for shares in (self.shares_.rule, Shares.of_rule(*known)))
+        return float(np.clip(after / before, 1.0, MOST_SURER)) if before > 0 else 1.0
 
     def _learn_shares(self, judged: PopulationDataset, said: Sequence[Mapping[str, NDArray[np.float64]]]) -> None:
         """From what was said of each recording, where the target is known."""
+        target, known = self.targets_[0], self._known(judged, said)
+        if known is None:
+            return
+        parts, truth = known
+        self.shares_ = Shares.fit(parts, truth)
+        if not target.classes:
+            answer = self.shares_.joined(parts, "both", are_classes=False)
+            self.distances_ = Distances.of(np.abs(answer - truth) * target.std)
+
+    def _known(
+        self, judged: PopulationDataset, said: Sequence[Mapping[str, NDArray[np.float64]]]
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any]] | None:
+        """What each part said in the rows where the target is known, and what is true there; None if it never is."""
         target, truths = self.targets_[0], []
         rows: dict[str, list[NDArray[np.float64]]] = {}
         in_all = [name for name in said[0] if all(name in one for one in said)]
@@ -205,14 +234,11 @@ class _Decoder(TransformerMixin, Estimator):
                 for name in in_all:
                     rows.setdefault(name, []).append(one[name][known])
         if not truths:
-            return
+            return None
         truth, parts = np.concatenate(truths), {name: np.concatenate(found) for name, found in rows.items()}
         if target.classes:
             parts, truth = {name: found[truth >= 0] for name, found in parts.items()}, truth[truth >= 0]
-        self.shares_ = Shares.fit(parts, truth)
-        if not target.classes:
-            answer = self.shares_.joined(parts, "both", are_classes=False)
-            self.distances_ = Distances.of(np.abs(answer - truth) * target.std)
+        return parts, truth
 
     def _said_of_unlearned(self, judged: PopulationDataset) -> list[NDArray[np.float64]]:
         """What the EIT says of trials that it, or that member of the committee, has not learned from."""

@@ -205,12 +205,25 @@ class Shares(Settings, role="shares"):
             truth: (row,) classes, or (row, dimension).
         """
         learn = _of_classes if truth.ndim == 1 else _of_quantities
-        rules = [name for name in said if name != EIT_PART]
         return cls(
             learn({name: said[name] for name in said}, truth),
-            learn({name: said[name] for name in rules}, truth) if rules else {},
+            cls.of_rule(said, truth) if len(said) > 1 else {},
             learn({EIT_PART: said[EIT_PART]}, truth),
         )
+
+    @classmethod
+    def of_rule(cls, said: Mapping[str, Array], truth: NDArray[Any]) -> dict[str, float]:
+        """Those of rivals alone, as in `fit`."""
+        learn = _of_classes if truth.ndim == 1 else _of_quantities
+        return learn({name: one for name, one in said.items() if name != EIT_PART}, truth)
+
+    def surer(self, factor: float) -> Shares:
+        """The same shares of log-probabilities, so many times as large."""
+
+        def times(shares: Mapping[str, float]) -> dict[str, float]:
+            return {name: factor * share for name, share in shares.items()}
+
+        return Shares(times(self.both), times(self.rule), times(self.eit))
 
     def joined(self, said: Mapping[str, Array], whom: Said, *, are_classes: bool) -> Array:
         """The answer: (…, class) log-probabilities, or (…, dimension)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from motet.data.batch import Batch
 from motet.errors import InputError
-from motet.models.layers import IndividualTable
+from motet.models.layers import Clock, IndividualTable
 from motet.models.randomness import Dropout
 
 ReadoutKind = Literal["individual", "pooled"]
@@ -24,7 +24,7 @@ class Readout(nn.Module):
     """Outputs for each time bin, read from the embeddings of the individuals observed.
 
     1. Combine: by weights of each individual's own, found by its id; or, "pooled", by attention.
-    2. Output: a linear reading of the latent state, plus a nonlinear one.
+    2. Output: a linear reading of the latent state, plus a nonlinear one, plus a mixture of courses if there are any.
 
     Args:
         kind: "individual" (the projection of the paper, its weights tied to ids instead of positions) or "pooled".
@@ -32,16 +32,25 @@ class Readout(nn.Module):
         n_outputs: numbers per time bin.
         latent_width: of the population's latent state.
         individual_ids: the individuals that "individual" can read.
+        n_courses: see `Courses`.
     """
 
     def __init__(
-        self, kind: ReadoutKind, *, width: int, n_outputs: int, latent_width: int, individual_ids: tuple[str, ...]
+        self,
+        kind: ReadoutKind,
+        *,
+        width: int,
+        n_outputs: int,
+        latent_width: int,
+        individual_ids: tuple[str, ...],
+        n_courses: int = 0,
     ) -> None:
         super().__init__()
         self.combine = (
             ByIndividual(width, latent_width, individual_ids) if kind == "individual" else Pooled(width, latent_width)
         )
         self.linear = nn.Linear(latent_width, n_outputs)
+        self.courses = Courses(latent_width, n_outputs, n_courses) if n_courses else None
         self.nonlinear = nn.Sequential(
             nn.LayerNorm(latent_width),
             nn.Linear(latent_width, 32),
@@ -57,7 +66,31 @@ class Readout(nn.Module):
         batch: Batch,
     ) -> Float[Tensor, "trial time output"]:
         latent = self.combine(embedding, observed, batch)
-        return self.linear(latent) + self.nonlinear(latent)
+        output = self.linear(latent) + self.nonlinear(latent)
+        return output if self.courses is None else output + self.courses(latent)
+
+
+class Courses(nn.Module):
+    """A mixture of courses: which kind of movement this is, by the latent state, and what it is at this time.
+
+    Σₖ softmax(gate · latent)ₖ · courseₖ(time), all learned from the quantity alone.
+
+    Args:
+        latent_width: of the population's latent state.
+        n_outputs: numbers per time bin.
+        n_courses: kinds of movement.
+    """
+
+    def __init__(self, latent_width: int, n_outputs: int, n_courses: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(latent_width, n_courses)
+        self.clock = Clock(n_courses * n_outputs)
+        self.level = nn.Parameter(torch.zeros(n_courses, n_outputs))
+
+    def forward(self, latent: Float[Tensor, "trial time latent"]) -> Float[Tensor, "trial time output"]:
+        share = self.gate(latent).softmax(dim=-1)
+        course = self.clock(latent.shape[1]).unflatten(-1, self.level.shape) + self.level
+        return einsum(share, course, "trial time course, time course output -> trial time output")
 
 
 class ByIndividual(nn.Module):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from motet.errors import InputError
 from motet.rivals.readings import Rows
@@ -85,7 +84,7 @@ class KernelRidge:
         found = np.empty((len(inputs), len(self.offset)))
         for first in range(0, len(inputs), MOST_EXACT_ROWS):
             some = inputs[first : first + MOST_EXACT_ROWS] * self.stretch
-            found[first : first + len(some)] = np.exp(-cdist(some, self.centres, "sqeuclidean")) @ self.dual
+            found[first : first + len(some)] = np.exp(-_squared_distances(some, self.centres)) @ self.dual
         return found + self.offset
 
 
@@ -103,7 +102,7 @@ class _Exact:
     """All rows are centres; errors on folds held out are read off one inverse, in single precision."""
 
     def __init__(self, parts: Sequence[Array], variances: Array, goal: Array, folds: NDArray[np.int64]) -> None:
-        squares = [cdist(part, part, "sqeuclidean") / v for part, v in zip(parts, variances, strict=True)]
+        squares = [_squared_distances(part, part) / v for part, v in zip(parts, variances, strict=True)]
         self._squares = {np.float64: squares, np.float32: [square.astype(np.float32) for square in squares]}
         self._goal = goal
         self._held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
@@ -169,7 +168,14 @@ class _Landmarks:
 
     def _kernel(self, rows: NDArray[np.int64], scales: tuple[float, ...]) -> Array:
         squares = [
-            cdist(part[rows], part[self.centres], "sqeuclidean") * (scale / variance)
+            _squared_distances(part[rows], part[self.centres]) * (scale / variance)
             for part, variance, scale in zip(self._parts, self._variances, scales, strict=True)
         ]
         return np.exp(-functools.reduce(np.add, squares))
+
+
+def _squared_distances(a: Array, b: Array) -> Array:
+    """(row of a, row of b), by products of matrices."""
+    middle = b.mean(axis=0)
+    a, b = a - middle, b - middle
+    return np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T, 0)

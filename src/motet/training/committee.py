@@ -22,7 +22,7 @@ from motet.models.eit import EIT
 from motet.training.learner import Learner, Sealed
 from motet.training.objectives import PART, Joint, Objective
 
-MOST_JUDGED = 20  # times in a training
+MOST_JUDGED = 10  # times in a training
 
 
 class Committee(Learner):

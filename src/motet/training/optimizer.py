@@ -46,15 +46,20 @@ class TableAdam(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step; `lr` of each group as set before."""
         for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
             first_decay, second_decay = group["betas"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                slots, square = self.state[parameter], parameter.grad.square()
-                slots["step"] += 1
-                n_steps = float(slots["step"])
-                slots["mean"].lerp_(parameter.grad, 1 - first_decay)
-                slots["square"].lerp_(square.mean() if group["is_table"] else square, 1 - second_decay)
-                scale = (slots["square"] / (1 - second_decay**n_steps)).sqrt().add(1e-10)
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(slots["mean"] / scale, alpha=group["lr"] / (1 - first_decay**n_steps))
+            gradients = [parameter.grad for parameter in parameters]
+            steps, means, squares = ([self.state[p][slot] for p in parameters] for slot in ("step", "mean", "square"))
+            torch._foreach_add_(steps, 1)
+            taken = [float(step) for step in steps]
+            new = torch._foreach_mul(gradients, gradients)
+            torch._foreach_lerp_(means, gradients, 1 - first_decay)
+            torch._foreach_lerp_(squares, [s.mean() for s in new] if group["is_table"] else new, 1 - second_decay)
+            scales = torch._foreach_sqrt(torch._foreach_div(squares, [1 - second_decay**n for n in taken]))
+            torch._foreach_add_(scales, 1e-10)
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            moves = torch._foreach_div(means, scales)
+            torch._foreach_mul_(moves, [-group["lr"] / (1 - first_decay**n) for n in taken])
+            torch._foreach_add_(parameters, moves)

@@ -9,7 +9,8 @@ from typing import Literal
 from motet.settings import Count, Fraction, NonNegative, Positive, Settings
 
 FEWEST_STEPS, FEW_TARGETS = 300, 128
-LEAST_STEPS, MOST_EMBEDDINGS = 100, 6e6
+SHOWN = 4800  # trials to a decoder, where targets are few
+LEAST_STEPS, MOST_EMBEDDINGS = 100, 5e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +19,10 @@ class TrainingSettings(Settings, role="training"):
 
     Attributes:
         max_steps: how long to train, rounded to whole epochs, at least one; the learning rate falls to zero at the end.
-            By default 300. For decoders more where more than 128 targets are known, as the fourth root of them, and
-            fewer where that would take long: six million embeddings of an individual at a time, about a minute.
-        batch_trials: trials per step; by default 32, and for decoders 16.
+            By default 300. For decoders as many as show 4800 trials, more where more than 128 targets are known, as the
+            fourth root of them, and fewer where that would take long: five million embeddings of an individual at a
+            time, about half a minute.
+        batch_trials: trials per step; by default 32, and for decoders 8: many small steps learn more than few large.
         epoch_steps: an epoch is a pass over the training trials, or this many steps if that is less. After each,
             progress is shown, validated and saved.
         learning_rate: of AdamW, at its highest.
@@ -72,7 +74,7 @@ class TrainingSettings(Settings, role="training"):
             600
         """
         batch_trials = self.batch_trials or 32
-        wished = FEWEST_STEPS * max(1.0, n_known / FEW_TARGETS) ** 0.25
+        wished = SHOWN / batch_trials * max(1.0, n_known / FEW_TARGETS) ** 0.25 if n_known else FEWEST_STEPS
         affordable = max(LEAST_STEPS, MOST_EMBEDDINGS / max(1.0, n_embeddings * batch_trials))
         max_steps = self.max_steps or round(min(wished, affordable))
         return dataclasses.replace(self, max_steps=max_steps, batch_trials=batch_trials)

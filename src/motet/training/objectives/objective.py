@@ -48,6 +48,7 @@ class ObjectiveSettings(Settings, role="objective"):
         readout: "individual": weights for each individual id, as in the paper; "pooled": attention over
             individuals, for populations of any size.
         latent_width: of the population's state, between individuals and outputs.
+        courses: kinds of movement that a quantity per bin is made of, as a mixture (see `Courses`); 0 for none.
         individual_weight: of the loss of the individual embedding beside that of the population embedding.
         label_smoothing: of classes.
         hidden_individuals: from how many to how many of the individuals are hidden from a training step, as fractions.
@@ -63,6 +64,7 @@ class ObjectiveSettings(Settings, role="objective"):
     name: str = "auto"
     readout: ReadoutKind = "individual"
     latent_width: Count = 16
+    courses: Annotated[int, Range(least=0, most=1000)] = 24
     individual_weight: NonNegative = 0.5
     label_smoothing: Fraction = 0.0
     hidden_individuals: tuple[Fraction, Fraction] | None = None
@@ -207,6 +209,7 @@ class Supervised(Objective):
         self.settings = settings
         n_outputs += target.level == "trial"  # one more: the weight of a bin's vote
         shape = {"width": width, "n_outputs": n_outputs, "latent_width": settings.latent_width}
+        shape["n_courses"] = 0 if target.classes or target.level == "trial" else settings.courses
         self.individual_readout = Readout(settings.readout, individual_ids=ids, **shape)
         self.population_readout = Readout(settings.readout, individual_ids=ids, **shape)
 

@@ -106,7 +106,6 @@ def test_nothing_of_a_trial_is_left_after_a_reset():
 
 def test_a_long_trial_outgrows_the_room_that_there_was(monkeypatch):
     monkeypatch.setattr("motet.models.step.FIRST_BINS", 4)
-    test_a_stream_says_what_the_decoder_says_of_the_trial_so_far("one EIT without layers")
     test_a_stream_says_what_the_decoder_says_of_the_trial_so_far("a quantity per bin")
 
 

@@ -195,6 +195,7 @@ class Chosen(nn.Module):
         super().__init__()
         place = {one: number for number, one in enumerate(given)}
         self.are_all_there = all(one in place for one in wanted)
+        self.are_the_same = list(wanted) == list(given)
         self.register_buffer("places", torch.tensor([place.get(one, len(given)) for one in wanted]))
 
     def forward(
@@ -202,6 +203,8 @@ class Chosen(nn.Module):
         values: Float[Tensor, "trial individual time feature"],
         observed: Bool[Tensor, "trial individual time"],
     ) -> tuple[Float[Tensor, "trial chosen time feature"], Bool[Tensor, "trial chosen time"]]:
+        if self.are_the_same:
+            return values.double(), observed
         if not self.are_all_there:
             values = torch.cat((values, torch.zeros_like(values[:, :1])), 1)
             observed = torch.cat((observed, torch.zeros_like(observed[:, :1])), 1)

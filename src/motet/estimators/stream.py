@@ -117,7 +117,10 @@ class Stream:
         shape = (len(self.individual_ids), self._n_features)
         if values is None:
             return np.zeros(shape), np.zeros(shape[0], dtype=bool)
-        x = given.numbers(values, what="the values of a bin")
+        if type(values) is np.ndarray and values.dtype.kind in "biuf":  # as they come, bin after bin
+            x = values.astype(np.float64)
+        else:
+            x = given.numbers(values, what="the values of a bin")
         if x.shape not in (shape, shape[:1] if shape[1] == 1 else shape):
             raise InputError(
                 f"a bin has values of shape {x.shape}; give {shape[0]} individuals with {shape[1]} features, in the "
@@ -126,7 +129,7 @@ class Stream:
         x = x.reshape(shape)
         seen: NDArray[np.bool_] = np.asarray(~np.isnan(x).any(axis=1))
         x = np.where(seen[:, None], x, 0.0)
-        if np.isinf(x).any() or (self._transform != "none" and (x < 0).any()):
+        if not np.isfinite(x.sum()) or (self._transform != "none" and x.min() < 0):
             raise InputError(
                 f"a bin has values from {x.min():g} to {x.max():g}; give finite ones"
                 f"{'' if self._transform == 'none' else ', and counts or rates are not negative'}."

@@ -113,9 +113,20 @@ class Heads:
             )
         self.linear = Linears([readout.linear for readout in readouts])
         self.nonlinear = Nets([readout.nonlinear for readout in readouts])
+        self._courses = [readout.courses for readout in readouts if readout.courses is not None]
+        self.to_share = Linears([one.gate for one in self._courses]) if self._courses else None
+
+    def make_tables(self, n_bins: int) -> None:
+        """The courses of so many bins, if there are any."""
+        made = [one.clock(n_bins).view(n_bins, *one.level.shape) + one.level for one in self._courses]
+        self._course = torch.stack(made, 1) if made else None  # (bin, head, course, output)
 
     def __call__(
-        self, x: Float[Tensor, "head individual width"], observed: Bool[Tensor, " individual"] | None, n_observed: int
+        self,
+        x: Float[Tensor, "head individual width"],
+        observed: Bool[Tensor, " individual"] | None,
+        n_observed: int,
+        time: int,
     ) -> Float[Tensor, "head output"]:
         if self.is_by_individual:
             x = x if observed is None else x * observed[:, None]
@@ -126,7 +137,10 @@ class Heads:
             if observed is not None:
                 score = score.masked_fill(~observed[:, None], -torch.inf)
             latent = self.to_latent(torch.bmm(score.softmax(1).mT, self.to_value(normed)).flatten(1)[:, None])
-        return (self.linear(latent) + self.nonlinear(latent))[:, 0]
+        output = self.linear(latent) + self.nonlinear(latent)
+        if self.to_share is not None and self._course is not None:
+            output = output + torch.bmm(self.to_share(latent).softmax(-1), self._course[time])
+        return output[:, 0]
 
 
 class Past:
@@ -226,6 +240,7 @@ class Steps:
         unit[..., 0::2] = 1
         turned = rotary(unit)[0, 0, :, :, None]  # (bin, width, individual)
         self._cosine, self._sine = turned[:, 0::2], turned[:, 1::2]
+        self.heads.make_tables(n_bins)
 
     def turned(self, time: int) -> tuple[Float[Tensor, "pair 1"], Float[Tensor, "pair 1"]]:
         """Cosine and sine of the turn of each pair of features at a bin."""
@@ -276,4 +291,4 @@ class Steps:
 
         # 5. Readouts
         both = torch.stack((individual, x), 1).flatten(0, 1)
-        return self.heads(both, mask, n_observed).view(self.n_members, 2, -1)
+        return self.heads(both, mask, n_observed, past.time - 1).view(self.n_members, 2, -1)

@@ -167,6 +167,7 @@ class Roots(nn.Module):
         self.register_buffer("mean", _double(reading.mean))
         self.register_buffer("spread", _double(reading.spread))
         self.register_buffer("kept", torch.from_numpy(np.flatnonzero(reading.is_kept)))
+        self.is_all_kept = bool(reading.is_kept.all())
 
     def forward(
         self,
@@ -174,11 +175,14 @@ class Roots(nn.Module):
         observed: Bool[Tensor, "trial individual time"],
     ) -> Float[Tensor, "trial time input"]:
         x = rearrange(values, "trial individual time feature -> trial time (individual feature)")
-        seen = observed.transpose(1, 2).repeat_interleave(values.shape[3], dim=2)
-        if not self.is_rooted:
-            return ((x - self.mean) / self.spread).masked_fill(~seen, 0.0).index_select(2, self.kept)
-        roots = torch.where(seen, x.masked_fill(~seen, 0.0).sqrt(), self.mean)
-        return roots.masked_fill(~seen.any(2, keepdim=True), 0.0).index_select(2, self.kept)
+        seen = observed.transpose(1, 2)
+        if values.shape[3] > 1:
+            seen = seen.repeat_interleave(values.shape[3], dim=2)
+        if self.is_rooted:
+            read = torch.where(seen, x.sqrt(), self.mean) * seen.any(2, keepdim=True)
+        else:
+            read = torch.where(seen, (x - self.mean) / self.spread, 0.0)
+        return read if self.is_all_kept else read.index_select(2, self.kept)
 
     def total(self, bins: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial input"]:
         """Root of the total of some bins."""
@@ -256,12 +260,14 @@ class TrialGraph(FittedGraph):
 
     expected: Tensor
     usual: Tensor
+    bins: Tensor
 
     def __init__(self, fitted: FittedDecoder, model: nn.Module, usual: NDArray[np.float64]) -> None:
         super().__init__()
         self.roots, self.model = Roots(fitted.reading), model
         self.n_bins, self.pools_bins = fitted.reading.n_bins, fitted.reading.pools_bins
         self.register_buffer("usual", _double(usual)[None, :, None])
+        self.register_buffer("bins", torch.arange(self.n_bins)[:, None])
         everybody = torch.ones(1, len(usual), 1, dtype=torch.bool)
         self.register_buffer("expected", self.roots(self.usual, everybody))
 
@@ -282,8 +288,7 @@ class TrialGraph(FittedGraph):
         return (self.expected.expand(-1, self.n_bins, -1).clone(),)
 
     def step(self, values: Tensor, observed: Tensor, time: Tensor, state: State) -> tuple[Tensor, State]:
-        is_now = torch.arange(self.n_bins, device=values.device)[:, None] == time
-        bins = torch.where(is_now, self._known(values, observed), state[0])
+        bins = torch.where(self.bins == time, self._known(values, observed), state[0])
         return self._read(bins), (bins,)
 
 
@@ -426,6 +431,9 @@ class Coded(nn.Module):
         known = list(classes)
         place = [known.index(code) if code in known else len(known) for code in range(n_classes)]
         self.register_buffer("place", torch.tensor(place))
+        self.is_whole = known == list(range(n_classes))
 
     def forward(self, logs: Float[Tensor, "*row known"]) -> Float[Tensor, "*row class"]:
+        if self.is_whole:
+            return logs
         return torch.cat((logs, logs.amin(-1, keepdim=True)), -1).index_select(-1, self.place)

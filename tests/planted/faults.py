@@ -382,7 +382,7 @@ FAULTS = (
     Fault(
         "model: who is not observed is read by others",
         "src/motet/models/layers.py",
-        "return None if bool(observed.all()) else observed | ~observed.any(dim=-1, keepdim=True)",
+        "return None if is_known_to_be_all(may_be_read) else may_be_read",
         "return None",
         ("tests/models/test_eit.py::test_individuals_that_are_not_observed_change_nothing",),
     ),
@@ -429,11 +429,25 @@ FAULTS = (
         ("tests/rivals/test_decoders.py::test_quantities_are_decoded_from_bins_up_to_now",),
     ),
     Fault(
+        "model: courses read the bin before",
+        "src/motet/models/readouts.py",
+        "share = self.gate(latent).softmax(dim=-1)",
+        "share = self.gate(latent.roll(1, dims=1)).softmax(dim=-1)",
+        ("tests/models/test_readouts.py::test_courses_are_mixed_by_the_latent_state_and_follow_time",),
+    ),
+    Fault(
+        "model: causal attention reads over a gap",
+        "src/motet/models/layers.py",
+        "if bool((readable[:, 1:] > readable[:, :-1]).any()):",
+        "if False:",
+        ("tests/models/test_eit.py::test_attention_is_the_plain_formula_over_what_is_observed",),
+    ),
+    Fault(
         "rivals: shrinkage LDA does not shrink",
         "src/motet/rivals/discriminant.py",
         "return (0.0 if noise <= 0 else float(noise / distance)), float(variance)",
         "return 1e-9, float(variance)",
-        ("tests/rivals/test_discriminant.py",),
+        ("tests/rivals/test_discriminant.py::test_it_is_scikit_learns_to_rounding",),
     ),
     Fault(
         "rivals: options are tuned on what was fitted",

@@ -4,8 +4,8 @@
     python tests/planted/plant.py control leak    # those whose name contains a word
 
 The named tests first run on the code as it is, where all must pass. Then each fault is planted alone. It counts as
-caught when a test fails; one that no test notices, that breaks the collection of tests, or whose text no longer stands in
-the code exactly once, is an error.
+caught when a test fails; one that no test notices, that breaks the collection of tests or keeps them from ending, or
+whose text no longer stands in the code exactly once, is an error.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pathlib import Path
 from faults import FAULTS, Fault
 
 ROOT = Path(__file__).parents[2]
-MOST_SECONDS = 300
+MOST_SECONDS = 900
 FAILED = 1  # the exit status of pytest when tests ran, and some failed
+LATE = -1  # no status of pytest
 N_PROCESSES = max(1, min(4, os.cpu_count() or 1))
 
 
@@ -62,7 +63,7 @@ def run_tests(root: Path, tests: Sequence[str]) -> tuple[int, str]:
     try:
         done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS)
     except subprocess.TimeoutExpired:
-        return FAILED, "the tests did not end"
+        return LATE, f"they did not end within {MOST_SECONDS} s"
     return done.returncode, "\n".join(done.stdout.splitlines()[-15:])
 
 
@@ -78,9 +79,7 @@ def verdict(fault: Fault) -> str | None:
     if status == FAILED:
         return None
     return (
-        f"no test notices:\n{output}"
-        if status == 0
-        else f"the tests do not run (pytest exits with {status}):\n{output}"
+        f"no test notices:\n{output}" if status == 0 else f"the tests do not run (pytest exits with {status}): {output}"
     )
 
 

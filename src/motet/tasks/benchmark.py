@@ -72,6 +72,7 @@ class BenchmarkSettings(Settings):
         causal: whether models decode a bin from the bins up to it alone.
         seeds: each parts the trials into other folds (by trial), and starts models anew.
         rivals: "all": every one that decodes such a target, those that take long too (not in `quick`); or their names.
+        control: whether a model is trained on shuffled targets too, with the first seed, which takes as long again.
         learning_curve: fractions of the training trials from which all methods learn too, tested on the same trials.
         jobs: processes at a time, among which cores are shared.
         page: where the page goes too, with its figures in a folder beside it, such as docs/results/reach.md.
@@ -100,6 +101,7 @@ class BenchmarkSettings(Settings):
     causal: bool = False
     seeds: tuple[Seed, ...] = (0, 1, 2)
     rivals: Literal["all"] | tuple[str, ...] = "all"
+    control: bool = True
     learning_curve: tuple[Share, ...] = ()
     jobs: Count = 1
     page: str | None = None
@@ -270,7 +272,7 @@ def _jobs(settings: BenchmarkSettings, cell: Cell) -> Iterator[Job]:
                 output=str(settings.folder / "cells" / in_path(cell.name) / name),
                 train_fraction=fraction,
                 rivals=False if learns_the_same else rivals,
-                control=fraction == 1 and number == 0,
+                control=settings.control and fraction == 1 and number == 0,
                 final=False,
                 seed=seed,
                 **options,

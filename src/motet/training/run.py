@@ -25,7 +25,7 @@ from motet.files import atomic_path, locked_folder, write_text
 from motet.plain import as_plain, digest, read_json, read_yaml, to_yaml
 from motet.training.scores import COLUMNS, score_rows
 
-FORMAT = "3"
+FORMAT = "4"
 ADVICE = "restore it, or delete it and run again"
 # What changes no result: wall-clock time, and how often and where progress is kept.
 NEVER_MATTERS = frozenset({"seconds", "checkpoint_seconds", "tensorboard"})

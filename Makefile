@@ -7,12 +7,12 @@ READY  := $(VENV)/.ready
 PARALLEL := -n auto --dist loadfile
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-all planted check clean
+.PHONY: demo test test-all planted check docs clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("motet needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,fast,hub,mne,nwb,ot,pynapple,report,sweep,tables,tensorboard,xarray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,export,fast,hub,mne,nwb,ot,pynapple,report,sweep,tables,tensorboard,xarray]'
 	touch $(READY)
 
 # Three simulated animals: decode one; pretrain on it and another, and decode the third from one trial of each direction; see who plays whose role.
@@ -39,5 +39,11 @@ check: $(READY)  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Extra docs; guides are run, on simulated data. A warning, such as a link that leads nowhere, is an error.
+docs: export OMP_NUM_THREADS := 1
+docs: $(READY)  ## the site, in build/docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+	@echo "open build/docs/index.html"
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

@@ -40,7 +40,7 @@ def confusion_matrix(target: ArrayLike, prediction: ArrayLike, classes: Sequence
 
     side = float(np.clip(0.9 + 0.2 * len(names), 1.9, 5.8))
     room = 0.07 * max(0, max(map(len, names)) - 6)  # inches that long names take
-    figure = Figure(figsize=(side + 1.6 + room, side + 0.9 + room))
+    figure = style.Drawing(figsize=(side + 1.6 + room, side + 0.9 + room))
     axes = figure.subplots()
     axes.set_facecolor(style.PALE)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -95,7 +95,7 @@ def decoded_trajectories(
     spread = np.linspace(0, len(trials) - 1, N_EXAMPLES + 2)[1:-1].round().astype(int)
     examples = {int(trials[i]): f"error {error[i]:.1f} cm/s" for i in np.argsort(error, kind="stable")[spread]}
 
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 5.6))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES, 5.6))
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1])[:, 0]
     _draw_paths(upper, _hand_paths(both, known, bin_seconds), colours)
     style.class_legend(upper, classes, title="direction")
@@ -186,7 +186,7 @@ def decoded_courses(
     error = np.sqrt(np.nansum((both[0] - both[1]) ** 2, axis=(1, 2))[trials] / known[trials].sum(axis=1))
     shown = trials[style.spread_from_best(error, n_trials)]
     n_dimensions = both.shape[3]
-    figure = Figure(figsize=(max(0.9 + 1.4 * len(shown), style.ONE_COLUMN_INCHES), 0.9 + 1.2 * n_dimensions))
+    figure = style.Drawing(figsize=(max(0.9 + 1.4 * len(shown), style.ONE_COLUMN_INCHES), 0.9 + 1.2 * n_dimensions))
     panels = figure.subplots(n_dimensions, len(shown), sharex=True, sharey="row", squeeze=False)
     seconds = (np.arange(known.shape[1]) + 0.5) * bin_seconds
     for column, trial in enumerate(shown):
@@ -228,7 +228,7 @@ def class_probabilities(
     of_truth = np.take_along_axis(p, true[:, None], axis=1)[:, 0]
     kept = np.linspace(0, len(true) - 1, min(len(true), style.MOST_POINTS)).round().astype(int)
     order = kept[np.lexsort((-of_truth[kept], true[kept]))]
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, float(np.clip(1.0 + 0.2 * len(classes), 1.8, 6))))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES, float(np.clip(1.0 + 0.2 * len(classes), 1.8, 6))))
     axes = figure.subplots()
     image = axes.imshow(p[order].T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     axes.plot(np.arange(len(order)), true[order], "s", markersize=2, color=style.BEST, label="true class")

@@ -62,7 +62,7 @@ def _finite_quartiles(values: ArrayLike) -> Floats:
 
 def _quartile_panel(seconds: Floats, curves: Mapping[str, ArrayLike], ylabel: str) -> tuple[Figure, Axes]:
     """A line and a band per method; what runs away leaves through the top."""
-    figure = Figure(figsize=(style.ONE_COLUMN_INCHES + 0.4, 3.0))
+    figure = style.Drawing(figsize=(style.ONE_COLUMN_INCHES + 0.4, 3.0))
     axes = figure.subplots()
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
@@ -112,7 +112,7 @@ def draw_forecast_trajectories(
     errors = {name: _last_distance(array, true) for name, array in forecasts.items()}
     shown = style.spread_from_best(next(iter(errors.values())), N_TRIALS)
     colours = _colours(system, true)
-    figure = Figure(figsize=(0.3 + 1.9 * len(forecasts), 0.9 + 2.1 * len(shown)))
+    figure = style.Drawing(figsize=(0.3 + 1.9 * len(forecasts), 0.9 + 2.1 * len(shown)))
     panels = figure.subplots(len(shown), len(forecasts), squeeze=False)
     for number, (row, trial) in enumerate(zip(panels, shown, strict=True)):
         row[0].set_ylabel(f"trial {trial}")
@@ -193,7 +193,7 @@ def draw_series_ahead(context: Floats, ahead: Floats, seconds: Floats, *, name: 
         title: what is shown.
     """
     n_trials = min(len(context), 3)
-    figure = Figure(figsize=(5.4, 0.7 + 1.3 * n_trials))
+    figure = style.Drawing(figsize=(5.4, 0.7 + 1.3 * n_trials))
     colours = style.group_colours(np.arange(context.shape[1]))
     for trial, axes in enumerate(figure.subplots(n_trials, 1, squeeze=False, sharex=True)[:, 0]):
         whole = np.concatenate([context[trial], ahead[trial]], axis=1)

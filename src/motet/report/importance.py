@@ -41,7 +41,7 @@ def draw_importance(
         ['permutation (R²)', 'time in the trial (s)']
     """
     n = len(individual_ids)
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 1.0 + 0.16 * max(n, 5)))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES, 1.0 + 0.16 * max(n, 5)))
     panels = figure.subplots(
         1, len(measures) + 1, sharey=True, width_ratios=[1] * len(measures) + [1.6], squeeze=False
     )[0]

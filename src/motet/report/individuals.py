@@ -41,7 +41,7 @@ def draw_embeddings(
     group = np.asarray(system)
     present = np.ones(group.shape, dtype=np.bool_) if observed is None else np.asarray(observed)
     shown = style.spread_from_best(np.arange(len(group)), MOST_PANELS)
-    figure = Figure(figsize=(max(0.4 + 1.75 * len(shown), style.ONE_COLUMN_INCHES), 4.6))
+    figure = style.Drawing(figsize=(max(0.4 + 1.75 * len(shown), style.ONE_COLUMN_INCHES), 4.6))
     parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
     near = []
     for part, array, name in zip(parts, embeddings, ("before interaction", "after interaction"), strict=True):
@@ -119,7 +119,7 @@ def draw_states(predictions: Mapping[str, ArrayLike], truth: ArrayLike, quantity
     known = true[np.isfinite(true)]
     low, high = known.min(), known.max()
     reach = (high - low) / 2 or 0.5 * abs(low) or 0.5
-    figure = Figure(figsize=(0.5 + 2.1 * len(predictions), 2.7))
+    figure = style.Drawing(figsize=(0.5 + 2.1 * len(predictions), 2.7))
     panels = figure.subplots(1, len(predictions), squeeze=False, sharex=True, sharey=True)[0]
     lines = style.line_styles(len(predictions))
     for axes, (name, values), line in zip(panels, predictions.items(), lines, strict=True):

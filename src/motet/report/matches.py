@@ -33,7 +33,7 @@ def draw_distances(
         title: what is shown.
     """
     rows, columns = (np.lexsort((distance.mean(axis=1 - axis), types)) for axis, types in enumerate((type_a, type_b)))
-    figure = Figure(figsize=(style.ONE_COLUMN_INCHES + 0.6, style.ONE_COLUMN_INCHES))
+    figure = style.Drawing(figsize=(style.ONE_COLUMN_INCHES + 0.6, style.ONE_COLUMN_INCHES))
     axes = figure.subplots()
     image = axes.imshow(distance[np.ix_(rows, columns)], cmap="viridis_r", aspect="auto", interpolation="nearest")
     for types, line in ((np.sort(type_a), axes.axhline), (np.sort(type_b), axes.axvline)):
@@ -71,7 +71,7 @@ def draw_pairs(
         title: what is shown.
     """
     n_pairs = max(len(courses), 1)
-    figure = Figure(figsize=(max(1.6 + 1.15 * n_pairs, style.ONE_COLUMN_INCHES), 3.3))
+    figure = style.Drawing(figsize=(max(1.6 + 1.15 * n_pairs, style.ONE_COLUMN_INCHES), 3.3))
     panels = figure.subplots(2, n_pairs, squeeze=False, sharex=True)
     if not courses:
         style.write_inside(panels[0, 0], "no match")
@@ -126,7 +126,7 @@ def draw_plane(
     parts = np.split(plane, np.cumsum([len(part) for part in points])[:-1])
     explained = (size**2 / max((size**2).sum(), 1e-300))[:2]
 
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 3.1))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES, 3.1))
     panels = figure.subplots(1, 2 if len(classes) > 1 else 1, squeeze=False, sharex=True, sharey=True)[0]
     looks = style.line_styles(len(names))
     for part, name, look, marker in zip(parts, names, looks, style.MARKERS * len(parts), strict=False):
@@ -165,7 +165,7 @@ def draw_calibration(confidence: ArrayLike, is_right: ArrayLike, *, title: str =
     n = np.bincount(tenth, minlength=10)
     with np.errstate(invalid="ignore", divide="ignore"):
         x, y = (np.bincount(tenth, weights=part, minlength=10) / n for part in (sure, right))
-    figure = Figure(figsize=(style.ONE_COLUMN_INCHES, 2.8))
+    figure = style.Drawing(figsize=(style.ONE_COLUMN_INCHES, 2.8))
     axes = figure.subplots()
     axes.axline((0, 0), slope=1, color=style.GREY, linewidth=0.8, linestyle=":")
     error = np.sqrt(np.maximum(y * (1 - y), 0) / np.maximum(n, 1))

@@ -29,7 +29,7 @@ def draw_roc_and_precision_recall(curves: Mapping[str, tuple[ArrayLike, ArrayLik
             there is no curve, and the legend says so.
         title: what is shown.
     """
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 2.6))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES, 2.6))
     roc, recall_panel = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
     handles, labels, prevalences = [], [], set()
@@ -85,7 +85,7 @@ def draw_calibration(
         title: what is shown.
     """
     stages, names = {"before": before, "after": after}, list(after)
-    figure = Figure(figsize=(6.5, 3.5))
+    figure = style.Drawing(figsize=(6.5, 3.5))
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
     looks = [
         {"color": colour, "marker": style.MARKERS[row % 8], "markersize": 3.5, "linewidth": 1}
@@ -136,7 +136,7 @@ def draw_size_curve(
         title: what is shown.
     """
     sizes = sorted({size for curve in scores.values() for size in curve})
-    figure = Figure(figsize=(style.ONE_COLUMN_INCHES + 0.4, 2.9))
+    figure = style.Drawing(figsize=(style.ONE_COLUMN_INCHES + 0.4, 2.9))
     axes = figure.subplots()
     for size in sorted(set(trained_sizes)):
         axes.axvspan(max(size - 0.5, 0.5), size + 0.5, color=style.PALE, linewidth=0, zorder=0)

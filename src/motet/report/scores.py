@@ -19,6 +19,7 @@ from motet.report.style import (
     GREY,
     MARKERS,
     ONE_COLUMN_INCHES,
+    Drawing,
     Floats,
     in_our_style,
     line_styles,
@@ -58,7 +59,7 @@ def score_comparison(
     folds = {name: np.asarray(values, dtype=np.float64).reshape(-1) for name, values in scores.items()}
     folds = {name: values[np.isfinite(values)] for name, values in folds.items()}
     ends = {name: intervals.get(name) or (float(values.mean()),) * 2 for name, values in folds.items()}
-    figure = Figure(figsize=(3.0 + 0.07 * max(map(len, folds)), 1.0 + 0.3 * len(folds)))
+    figure = Drawing(figsize=(3.0 + 0.07 * max(map(len, folds)), 1.0 + 0.3 * len(folds)))
     axes = figure.subplots()
     _limit_axis(axes, folds, ends, chance)
     for row, (name, values) in enumerate(folds.items()):
@@ -135,7 +136,7 @@ def score_differences(
     """
     models = list(dict.fromkeys(name for row in differences.values() for name, (_, _, ours) in row.items() if ours))
     looks = dict(zip(models, line_styles(max(len(models), 1)), strict=False))
-    figure = Figure(figsize=(5.2, 1.2 + 0.34 * len(differences)))
+    figure = Drawing(figsize=(5.2, 1.2 + 0.34 * len(differences)))
     axes = figure.subplots()
     ends = [
         end
@@ -235,7 +236,7 @@ def learning_curve(
     folds = [{name: np.asarray(fold[name], dtype=np.float64) for name in names} for fold in histories]
     drawn = [name for name in names[1:] if any(np.isfinite(fold[name]).any() for fold in folds)]
     kinds = [kind for kind in ("loss", "score") if any(name.endswith(kind) for name in drawn)]
-    figure = Figure(figsize=(ONE_COLUMN_INCHES, 0.9 + 1.5 * len(kinds)))
+    figure = Drawing(figsize=(ONE_COLUMN_INCHES, 0.9 + 1.5 * len(kinds)))
     panels = dict(zip(kinds, figure.subplots(len(kinds), sharex=True, squeeze=False)[:, 0], strict=True))
     for name in drawn:
         _draw_curves(panels[name.split("_")[1]], folds, name)

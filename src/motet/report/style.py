@@ -6,6 +6,7 @@ No pyplot, no window, no lasting global state.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import textwrap
 import warnings
@@ -67,6 +68,16 @@ _STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 in_our_style = matplotlib.style.context(["default", _STYLE])
+
+
+class Drawing(Figure):
+    """A figure that a notebook shows as it is, though no pyplot drew it."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        with matplotlib.rc_context({"savefig.bbox": None}):  # as large as it was made
+            self.savefig(picture, format="png", dpi=150)
+        return picture.getvalue()
 
 
 def class_colours(n_classes: int) -> NDArray[Any]:
@@ -137,7 +148,7 @@ def class_legend(figure: Figure | SubFigure, classes: NDArray[Any], *, title: st
 def panel_grid(n_panels: int, n_columns: int, *, panel: Size, room: Size, **shared: Any) -> tuple[Figure, list[Axes]]:
     """A figure of panels of a size in inches and with room around them; places left over are empty."""
     n_rows = -(-n_panels // n_columns)
-    figure = Figure(figsize=(room[0] + panel[0] * n_columns, room[1] + panel[1] * n_rows))
+    figure = Drawing(figsize=(room[0] + panel[0] * n_columns, room[1] + panel[1] * n_rows))
     panels = figure.subplots(n_rows, n_columns, squeeze=False, **shared).reshape(-1)
     for axes in panels[max(n_panels - n_columns, 0) : n_panels]:
         axes.tick_params(labelbottom=True)

@@ -26,7 +26,7 @@ def draw_sweep(scores: Sequence[float], importance: Mapping[str, float], *, scor
         ['try', 'share of the variance']
     """
     values = np.asarray(scores, dtype=np.float64)
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES if importance else style.ONE_COLUMN_INCHES + 0.8, 2.6))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES if importance else style.ONE_COLUMN_INCHES + 0.8, 2.6))
     panels = figure.subplots(1, 1 + bool(importance), squeeze=False)[0]
     tries = np.arange(len(values))
     best = np.fmax.accumulate(values)

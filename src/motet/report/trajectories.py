@@ -39,7 +39,7 @@ def draw_simulation(recording: Recording) -> Figure:
     shown = recording.select(trials=slice(N_TRIALS))
     has_graph = not {"system", "charge"} & recording.targets.keys()
     height = 1.9 if are_oscillators else 2.3
-    figure = Figure(figsize=(style.TWO_COLUMNS_INCHES, 0.75 + height + has_graph * 0.95))
+    figure = style.Drawing(figsize=(style.TWO_COLUMNS_INCHES, 0.75 + height + has_graph * 0.95))
     ratios = [height, 0.9][: 1 + has_graph]
     panels = figure.subplots(1 + has_graph, shown.n_trials, squeeze=False, height_ratios=ratios)
     for trial, axes in enumerate(panels[0]):

@@ -34,16 +34,14 @@ NEVER_MATTERS = frozenset({"seconds", "checkpoint_seconds", "tensorboard"})
 class Run:
     """A folder of plain files: settings, history, weights, results, environment.
 
-    | file | content |
-    |---|---|
-    | `settings.yaml` | what was asked for |
-    | `inputs.json` | digests of what was read |
-    | `environment.json` | versions of what computed it |
-    | `history.csv` | loss and score of each epoch |
-    | `checkpoint.safetensors` | the state of unfinished training |
-    | `weights.safetensors` | the trained model, with all that is needed to use it |
-    | `results.json` | scores |
-    | `figures/` | PNG and SVG |
+    - `settings.yaml`: what was asked for
+    - `inputs.json`: digests of what was read
+    - `environment.json`: versions of what computed it
+    - `history.csv`: loss and score of each epoch
+    - `checkpoint.safetensors`: the state of unfinished training
+    - `weights.safetensors`: the trained model, with all that is needed to use it
+    - `results.json`: scores
+    - `figures/`: PNG and SVG
 
     Every write is atomic and no file is a pickle.
 

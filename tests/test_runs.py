@@ -20,6 +20,7 @@ PAIRS = [*TINY, "--pairs.width", "4", "--pairs.depth", "1", "--pairs.laws", "1"]
 HORIZON = ["--objective.context_bins", "6", "--objective.horizon_bins", "3"]
 GRAVITY = ["simulate", "gravity", "--groups", "['2x2']", "--n_bins", "12", "--engine", "numpy"]
 DECODE = ["decode", "data/subject-1.npz", "--target", "direction", "--bins", "3", "--rivals", "false", *TINY]
+DECODE += ["--members", "2"]
 TRAIN, TEST = "data/gravity-2x2.npz", "test/gravity-2x2.npz"
 COMMANDS = {
     "simulate": [*GRAVITY, "--n_trials", "4"],

@@ -24,6 +24,14 @@ from motet.training.objectives import ObjectiveSettings
 from motet.training.settings import TrainingSettings
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_rounds():
+    """The rule of who is who learns as ever, in fewer rounds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("motet.models.responses.N_ROUNDS", 8)
+        yield
+
+
 @pytest.fixture(scope="module")
 def animals():
     return motet.simulate("population", n_subjects=2, n_trials=96, n_neurons=16)
@@ -114,7 +122,7 @@ def test_a_run_that_knows_individuals_by_their_names_is_refused(animals, files, 
         ("statistics", EITSettings(width=8, identity="none"), PreprocessSettings()),
     ):
         decoder = motet.EITClassifier(
-            "direction", model=model, preprocess=preprocess, training=TrainingSettings(max_steps=1)
+            "direction", model=model, preprocess=preprocess, training=TrainingSettings(max_steps=1), members=1
         )
         decoder.fit(animals[0], on_epoch=lambda row: None).save(tmp_path / name)
         words = ["align", files[0], "--run", str(tmp_path / name), "--output", str(tmp_path / "run")]
@@ -163,6 +171,7 @@ def test_animals_are_aligned_from_the_command_line(animals, files, tmp_path, cap
         objective=ObjectiveSettings(readout="pooled"),
         preprocess=PreprocessSettings(centre="shared"),
         training=TrainingSettings(max_steps=1),
+        members=1,
     )
     decoder.fit(animals, on_epoch=lambda row: None).save(tmp_path / "eit")
     folder = tmp_path / "run"

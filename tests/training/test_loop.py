@@ -41,7 +41,8 @@ def fit(recording, run=None, stop_after=None, training=SHORT, seed=0, **settings
         if epoch.epoch == stop_after:
             raise StoppedError
 
-    estimator = EITClassifier("direction", **{"model": SMALL, "training": training, "seed": seed, **settings})
+    usual = {"model": SMALL, "training": training, "seed": seed, "rule": "none"}
+    estimator = EITClassifier("direction", **(usual | settings))
     return estimator.fit(recording, run=run, on_epoch=on_epoch)
 
 
@@ -241,7 +242,7 @@ def test_two_fits_in_one_folder_do_not_mix(small_recording, tmp_path):
             fit(small_recording, run=tmp_path, seed=1)
         refused.append(error)
 
-    estimator = EITClassifier("direction", model=SMALL, training=SHORT).fit(
+    estimator = EITClassifier("direction", model=SMALL, training=SHORT, rule="none").fit(
         small_recording, run=tmp_path, on_epoch=second
     )
     assert len(refused) == len(estimator.history_)

@@ -338,11 +338,13 @@ class Evaluation:
             kept = set(self.task.kept(list(self.results["sections"][part.section]["methods"])))
             for method in self.task.methods(part):
                 folder = self.folder(part, method.name)
-                folder.delete_tensors("checkpoint")  # of a command that was killed just before it would have gone
                 if method.name not in kept:
                     folder.delete_tensors("answer")
                 elif not folder.has_tensors("answer"):
                     self._do(part, method, lambda *_: None)
+        for part in self.parts:  # of commands that were killed just before they would have gone
+            for method in self.task.methods(part):
+                self.folder(part, method.name).delete_tensors("checkpoint")
 
     def _compared(self) -> Iterator[Comparison]:
         """The methods of every section beside each other."""

@@ -1,6 +1,13 @@
 """How the site is built: `make docs`."""
 
+import os
+import sys
+from pathlib import Path
+
 import motet
+
+# Guides call the motet that they import.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 project = "motet"
 author = "The motet developers"
@@ -23,12 +30,14 @@ nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 180
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress
 
 # Docstrings: Google form; what stands in backticks is a name, or code.
 default_role = "py:obj"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # docstrings say what things are, shapes and units too
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,

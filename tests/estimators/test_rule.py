@@ -145,6 +145,16 @@ def test_a_rule_of_more_trials_may_be_surer_and_says_the_same():
     assert 1 <= decoder._surer_with_all(PopulationDataset(recording), rule) <= 2
 
 
+@pytest.mark.parametrize("target", ["side", "drive"])
+def test_signals_that_are_rarely_negative_are_read_alike_in_all_parts(target):
+    recording = simulated()
+    values = recording.values.copy()
+    values[0, 0, 0] = -0.1
+    decoder = KINDS[target](target, **QUICK).fit(dataclasses.replace(recording, values=values))
+    assert decoder.rule_.names
+    assert not decoder.rule_.left_out
+
+
 def test_a_population_that_no_rival_knows_is_read_by_the_eit():
     settings = QUICK | {"model": EITSettings(width=8, identity="none")}
     objective = dataclasses.replace(EITClassifier().objective, readout="pooled")

@@ -443,6 +443,13 @@ FAULTS = (
         ("tests/models/test_eit.py::test_attention_is_the_plain_formula_over_what_is_observed",),
     ),
     Fault(
+        "rule: every part decides alone whether values are counts",
+        "src/motet/estimators/rule.py",
+        "train = train.map(_told_its_sign)",
+        "train = train.map(lambda recording: recording)",
+        ("tests/estimators/test_rule.py::test_signals_that_are_rarely_negative_are_read_alike_in_all_parts",),
+    ),
+    Fault(
         "rivals: shrinkage LDA does not shrink",
         "src/motet/rivals/discriminant.py",
         "return (0.0 if noise <= 0 else float(noise / distance)), float(variance)",

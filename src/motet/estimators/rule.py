@@ -23,6 +23,7 @@ from motet.data.recording import Recording
 from motet.errors import InputError, did_you_mean
 from motet.plain import from_plain
 from motet.rivals.method import Fitted, Rival, TargetQuestion
+from motet.rivals.readings import MAY_BE_NEGATIVE
 from motet.rivals.registry import RIVALS
 from motet.rivals.saved import read, written
 from motet.settings import NonNegative, Settings
@@ -331,6 +332,13 @@ def _whole(recording: Recording, usual: Array, n_bins: int) -> Recording:
     )
 
 
+def _told_its_sign(recording: Recording) -> Recording:
+    """The recording, of which all parts are read as the whole would be: as counts, or as what may be negative."""
+    if not (recording.values[recording.observed] < 0).any():
+        return recording
+    return dataclasses.replace(recording, metadata={**recording.metadata, MAY_BE_NEGATIVE: True})
+
+
 def said_of_left_out(
     train: PopulationDataset, target: Target, names: Sequence[str], part: NDArray[np.int64]
 ) -> list[dict[str, Array]]:
@@ -344,6 +352,7 @@ def said_of_left_out(
             teach, and are not decoded (NaN).
     """
     found: list[dict[str, Array]] = [{} for _ in train.recordings]
+    train = train.map(_told_its_sign)
     for number in np.unique(part[part >= 0]):
         rule = Rule.fit(train.select(part != number), target, names)
         for place, recording in enumerate(train.recordings):

@@ -16,6 +16,9 @@ from motet.errors import InputError
 from motet.rivals.method import TargetQuestion
 from motet.rivals.tuning import inner_folds
 
+MAY_BE_NEGATIVE = "values may be negative"
+"""Metadata of a part of a recording that has negative values elsewhere, so that all parts are read alike."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
@@ -66,7 +69,7 @@ class Reading:
             InputError: if no individual varies; if values are negative, where counts are a must.
         """
         values, seen = _values(train)
-        is_rooted = bool((values[seen] >= 0).all())
+        is_rooted = bool((values[seen] >= 0).all()) and not train.metadata.get(MAY_BE_NEGATIVE)
         if counts_only and not is_rooted:
             raise InputError(f"recording {train.name!r} has negative values; give counts or rates.")
         is_kept = varies([train]).ravel()

@@ -53,7 +53,8 @@ def test_another_quantity_is_drawn_over_time_or_against_the_truth(small_recordin
     assert len(figure.axes) == 3
     assert f"R² {decoder.score(recording):.3f}" in figure.get_suptitle()
     per_trial = EITRegressor("mean", **QUICK).fit(recording)
-    assert f"R² {per_trial.score(recording):.3f}" in per_trial.plot.decoded(recording).axes[0].get_title("left")
+    score = f"R² {per_trial.score(recording):.3f}".replace("-", "−")
+    assert score in per_trial.plot.decoded(recording).axes[0].get_title("left")
 
 
 def test_embedding_places_every_individual_and_importance_draws(classifier, small_recording):

@@ -98,6 +98,7 @@ def test_a_second_run_of_the_same_command_computes_nothing_and_other_settings_ar
     assert "other settings (seed differ)" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # test_runs.py kills every verb, test_loop.py training
 def test_a_killed_command_goes_on_and_ends_with_the_same_bits(small, tmp_path):
     words = ["decode", small, "--target", "direction", "--rivals", "false", "--control", "false", "--folds", "2"]
     words += ["--training.max_steps", "12", "--training.checkpoint_seconds", "0", "--model.width", "8"]

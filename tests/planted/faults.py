@@ -162,14 +162,14 @@ FAULTS = (
     Fault(
         "decode: the control is not shuffled",
         "src/motet/tasks/models.py",
-        "self.method.fit(train.map(self._shuffled)",
-        "self.method.fit(train",
+        "train.map(lambda one: with_shuffled_targets(one, np.random.default_rng(self.seed)))",
+        "train",
         ("tests/tasks/test_guards.py::test_every_method_decodes_what_is_plain_and_the_control_does_not",),
     ),
     Fault(
         "decode: the control's order is no order",
-        "src/motet/tasks/models.py",
-        "np.random.default_rng(self.seed).permutation(recording.n_trials)",
+        "src/motet/rivals/shuffled.py",
+        "rng.permutation(recording.n_trials)",
         "np.arange(recording.n_trials)",
         ("tests/tasks/test_guards.py::test_every_method_decodes_what_is_plain_and_the_control_does_not",),
     ),
@@ -751,9 +751,9 @@ FAULTS = (
     ),
     Fault(
         "transfer: the control is not shuffled",
-        "src/motet/tasks/transfer.py",
-        "order = rng.permutation(labelled.n_trials)",
-        "order = np.arange(labelled.n_trials)",
+        "src/motet/rivals/shuffled.py",
+        "order = rng.permutation(recording.n_trials)",
+        "order = np.arange(recording.n_trials)",
         ("tests/tasks/test_transfer.py::test_the_control_is_at_chance_and_everyone_else_is_above",),
     ),
     Fault(
@@ -810,8 +810,8 @@ FAULTS = (
     Fault(
         "transfer: without labels, what chance comes to is not shuffled",
         "src/motet/tasks/transfer.py",
-        "np.random.default_rng(0).permuted(answer, axis=1)",
-        "answer",
+        'np.random.default_rng(0).permuted(answer["prediction"], axis=1)',
+        'answer["prediction"]',
         (
             "tests/tasks/test_transfer.py::test_without_labels_the_score_is_at_chance_and_another_column_says_what_is_known",
         ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from motet.errors import InputError
 from motet.matching import Matches, match_by_distance, match_by_evidence
 from motet.models.responses import Floats, ResponsePrior, Responses, Totals
 from motet.rivals.method import Answer, Kind, MatchQuestion, Method, Say
+from motet.rivals.shuffled import Shuffled
 from motet.training.run import Run
 from motet.transport import assignment
 
@@ -160,42 +160,14 @@ class MeanLevel(Matcher):
         return {"score": -np.abs(roots[0][:, None] - roots[1])}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ShuffledIndividuals(Method):
-    """Chance: in every condition and bin, the individuals of the second recording are shuffled.
+class ShuffledIndividuals(Shuffled):
+    """Chance: in every condition and bin, the individuals of the second recording are shuffled."""
 
-    Attributes:
-        method: that answers.
-    """
+    what = "shuffled"
 
-    method: Matcher
-
-    kind: Kind = "control"
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"{self.method.name}, shuffled"
-
-    def fit(
-        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
-    ) -> _Shuffled:
-        return _Shuffled(self.method.fit(train, question))
-
-
-class _Shuffled:
-    about: Mapping[str, Any] = MappingProxyType({})
-
-    def __init__(self, fitted: Matcher) -> None:
-        self.fitted = fitted
-
-    @property
-    def n_parameters(self) -> int:
-        return self.fitted.n_parameters
-
-    def predict(self, test: PopulationDataset) -> Answer:
+    def seen(self, test: PopulationDataset, question: MatchQuestion) -> PopulationDataset:
         first, second = test.recordings
-        q = self.fitted.question
-        return self.fitted.predict(PopulationDataset([first, shuffled(second, q.labels[second.name], q.seed)]))
+        return PopulationDataset([first, shuffled(second, question.labels[second.name], question.seed)])
 
 
 def shuffled(recording: Recording, labels: NDArray[np.int64], seed: int) -> Recording:

@@ -23,8 +23,9 @@ from motet.report.graphs import draw_graphs
 from motet.report.individuals import draw_embeddings, draw_states
 from motet.report.pair_scores import draw_calibration, draw_roc_and_precision_recall, draw_size_curve
 from motet.report.scores import learning_curve
-from motet.rivals.method import Answer, Fitted, Kind, Method, PairQuestion, Say
+from motet.rivals.method import Answer, Fitted, Method, PairQuestion, Say
 from motet.rivals.registry import rivals_of
+from motet.rivals.shuffled import Shuffled
 from motet.settings import Count
 from motet.tasks.comparison import Column, Measured
 from motet.tasks.evaluate import OWN, Evaluation, Part, evaluate
@@ -299,35 +300,15 @@ class EvaluateInteractions(EvaluateTask[EITInteractions], Recovery):
         yield from draw_sizes(evaluation.results, {r.name: r.n_individuals for r in self.tests}, recovery.method)
 
 
-class ShuffledIndividuals(Method):
-    """Chance: the answers of a method, with the individuals of every trial in another order.
+class ShuffledIndividuals(Shuffled):
+    """Chance: the answers of a method, with the individuals of every trial in another order."""
 
-    Args:
-        method: whose answers.
-    """
+    what = "shuffled individuals"
 
-    kind: Kind = "control"
-
-    def __init__(self, method: Method) -> None:
-        self.method = method
-        self.name = f"{method.name}, shuffled individuals"
-
-    def fit(
-        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
-    ) -> Fitted:
-        return _Shuffled(self.method.fit(train, question, run=run, say=say))
-
-
-class _Shuffled:
-    def __init__(self, fitted: Fitted) -> None:
-        self.fitted = fitted
-        self.n_parameters, self.about = fitted.n_parameters, fitted.about
-
-    def predict(self, test: PopulationDataset) -> Answer:
+    def answer(self, answer: Answer, test: PopulationDataset) -> Answer:
         observed = np.concatenate([recording.observed.any(axis=2) for recording in test.recordings])
         source = shuffled_individuals(observed, np.random.default_rng(0))
         trial = np.arange(len(source))[:, None]
-        answer = self.fitted.predict(test)
         shuffled = {name: array[trial, source] for name, array in answer.items()}
         pairs = answer["log_probability"][trial[..., None], source[:, :, None], source[:, None]]
         return {**shuffled, "log_probability": pairs}

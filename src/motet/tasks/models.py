@@ -11,9 +11,9 @@ import torch
 
 from motet.data.dataset import PopulationDataset
 from motet.data.leaks import fingerprint
-from motet.data.recording import Recording
 from motet.estimators.base import Estimator
 from motet.rivals.method import Answer, Fitted, Kind, Method, Say
+from motet.rivals.shuffled import Shuffled, with_shuffled_targets
 from motet.training.run import Run
 
 MODEL = "eit"
@@ -143,31 +143,19 @@ class Loaded(Method):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ShuffledTargets(Method):
+class ShuffledTargets(Shuffled):
     """Chance: a method that learns from the targets of other trials.
 
     Attributes:
-        method: that learns.
+        method: that is trained.
         seed: of the order.
     """
 
-    method: Trained
     seed: int
 
-    kind: Kind = "control"
-    trains: ClassVar[bool] = True
+    what = "shuffled targets"
+    trains = True
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"{self.method.name}, shuffled targets"
-
-    def fit(
-        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
-    ) -> Fitted:
+    def learns(self, train: PopulationDataset | None, question: Any) -> tuple[PopulationDataset | None, Any]:
         assert train is not None
-        return self.method.fit(train.map(self._shuffled), question, run=run, say=say)
-
-    def _shuffled(self, recording: Recording) -> Recording:
-        order = np.random.default_rng(self.seed).permutation(recording.n_trials)
-        targets = {name: target[order] for name, target in recording.targets.items()}
-        return dataclasses.replace(recording, targets=targets)
+        return train.map(lambda one: with_shuffled_targets(one, np.random.default_rng(self.seed))), question

@@ -29,6 +29,7 @@ from motet.report.few_shot import draw_few_shot, draw_pairs
 from motet.rivals.few_shot import Decode, FittedFewShot
 from motet.rivals.method import Answer, Draw, Fitted, Kind, Method, Say, TargetQuestion, TransferQuestion
 from motet.rivals.registry import rivals_of
+from motet.rivals.shuffled import Shuffled, with_shuffled_targets
 from motet.rivals.true_tuning import TrueTuning
 from motet.settings import Count, Whole
 from motet.statistics import Score, blockwise, markdown
@@ -597,77 +598,25 @@ class Courses(Method):
         return FittedFewShot(adapt, question, encoder.n_priors_, {"chosen": before.chosen})
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ShuffledLabels(Method):
-    """Chance: a method that is given the labelled trials with the targets of others of them.
+class ShuffledLabels(Shuffled):
+    """Chance: a method that is given the labelled trials with the targets of others of them."""
 
-    Attributes:
-        method: that adapts to them.
-    """
+    what = "shuffled labels"
 
-    method: Method
-    kind: Kind = "control"
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"{self.method.name}, shuffled labels"
-
-    def fit(
-        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
-    ) -> Fitted:
+    def learns(self, train: PopulationDataset | None, question: Any) -> tuple[PopulationDataset | None, Any]:
         rng = np.random.default_rng(0)
-        draws = tuple(dataclasses.replace(draw, labelled=_shuffled(draw.labelled, rng)) for draw in question.draws)
-        return self.method.fit(train, dataclasses.replace(question, draws=draws), run=run, say=say)
+        labelled = [with_shuffled_targets(draw.labelled, rng) for draw in question.draws]
+        draws = tuple(dataclasses.replace(d, labelled=one) for d, one in zip(question.draws, labelled, strict=True))
+        return train, dataclasses.replace(question, draws=draws)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ShuffledAnswers(Method):
-    """Chance, where there are no labels: answers of a method, each given to another trial.
+class ShuffledAnswers(Shuffled):
+    """Chance, where there are no labels: answers of a method, each given to another trial."""
 
-    Attributes:
-        method: that answers.
-    """
+    what = "shuffled answers"
 
-    method: Method
-    kind: Kind = "control"
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"{self.method.name}, shuffled answers"
-
-    def fit(
-        self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
-    ) -> Fitted:
-        return _FittedShuffled(self.method.fit(train, question, run=run, say=say))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _FittedShuffled:
-    """Gives the answers of another method to other trials.
-
-    Attributes:
-        fitted: that method.
-    """
-
-    fitted: Fitted
-
-    @property
-    def n_parameters(self) -> int:
-        return self.fitted.n_parameters
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        return self.fitted.about
-
-    def predict(self, test: PopulationDataset) -> Answer:
-        answer = self.fitted.predict(test)["prediction"]
-        return {"prediction": np.random.default_rng(0).permuted(answer, axis=1)}
-
-
-def _shuffled(labelled: Recording, rng: np.random.Generator) -> Recording:
-    """The recording with the targets of its trials in another order."""
-    order = rng.permutation(labelled.n_trials)
-    return dataclasses.replace(labelled, targets={name: target[order] for name, target in labelled.targets.items()})
+    def answer(self, answer: Answer, test: PopulationDataset) -> Answer:
+        return {"prediction": np.random.default_rng(0).permuted(answer["prediction"], axis=1)}
 
 
 def _goal(recording: Recording, target: str) -> TargetQuestion:

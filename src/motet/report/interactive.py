@@ -15,6 +15,8 @@ from motet.report.style import CLASS_COLOURS, Bools, Floats, Integers
 KIND_COLOURS = {"model": "var(--accent)", "rival": "var(--grey)", "oracle": "var(--k3)", "control": "var(--best)"}
 SEQUENTIAL = [[0.0, "var(--paper)"], [1.0, "var(--accent)"]]
 DIVERGING = [[0.0, "var(--minus)"], [0.5, "var(--paper)"], [1.0, "var(--plus)"]]
+DASHED = {"color": "var(--grey)", "width": 1.5, "dash": "dash"}
+TIME = "time in the trial (s)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "hexagon")
 MOST_TRIALS = 400  # of a picture with a column for each
 MOST_LINES = 300  # of matches in a plane
@@ -36,6 +38,35 @@ def interval_text(low: float, high: float, form: str = ".3f") -> str:
     return "" if np.isnan(low + high) else f"{number_text(low, form)} to {number_text(high, form)}"
 
 
+def _line(**more: Any) -> dict[str, Any]:
+    return {"type": "scatter", "mode": "lines", **more}
+
+
+def _dots(**more: Any) -> dict[str, Any]:
+    return {"type": "scatter", "mode": "markers", **more}
+
+
+def _heat(*, says: str, form: str | None = None, **more: Any) -> dict[str, Any]:
+    """Shares or probabilities as colours, with a bar that says what they are."""
+    bar = {"title": {"text": says, "side": "top"}, "thickness": 10, "len": 0.7} | ({"tickformat": form} if form else {})
+    return {"type": "heatmap", "colorscale": SEQUENTIAL, "zmin": 0, "zmax": 1, "colorbar": bar, **more}
+
+
+def _axis(title: str, **more: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, **more}
+
+
+def _names(names: Sequence[str]) -> dict[str, Any]:
+    """Of an axis: names at whole numbers."""
+    ticks = {"tickvals": list(range(len(names))), "ticktext": list(names)}
+    return {"tickmode": "array", **ticks, "showgrid": False}
+
+
+def _names_down(names: Sequence[str]) -> dict[str, Any]:
+    """Of an axis: names from top to bottom."""
+    return {**_names(names), "range": [len(names) - 0.4, -0.6], "fixedrange": True}
+
+
 def scores(rows: Sequence[Mapping[str, Any]], heading: str, samples: Mapping[str, Sequence[float]]) -> Plot:
     """Every method's score with its interval, and a faint dot for each fold.
 
@@ -54,36 +85,12 @@ def scores(rows: Sequence[Mapping[str, Any]], heading: str, samples: Mapping[str
         for name, value, *ends in zip(names, values, low, high, strict=True)
     ]
     colours = [KIND_COLOURS.get(str(row["kind"]), "var(--grey)") for row in rows]
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": packed(np.array([x for x, _ in dots]), 5),
-            "y": packed(np.array([y for _, y in dots]), 3),
-            "marker": {"size": 5, "color": "var(--faint)@0.55"},
-            "hoverinfo": "x",
-        },
-        *(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [float(low[at]), float(high[at])],
-                "y": [at, at],
-                "line": {"color": colours[at], "width": 3},
-                "hoverinfo": "skip",
-            }
-            for at in place
-            if np.isfinite(low[at] + high[at])
-        ),
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": packed(values, 5),
-            "y": packed(place),
-            "marker": {"size": 10, "color": colours},
-            "text": text,
-            "hoverinfo": "text",
-        },
+    of_folds = {"x": packed(np.array([x for x, _ in dots]), 5), "y": packed(np.array([y for _, y in dots]), 3)}
+    marker = {"size": 10, "color": colours}
+    traces = [
+        _dots(**of_folds, marker={"size": 5, "color": "var(--faint)@0.55"}, hoverinfo="x"),
+        *(_interval(low[at], high[at], int(at), colours[at]) for at in place if np.isfinite(low[at] + high[at])),
+        _dots(x=packed(values, 5), y=packed(place), marker=marker, text=text, hoverinfo="text"),
     ]
     return Plot(
         heading,
@@ -92,11 +99,8 @@ def scores(rows: Sequence[Mapping[str, Any]], heading: str, samples: Mapping[str
         {
             "showlegend": False,
             "hovermode": "closest",
-            "xaxis": {
-                "title": {"text": in_plot(heading)},
-                "range": _room_for([*values, *low, *high, *(x for x, _ in dots)]),
-            },
-            "yaxis": _names_axis(names),
+            "xaxis": _axis(in_plot(heading), range=_room_for([*values, *low, *high, *(x for x, _ in dots)])),
+            "yaxis": _names_down(names),
         },
         height=110 + 34 * len(rows),
     )
@@ -115,12 +119,10 @@ def differences(rows: Sequence[Mapping[str, Any]], heading: str) -> Plot:
         said = f"{names[at]}: {row['difference']:+.3f}<br>95 % {interval_text(low, high, '+.3f')}"
         if np.isfinite(row["p_holm"]):
             said += f"<br>p (Holm) {row['p_holm']:.2g}"
-        ends = [float(low), float(high)] if np.isfinite(low + high) else [float(row["difference"])] * 2
-        line = {"color": colour, "width": 3}
-        traces.append({"type": "scatter", "mode": "lines", "x": ends, "y": [at, at], "line": line, "hoverinfo": "skip"})
-        marker = {"size": 10, "color": colour}
-        point = {"x": [float(row["difference"])], "y": [at], "marker": marker, "text": [said], "hoverinfo": "text"}
-        traces.append({"type": "scatter", "mode": "markers", **point})
+        middle, marker = float(row["difference"]), {"size": 10, "color": colour}
+        low, high = (low, high) if np.isfinite(low + high) else (middle, middle)
+        traces.append(_interval(low, high, at, colour))
+        traces.append(_dots(x=[middle], y=[at], marker=marker, text=[said], hoverinfo="text"))
     return Plot(
         f"{heading} minus that of {rival}",
         f"Differences in {heading} from {rival}, the best rival, of {len(known)} methods, with 95 % intervals.",
@@ -128,16 +130,18 @@ def differences(rows: Sequence[Mapping[str, Any]], heading: str) -> Plot:
         {
             "showlegend": False,
             "hovermode": "closest",
-            "xaxis": {
-                "title": {"text": f"− {in_plot(rival)} [95 %]"},
-                "zeroline": True,
-                "zerolinewidth": 2,
-                "range": _room_for([0.0, *reached]),
-            },
-            "yaxis": _names_axis(names),
+            "xaxis": _axis(
+                f"− {in_plot(rival)} [95 %]", zeroline=True, zerolinewidth=2, range=_room_for([0.0, *reached])
+            ),
+            "yaxis": _names_down(names),
         },
         height=110 + 34 * len(known),
     )
+
+
+def _interval(low: float, high: float, at: int, colour: str) -> dict[str, Any]:
+    line = {"color": colour, "width": 3}
+    return _line(x=[float(low), float(high)], y=[at, at], line=line, hoverinfo="skip")
 
 
 def _room_for(values: Sequence[float]) -> list[float]:
@@ -148,13 +152,6 @@ def _room_for(values: Sequence[float]) -> list[float]:
     return [float(low - margin), float(high + margin)]
 
 
-def _names_axis(names: Sequence[str]) -> dict[str, Any]:
-    """Names from top to bottom, at whole numbers."""
-    n = len(names)
-    ticks = {"tickmode": "array", "tickvals": list(range(n)), "ticktext": list(names)}
-    return {**ticks, "range": [n - 0.4, -0.6], "showgrid": False, "fixedrange": True}
-
-
 def confusion(truth: NDArray[Any], prediction: NDArray[Any], classes: Sequence[Any]) -> Plot:
     """Which class was taken for which: counts as text, the share of the true class as colour."""
     counts = np.array([[np.sum((truth == of) & (prediction == taken)) for taken in classes] for of in classes])
@@ -162,20 +159,16 @@ def confusion(truth: NDArray[Any], prediction: NDArray[Any], classes: Sequence[A
     share = np.divide(counts, n, out=np.zeros(counts.shape), where=n > 0)
     names = [in_plot(label) for label in classes]
     hit = float(np.trace(counts) / max(counts.sum(), 1))
-    axis = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "showgrid": False}
-    heat = {
-        "type": "heatmap",
-        "z": packed(share, 4),
-        "text": [[str(one) if one else "" for one in row] for row in counts],
-        "texttemplate": "%{text}" if len(names) <= 24 else "",
-        "hovertemplate": "true %{y}, decoded %{x}: %{text} (%{z:.1%})<extra></extra>",
-        "colorscale": SEQUENTIAL,
-        "zmin": 0,
-        "zmax": 1,
-        "xgap": 1,
-        "ygap": 1,
-        "colorbar": {"title": {"text": "share", "side": "top"}, "tickformat": ".0%", "thickness": 10, "len": 0.7},
-    }
+    heat = _heat(
+        says="share",
+        form=".0%",
+        z=packed(share, 4),
+        text=[[str(one) if one else "" for one in row] for row in counts],
+        texttemplate="%{text}" if len(names) <= 24 else "",
+        hovertemplate="true %{y}, decoded %{x}: %{text} (%{z:.1%})<extra></extra>",
+        xgap=1,
+        ygap=1,
+    )
     rows = [[str(label), *map(str, row)] for label, row in zip(classes, counts, strict=True)]
     size = int(np.clip(170 + 44 * len(names), 300, 760))
     return Plot(
@@ -183,8 +176,8 @@ def confusion(truth: NDArray[Any], prediction: NDArray[Any], classes: Sequence[A
         f"Confusion matrix of {len(names)} classes over {counts.sum()} test trials or bins; {hit:.1%} are right.",
         [heat],
         {
-            "xaxis": {**axis, "title": {"text": "decoded"}},
-            "yaxis": {**axis, "title": {"text": "true"}, "autorange": "reversed"},
+            "xaxis": _axis("decoded", **_names(names)),
+            "yaxis": _axis("true", **_names(names), autorange="reversed"),
         },
         Table(["true \\ decoded", *map(str, classes)], rows, "trials or bins, true class by decoded class"),
         height=size,
@@ -206,18 +199,12 @@ def reliability(probability: Floats, is_right: Bools) -> Plot:
     text = [
         f"{n[at]} answers<br>confidence {s:.2f}<br>right {r:.2f}" for at, s, r in zip(kept, sure, right, strict=True)
     ]
-    traces: list[dict[str, Any]] = [
-        {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "line": _dashed(), "hoverinfo": "skip"},
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": packed(sure, 4),
-            "y": packed(right, 4),
-            "marker": {"size": [float(x) for x in np.clip(4 * np.sqrt(n[kept]), 6, 26)], "color": "var(--accent)"},
-            "line": {"color": "var(--accent)", "width": 2},
-            "text": text,
-            "hoverinfo": "text",
-        },
+    size = [float(x) for x in np.clip(4 * np.sqrt(n[kept]), 6, 26)]
+    found = {"x": packed(sure, 4), "y": packed(right, 4), "text": text, "hoverinfo": "text"}
+    look = {"marker": {"size": size, "color": "var(--accent)"}, "line": {"color": "var(--accent)", "width": 2}}
+    traces = [
+        _line(x=[0, 1], y=[0, 1], line=DASHED, hoverinfo="skip"),
+        {"type": "scatter", "mode": "lines+markers", **found, **look},
     ]
     error = float(np.abs(sure - right) @ n[kept] / max(n.sum(), 1))
     rows = [[f"{s:.2f}", f"{r:.2f}", str(n[at])] for at, s, r in zip(kept, sure, right, strict=True)]
@@ -228,8 +215,8 @@ def reliability(probability: Floats, is_right: Bools) -> Plot:
         {
             "showlegend": False,
             "hovermode": "closest",
-            "xaxis": {"title": {"text": "confidence"}, "range": [-0.02, 1.02]},
-            "yaxis": {"title": {"text": "share right"}, "range": [-0.02, 1.02]},
+            "xaxis": _axis("confidence", range=[-0.02, 1.02]),
+            "yaxis": _axis("share right", range=[-0.02, 1.02]),
         },
         Table(["confidence", "share right", "answers"], rows, "by tenths of confidence"),
         height=360,
@@ -249,42 +236,19 @@ def probabilities(probability: Floats, truth: Integers, classes: Sequence[Any]) 
     kept = np.linspace(0, n_trials - 1, min(n_trials, MOST_TRIALS)).round().astype(int)
     kept = kept[np.lexsort((-probability[kept, truth[kept]], truth[kept]))]
     names = [in_plot(label) for label in classes]
-    heat = {
-        "type": "heatmap",
-        "z": packed(probability[kept].T, 3),
-        "colorscale": SEQUENTIAL,
-        "zmin": 0,
-        "zmax": 1,
-        "colorbar": {"title": {"text": "p", "side": "top"}, "thickness": 10, "len": 0.7},
-        "hovertemplate": "%{y}: p %{z:.3f}<extra></extra>",
-    }
-    true = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": packed(np.arange(len(kept))),
-        "y": packed(truth[kept]),
-        "marker": {"size": 4, "color": "var(--best)", "symbol": "square-open"},
-        "name": "true class",
-        "hoverinfo": "skip",
-    }
+    heat = _heat(says="p", z=packed(probability[kept].T, 3), hovertemplate="%{y}: p %{z:.3f}<extra></extra>")
+    marker = {"size": 4, "color": "var(--best)", "symbol": "square-open"}
+    places = {"x": packed(np.arange(len(kept))), "y": packed(truth[kept])}
+    true = _dots(**places, marker=marker, name="true class", hoverinfo="skip")
     return Plot(
         "Probabilities of all classes in each trial",
         f"Probabilities of {len(names)} classes in {len(kept)} of {n_trials} test trials, sorted by true class.",
         [heat, true],
         {
-            "xaxis": {
-                "title": {"text": "test trials, by true class"},
-                "showticklabels": False,
-                "showgrid": False,
-                "range": [-0.5, len(kept) - 0.5],
-            },
-            "yaxis": {
-                "tickmode": "array",
-                "tickvals": list(range(len(names))),
-                "ticktext": names,
-                "showgrid": False,
-                "range": [-0.5, len(names) - 0.5],
-            },
+            "xaxis": _axis(
+                "test trials, by true class", showticklabels=False, showgrid=False, range=[-0.5, len(kept) - 0.5]
+            ),
+            "yaxis": {**_names(names), "range": [-0.5, len(names) - 0.5]},
             "showlegend": True,
         },
         height=int(np.clip(180 + 26 * len(names), 280, 640)),
@@ -308,22 +272,20 @@ def courses_decoded(
     gap = 0.06 if n_dimensions > 1 else 0.0
     share = (1 - gap * (n_dimensions - 1)) / n_dimensions
     traces: list[dict[str, Any]] = []
-    layout: dict[str, Any] = {"hovermode": "x unified", "xaxis": {"title": {"text": "time in the trial (s)"}}}
+    layout: dict[str, Any] = {"hovermode": "x unified", "xaxis": _axis(TIME)}
     choices: dict[str, list[dict[str, Any]]] = {label: [] for label in labels}
     for d, name in enumerate(names):
         axis = "" if d == 0 else str(d + 1)
         bottom = 1 - (d + 1) * share - d * gap
-        layout[f"yaxis{axis}"] = {"title": {"text": in_plot(name)}, "domain": [max(bottom, 0.0), bottom + share]}
-        shared = {"type": "scatter", "x": packed(seconds, 4), "yaxis": f"y{axis}", "showlegend": d == 0}
+        layout[f"yaxis{axis}"] = _axis(in_plot(name), domain=[max(bottom, 0.0), bottom + share])
+        shared = _line(x=packed(seconds, 4), yaxis=f"y{axis}", showlegend=d == 0)
         if reach is not None:
-            band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "fillcolor": "var(--accent)@0.18"}
+            band = {"line": {"width": 0}, "hoverinfo": "skip", "fillcolor": "var(--accent)@0.18"}
             traces.append({**shared, **band, "showlegend": False})
             traces.append({**shared, **band, "fill": "tonexty", "name": "90 % interval"})
-        traces.append({**shared, "mode": "lines", "name": "true", "line": {"color": "var(--grey)", "width": 4}})
-        decoded_line = {"color": "var(--accent)", "width": 2}
-        traces.append(
-            {**shared, "mode": "lines+markers", "name": "decoded", "line": decoded_line, "marker": {"size": 4}}
-        )
+        traces.append({**shared, "name": "true", "line": {"color": "var(--grey)", "width": 4}})
+        look = {"mode": "lines+markers", "line": {"color": "var(--accent)", "width": 2}, "marker": {"size": 4}}
+        traces.append({**shared, **look, "name": "decoded"})
         for at, label in enumerate(labels):
             if reach is not None:
                 choices[label] += [{"y": packed(decoded[at, :, d] + sign * reach[d], 5)} for sign in (-1, 1)]
@@ -358,19 +320,14 @@ def scatter_decoded(true: Floats, decoded: Floats, names: Sequence[str]) -> Plot
     for d, name in enumerate(names):
         ends = [float(true[:, d].min()), float(true[:, d].max())]
         choices[name] = [{"x": ends, "y": ends}, {"x": packed(true[kept, d], 5), "y": packed(decoded[kept, d], 5)}]
-    marker = {"size": 5, "color": "var(--accent)@0.5"}
-    traces: list[dict[str, Any]] = [
-        {"type": "scatter", "mode": "lines", "line": _dashed(), "hoverinfo": "skip"},
-        {"type": "scatter", "mode": "markers", "marker": marker},
-    ]
+    traces = [_line(line=DASHED, hoverinfo="skip"), _dots(marker={"size": 5, "color": "var(--accent)@0.5"})]
     explained = [style.r_squared(true[:, d], decoded[:, d]) for d in range(len(names))]
     rows = [[name, number_text(value)] for name, value in zip(names, explained, strict=True)]
-    axes = {"xaxis": {"title": {"text": "true"}}, "yaxis": {"title": {"text": "decoded"}}}
     return Plot(
         "Decoded against true, in all test trials",
         f"Decoded against true values of {len(true)} test trials or bins; R² is {', '.join(row[1] for row in rows)}.",
         traces,
-        {**axes, "showlegend": False, "hovermode": "closest"},
+        {"xaxis": _axis("true"), "yaxis": _axis("decoded"), "showlegend": False, "hovermode": "closest"},
         Table(["dimension", "R²"], rows, "of all test trials"),
         choices,
         "dimension",
@@ -396,22 +353,12 @@ def class_courses(
     choices = {
         label: [{"z": packed(probability[at].T, 3)}, {"y": packed(known[at])}] for at, label in enumerate(labels)
     }
-    heat = {
-        "type": "heatmap",
-        "x": packed(seconds, 4),
-        "colorscale": SEQUENTIAL,
-        "zmin": 0,
-        "zmax": 1,
-        "colorbar": {"title": {"text": "p", "side": "top"}, "thickness": 10, "len": 0.7},
-    }
     line = {"color": "var(--best)", "width": 2, "shape": "hvh"}
-    true = {"type": "scatter", "mode": "lines", "x": packed(seconds, 4), "line": line, "name": "true class"}
-    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "showgrid": False}
     return Plot(
         "Decoded against true, in test trials",
         f"Probabilities of {len(names)} classes over time in {len(labels)} test trials, chosen from a list.",
-        [heat, true],
-        {"xaxis": {"title": {"text": "time in the trial (s)"}}, "yaxis": ticks, "showlegend": True},
+        [_heat(says="p", x=packed(seconds, 4)), _line(x=packed(seconds, 4), line=line, name="true class")],
+        {"xaxis": _axis(TIME), "yaxis": _names(names), "showlegend": True},
         None,
         choices,
         "trial",
@@ -445,9 +392,7 @@ def responses(
     for number, label in enumerate(classes):
         colour, name = class_colour(number, n), in_plot(label)
         band = {"fill": "toself", "fillcolor": f"{colour}@0.15", "line": {"width": 0}, "hoverinfo": "skip"}
-        traces.append(
-            {"type": "scatter", "mode": "lines", "x": both_ways, **band, "showlegend": False, "legendgroup": name}
-        )
+        traces.append(_line(x=both_ways, **band, showlegend=False, legendgroup=name))
         line = {"color": colour, "width": 2}
         course = {"x": packed(seconds, 4), "line": line, "name": name, "legendgroup": name}
         traces.append({"type": "scatter", "mode": "lines" if len(seconds) > 1 else "markers", **course})
@@ -470,8 +415,8 @@ def responses(
         traces,
         {
             "hovermode": "x unified",
-            "xaxis": {"title": {"text": "time in the trial (s)"}},
-            "yaxis": {"title": {"text": in_plot(unit)}},
+            "xaxis": _axis(TIME),
+            "yaxis": _axis(in_plot(unit)),
             "legend": {"title": {"text": in_plot(target)}},
         },
         Table(["individual", *(f"{target} {label}" for label in classes)], rows, f"largest mean {unit}, by class"),
@@ -517,27 +462,15 @@ def plane(
         member = np.flatnonzero(codes == number)
         symbols = [SYMBOLS[which[at] % len(SYMBOLS)] for at in member] if len(places) > 1 else SYMBOLS[0]
         marker = {"size": 9, "color": class_colour(number, len(labels)), "symbol": symbols, "opacity": 0.85}
-        at = points[member]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": packed(at[:, 0], 5),
-                "y": packed(at[:, 1], 5),
-                "text": [text[one] for one in member],
-                "hoverinfo": "text",
-                "marker": marker,
-                "name": in_plot(label),
-            }
-        )
+        place = {"x": packed(points[member, 0], 5), "y": packed(points[member, 1], 5)}
+        said = {"text": [text[one] for one in member], "hoverinfo": "text", "name": in_plot(label)}
+        traces.append(_dots(**place, **said, marker=marker))
     if len(pairs):
         ends = points[np.asarray(pairs[:MOST_LINES])]
         lines = np.concatenate([ends, np.full((len(ends), 1, 2), np.nan)], axis=1).reshape(-1, 2)
         line = {"color": "var(--faint)@0.6", "width": 1}
         joined = {"x": packed(lines[:, 0], 5), "y": packed(lines[:, 1], 5), "line": line, "visible": "legendonly"}
-        traces.insert(
-            0, {"type": "scatter", "mode": "lines", **joined, "name": "declared matches", "hoverinfo": "skip"}
-        )
+        traces.insert(0, _line(**joined, name="declared matches", hoverinfo="skip"))
     rows = [
         [name, str(recordings[at]), *(str(values[at]) for values in about.values()), f"{x:.3g}", f"{y:.3g}"]
         for at, (name, (x, y)) in enumerate(zip(individuals, points, strict=True))
@@ -552,8 +485,8 @@ def plane(
             "dragmode": "pan",
             "legend": {"title": {"text": in_plot(group_name)}},
             "meta": {"zooms": True},
-            "xaxis": {"title": {"text": f"PC 1 ({explained[0]:.0%})"}},
-            "yaxis": {"title": {"text": f"PC 2 ({explained[1]:.0%})"}},
+            "xaxis": _axis(f"PC 1 ({explained[0]:.0%})"),
+            "yaxis": _axis(f"PC 2 ({explained[1]:.0%})"),
         },
         Table(head, rows, title),
         height=560,
@@ -598,9 +531,8 @@ def matches(
     for side, axis in ((0, "y"), (1, "y2")):
         for number, label in enumerate(classes):
             line = {"color": class_colour(number, n), "width": 2}
-            name = in_plot(label)
-            shared = {"type": "scatter", "mode": "lines", "x": packed(seconds, 4), "yaxis": axis, "line": line}
-            traces.append({**shared, "name": name, "legendgroup": name, "showlegend": side == 0})
+            named = {"name": in_plot(label), "legendgroup": in_plot(label), "showlegend": side == 0}
+            traces.append(_line(x=packed(seconds, 4), yaxis=axis, line=line, **named))
     choices = {
         label: [{"y": packed(course, 3)} for side in pair for course in side]
         for label, pair in zip(labels, courses, strict=True)
@@ -611,9 +543,9 @@ def matches(
         traces,
         {
             "legend": {"title": {"text": in_plot(target)}},
-            "xaxis": {"title": {"text": "time in the trial (s)"}, "anchor": "y2"},
-            "yaxis": {"title": {"text": in_plot(names[0], 24)}, "domain": [0.54, 1]},
-            "yaxis2": {"title": {"text": f"{in_plot(names[1], 24)} ({in_plot(unit)})"}, "domain": [0, 0.46]},
+            "xaxis": _axis(TIME, anchor="y2"),
+            "yaxis": _axis(in_plot(names[0], 24), domain=[0.54, 1]),
+            "yaxis2": _axis(f"{in_plot(names[1], 24)} ({in_plot(unit)})", domain=[0, 0.46]),
         },
         None,
         choices,
@@ -643,15 +575,12 @@ def importance(
     choices: dict[str, list[dict[str, Any]]] = {}
     for name, (value, chance) in measures.items():
         colours = ["var(--accent)" if above else "var(--grey)" for above in value[:n] > chance[:n]]
-        choices[name] = [
-            {"x": packed(value[:n], 6), "marker": {"color": colours}},
-            {"x": packed(chance[:n], 6)},
-        ]
+        choices[name] = [{"x": packed(value[:n], 6), "marker": {"color": colours}}, {"x": packed(chance[:n], 6)}]
     place = packed(np.arange(n))
     tick = {"symbol": "line-ns-open", "size": 12, "color": "var(--ink)", "line": {"width": 2}}
     traces: list[dict[str, Any]] = [
         {"type": "bar", "orientation": "h", "y": place, "name": "importance"},
-        {"type": "scatter", "mode": "markers", "y": place, "marker": tick, "name": "level of chance"},
+        _dots(y=place, marker=tick, name="level of chance"),
     ]
     head = ["individual", *(f"{name}{end}" for name in measures for end in ("", ", chance"))]
     rows = [
@@ -662,7 +591,7 @@ def importance(
         f"The {n} most important of {len(individuals)} individuals",
         f"Importance of {n} individuals beside the level that chance exceeds in one population of 20, by measure.",
         traces,
-        {"xaxis": {"title": {"text": in_plot(unit)}}, "yaxis": _names_axis(names), "hovermode": "y"},
+        {"xaxis": _axis(in_plot(unit)), "yaxis": _names_down(names), "hovermode": "y"},
         Table(head, rows, f"importance ({unit})"),
         choices,
         "measure",
@@ -679,7 +608,7 @@ def importance(
         "zmax": most,
         "colorbar": {"thickness": 10, "len": 0.7},
     }
-    layout = {"xaxis": {"title": {"text": "time in the trial (s)"}}, "yaxis": _names_axis(names)}
+    layout = {"xaxis": _axis(TIME), "yaxis": _names_down(names)}
     says = f"Integrated gradients of {n} individuals over time."
     return [bars, Plot(f"When they matter: gradients ({unit})", says, [heat], layout, height=140 + 18 * n)]
 
@@ -692,7 +621,6 @@ def curves(
     y_name: str,
     faint: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]] | None = None,
     intervals: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
-    colours: Mapping[str, str] | None = None,
     is_log: bool = False,
     dots: Collection[str] = (),
 ) -> Plot:
@@ -705,7 +633,6 @@ def curves(
         y_name: of the axis.
         faint: by name, further x and y.
         intervals: by name, the lower and upper ends.
-        colours: by name; others in turn.
         is_log: whether x is on a logarithmic scale.
         dots: names whose points are not joined.
     """
@@ -713,12 +640,12 @@ def curves(
     n = max(len(lines), 1)
     dashes = ("solid", "dash", "dot", "dashdot")
     for number, (name, (x, y)) in enumerate(lines.items()):
-        colour = (colours or {}).get(name, class_colour(number * 3 % 8, 8))
+        colour = class_colour(number * 3 % 8, 8)
         for fx, fy in (faint or {}).get(name, ()):
             line = {"color": f"{colour}@0.35", "width": 1}
             thin = {"x": packed(np.asarray(fx)), "y": packed(np.asarray(fy, dtype=np.float64), 5), "line": line}
             group = {"legendgroup": str(number), "showlegend": False, "hoverinfo": "skip"}
-            traces.append({"type": "scatter", "mode": "lines", **thin, **group})
+            traces.append(_line(**thin, **group))
         error = {}
         if intervals and name in intervals:
             low, high = (np.asarray(end, dtype=np.float64) for end in intervals[name])
@@ -742,18 +669,14 @@ def curves(
     shown = all_x[::step]
     cells = {name: dict(zip(map(float, x), y, strict=True)) for name, (x, y) in lines.items()}
     rows = [[f"{at:g}", *(number_text(float(cell.get(at, np.nan))) for cell in cells.values())] for at in shown]
-    x_axis: dict[str, Any] = {"title": {"text": in_plot(x_name)}}
+    x_axis = _axis(in_plot(x_name))
     if is_log:
         x_axis |= {"type": "log", "tickmode": "array", "tickvals": all_x, "ticktext": [f"{one:.0f}" for one in all_x]}
     return Plot(
         title,
         f"{title}: {y_name} against {x_name}, {n} lines.",
         traces,
-        {"xaxis": x_axis, "yaxis": {"title": {"text": in_plot(y_name)}}, "hovermode": "closest", "showlegend": True},
+        {"xaxis": x_axis, "yaxis": _axis(in_plot(y_name)), "hovermode": "closest", "showlegend": True},
         Table([x_name, *lines], rows, f"{y_name} by {x_name}"),
         height=380,
     )
-
-
-def _dashed() -> dict[str, Any]:
-    return {"color": "var(--grey)", "width": 1.5, "dash": "dash"}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import Preprocess, PreprocessSettings
+from motet.data.recording import Recording
 from motet.data.windows import Windows
 from motet.errors import InputError
 from motet.models.randomness import WeightsFrom, draws_from
@@ -106,7 +107,8 @@ class Network(Rival):
         n_steps = max(1, round(n_passes * len(examples) / examples.n_batch))
         network = next(itertools.islice(self._training(examples, reading, options), n_steps - 1, None))
         chosen = {**options._asdict(), "n_steps": n_steps}
-        return FittedNetwork(self, network, reading, {"chosen": chosen, "validation_loss": loss})
+        about = {"chosen": chosen, "validation_loss": loss}
+        return FittedNetwork(self, network, reading, reading.target, about)
 
     def _judged(
         self, train: Examples, held_out: Examples, reading: NetworkReading, options: Options
@@ -150,12 +152,21 @@ NETWORKS = (Network("mlp", MLP), Network("gru", GRU), Network("tcn", TCN), Netwo
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedNetwork:
-    """A network that has seen a training recording."""
+    """A network that has seen a training recording.
 
-    rival: Network
-    network: Sequence
-    reading: NetworkReading
-    about: Mapping[str, Any]
+    Attributes:
+        rival: the recipe.
+        network: with what it has learned.
+        reading: its `found` is what the network says of a recording: (trial, …, output), NaN where nobody is observed.
+        target: that is predicted.
+        about: see `Fitted`.
+    """
+
+    rival: Rival
+    network: nn.Module
+    reading: Any
+    target: Target
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def n_parameters(self) -> int:
@@ -170,13 +181,13 @@ class FittedNetwork:
         Raises:
             InputError: if the recording has individuals or features that training had not.
         """
-        only_recording(test, self.rival.name)
-        windows = self.reading.windows(test)
-        with torch.no_grad():
-            batches = self.reading.examples(windows.dataset).batches()
-            found = torch.cat([self.reading.answers(self.network, batch) for batch in batches]).double().numpy()
-        joined = windows.join(found, axis=1 if self.reading.question.level == "bin" else None)
-        return {"prediction": self.reading.predicted(joined)}
+        found = self.reading.found(self.network, only_recording(test, self.rival.name))
+        if not self.target.classes:
+            quantity = found.reshape(*found.shape[:-1], *self.target.shape)
+            return {"prediction": quantity * self.target.std + self.target.centre}
+        classes, is_missing = np.asarray(self.target.classes), np.isnan(found).any(axis=-1)
+        labels = classes[np.where(is_missing[..., None], 0, found).argmax(axis=-1)]
+        return {"prediction": np.where(is_missing, classes.dtype.type(), labels)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -311,14 +322,13 @@ class NetworkReading:
         there = batch.bins if self.question.level == "bin" else batch.bins.any(dim=1)
         return (found.softmax(dim=-1) if self.target.classes else found).masked_fill(~there[..., None], torch.nan)
 
-    def predicted(self, found: NDArray[np.float64]) -> NDArray[Any]:
-        """Labels, or quantities in their unit, from answers (trial, …, output)."""
-        if not self.target.classes:
-            return found.reshape(*found.shape[:-1], *self.target.shape) * self.target.std + self.target.centre
-        classes, is_missing = np.asarray(self.target.classes), np.asarray(np.isnan(found).any(axis=-1))
-        labels = classes[np.where(is_missing[..., None], 0, found).argmax(axis=-1)]
-        labels[is_missing] = classes.dtype.type()
-        return labels
+    @torch.no_grad()
+    def found(self, network: Sequence, recording: Recording) -> NDArray[np.float64]:
+        """The answers of whole trials, (trial, output) or (trial, time, output)."""
+        windows = self.windows(PopulationDataset(recording))
+        batches = self.examples(windows.dataset).batches()
+        found = torch.cat([self.answers(network, batch) for batch in batches]).double().numpy()
+        return windows.join(found, axis=1 if self.question.level == "bin" else None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

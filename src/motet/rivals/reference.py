@@ -8,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,7 +23,8 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.randomness import draws_from
 from motet.models.reference import EITReference, ReferenceLogits
-from motet.rivals.method import Answer, Question, Rival, TargetQuestion, only_recording
+from motet.rivals.method import Question, Rival, TargetQuestion, only_recording
+from motet.rivals.networks import FittedNetwork
 from motet.settings import Count, Positive, check_arguments
 from motet.training.objectives import Target, known_rows
 
@@ -55,7 +55,7 @@ class ReferenceRival(Rival):
     def answers(self, question: Question) -> bool:
         return isinstance(question, TargetQuestion) and question.level in ("trial", "bin")
 
-    def learn(self, train: PopulationDataset, question: TargetQuestion) -> FittedReference:
+    def learn(self, train: PopulationDataset, question: TargetQuestion) -> FittedNetwork:
         recording = only_recording(train, self.name)
         goal = question.read(recording)
         target = Target.fit(train, question.target, kind=question.kind)
@@ -64,7 +64,7 @@ class ReferenceRival(Rival):
             raise InputError(f"no individual of recording {recording.name!r} varies; give some with activity.")
         seen = recording.observed.sum(axis=(0, 2))[:, None]
         means = recording.values.sum(axis=(0, 2), dtype=np.float64, where=recording.observed[..., None])
-        reading = _RateWindows(question.level, recording.individual_ids, is_read, means / np.maximum(seen, 1))
+        reading = _RateWindows(question, recording.individual_ids, is_read, means / np.maximum(seen, 1))
         trial, bins = reading.places(recording)
         place = (trial, bins) if question.level == "bin" else (trial,)
         known = np.flatnonzero(known_rows(recording, question.target)[place])
@@ -85,54 +85,10 @@ class ReferenceRival(Rival):
             batch_size=BATCH_WINDOWS,
             seed=self.seed,
         )
-        return FittedReference(self, model, target, reading)
+        return FittedNetwork(self, model, reading, target)
 
 
 REFERENCES = (ReferenceRival(),)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FittedReference:
-    """A released EIT that has seen a training recording."""
-
-    rival: ReferenceRival
-    model: EITReference
-    target: Target
-    reading: _RateWindows
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    @property
-    def n_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def predict(self, test: PopulationDataset) -> Answer:
-        """The "prediction" of a target per trial (trial, …) or per bin (trial, time, …).
-
-        Where no individual is observed, a quantity is NaN and a class is the padding of `Recording`: zero, False or
-        the empty string.
-
-        Raises:
-            InputError: if the recording has other individuals or features than in training.
-        """
-        recording = only_recording(test, self.rival.name)
-        trial, bins = self.reading.places(recording)
-        found = np.zeros((*recording.bin_is_observed.shape, self.model.n_classes))
-        with torch.no_grad():
-            for rows in np.array_split(np.arange(len(trial)), -(-len(trial) // BATCH_WINDOWS) or 1):
-                outputs = self.model(self.reading.windows(recording, trial[rows], bins[rows])).population
-                outputs = outputs.log_softmax(dim=-1) if self.target.classes else outputs
-                of_windows = outputs[:, -1] if self.reading.level == "bin" else outputs.mean(dim=1)
-                found[trial[rows], bins[rows]] = of_windows.double().numpy()
-        is_there: NDArray[np.bool_] = recording.bin_is_observed
-        if self.reading.level == "trial":
-            n_windows = np.bincount(trial, minlength=recording.n_trials)
-            found, is_there = found.sum(axis=1) / np.maximum(n_windows, 1)[:, None], n_windows > 0
-        if self.target.classes:
-            classes = np.asarray(self.target.classes)
-            return {"prediction": np.where(is_there, classes[found.argmax(axis=-1)], classes.dtype.type())}
-        found[~is_there] = np.nan
-        quantity = found.reshape(*is_there.shape, *self.target.shape)
-        return {"prediction": quantity * self.target.std + self.target.centre}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,13 +96,13 @@ class _RateWindows:
     """How windows of rates are read from a recording.
 
     Attributes:
-        level: of the target.
+        question: that is asked.
         individual_ids: of the training recording.
         is_read: (individual,) those who vary in training.
         mean: (individual, feature) of values, in training.
     """
 
-    level: str
+    question: TargetQuestion
     individual_ids: tuple[str, ...]
     is_read: NDArray[np.bool_]
     mean: NDArray[np.float64]
@@ -154,7 +110,7 @@ class _RateWindows:
     def places(self, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(window,) trial, and the last bin: each observed one, or for a target per trial each second one."""
         bins = recording.bin_is_observed
-        if self.level == "trial":
+        if self.question.level == "trial":
             is_second = np.arange(recording.n_bins) % WINDOW_BINS == WINDOW_BINS - 1
             bins = bins & (is_second | (recording.trial_lengths < WINDOW_BINS)[:, None])
         trial, time = np.nonzero(bins)
@@ -176,6 +132,26 @@ class _RateWindows:
         values = (recording.values[place] - self.mean) / recording.bin_seconds
         rates = np.where(is_there[..., None], values, 0)[:, :, self.is_read].astype(np.float32)
         return torch.from_numpy(rates[..., 0] if recording.n_features == 1 else rates)
+
+    @torch.no_grad()
+    def found(self, model: EITReference, recording: Recording) -> NDArray[np.float64]:
+        """What the model says of a recording, (trial, output) or (trial, time, output); NaN where nobody is observed.
+
+        Of classes the logarithms of their probabilities, of a trial the mean over its windows.
+        """
+        trial, bins = self.places(recording)
+        found = np.zeros((*recording.bin_is_observed.shape, model.n_classes))
+        for rows in np.array_split(np.arange(len(trial)), -(-len(trial) // BATCH_WINDOWS) or 1):
+            outputs = model(self.windows(recording, trial[rows], bins[rows])).population
+            outputs = outputs.log_softmax(dim=-1) if self.question.kind == "class" else outputs
+            of_windows = outputs[:, -1] if self.question.level == "bin" else outputs.mean(dim=1)
+            found[trial[rows], bins[rows]] = of_windows.double().numpy()
+        is_there: NDArray[np.bool_] = recording.bin_is_observed
+        if self.question.level == "trial":
+            n_windows = np.bincount(trial, minlength=recording.n_trials)
+            found, is_there = found.sum(axis=1) / np.maximum(n_windows, 1)[:, None], n_windows > 0
+        found[~is_there] = np.nan
+        return found
 
 
 def train_reference(

@@ -1,7 +1,7 @@
 """Decodings that are done one after the other, or several at a time in processes of their own.
 
-A process is given the settings of its decoding as a line of JSON, answers with lines of JSON that say how far it is,
-and ends when whoever started it has ended, however that was.
+A process is given its settings as a line of JSON, and ends when whoever started it has ended, however that was. One
+that decodes answers with lines of JSON that say how far it is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TextIO, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -27,6 +27,7 @@ from motet.rivals.method import Kind
 from motet.tasks.decode import Decode, DecodeSettings
 from motet.tasks.evaluate import FAILURES, Evaluation, evaluate
 
+T = TypeVar("T")
 LEAST_SECONDS = 0.5  # between two lines of a process
 
 
@@ -92,19 +93,11 @@ def _with_news(advance: Advance, job: DecodeSettings) -> Advance:
 def _complete_apart(
     job: DecodeSettings, n_processes: int, advance: Advance, running: set[subprocess.Popen[str]]
 ) -> str | None:
-    """Do a decoding in a process of its own, with its share of the cores."""
-    n_threads = str(max(1, _n_cores() // n_processes))
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", n_threads)}
-    command = [sys.executable, "-m", "motet.tasks.jobs"]
-    pipes: Mapping[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    """Do a decoding in a process of its own."""
     said: dict[str, Any] = {}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    with started("motet.tasks.jobs", job, n_processes, stdout=subprocess.PIPE) as process:
         running.add(process)
-        assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended; its status says how
-            process.stdin.write(json.dumps(as_plain(job)) + "\n")
-            process.stdin.flush()
         for line in process.stdout:
             said = json.loads(line)
             if "steps" in said:
@@ -117,6 +110,19 @@ def _complete_apart(
     return why
 
 
+def started(module: str, settings: Any, n_processes: int, *, stdout: int) -> subprocess.Popen[str]:
+    """A process that runs a module, is given these settings, and has its share of the cores."""
+    n_threads = str(max(1, _n_cores() // n_processes))
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", n_threads)}
+    command = [sys.executable, "-m", module]
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=stdout, text=True)
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it has ended; its status says how
+        process.stdin.write(json.dumps(as_plain(settings)) + "\n")
+        process.stdin.flush()
+    return process
+
+
 def _n_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -125,19 +131,27 @@ def _n_cores() -> int:
 # ------------------------------------------------------------------ inside the process
 
 
-def _main() -> None:
-    settings = from_plain(DecodeSettings, json.loads(sys.stdin.readline()), what="a job")
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def run_as_process(kind: type[T], work: Callable[[T], None]) -> None:
+    """Work as the settings say that this process is given, until it is done or the one that started it has ended."""
+    settings = from_plain(kind, json.loads(sys.stdin.readline()), what="a job")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        work(settings)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of standard input for as long as it lives."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _decode(settings: DecodeSettings) -> None:
     said = _Said(sys.stdout)
     with contextlib.redirect_stdout(sys.stderr):  # what anything else prints is no message
         failed = complete(settings, within_bar(said.advance))
     said.write({"failed": failed})
-
-
-def end_with_parent() -> None:
-    """The parent holds the other end of standard input for as long as it lives."""
-    sys.stdin.read()
-    os._exit(1)
 
 
 @dataclasses.dataclass
@@ -160,7 +174,4 @@ class _Said:
 
 
 if __name__ == "__main__":
-    try:
-        _main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_process(DecodeSettings, _decode)

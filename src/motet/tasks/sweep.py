@@ -19,8 +19,6 @@ import math
 import os
 import socket
 import subprocess
-import sys
-import threading
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +30,7 @@ from motet.errors import InputError, did_you_mean, lacking_extra
 from motet.files import write_text
 from motet.models.eit import EITSettings
 from motet.names import in_markdown, in_path
-from motet.plain import as_plain, digest, from_plain, to_yaml
+from motet.plain import as_plain, digest, to_yaml
 from motet.progress import Advance, Bar, progress_bar, within_bar
 from motet.report.style import save_figure
 from motet.report.sweeps import draw_sweep
@@ -42,7 +40,7 @@ from motet.tasks.decode import HEADINGS, Decode, DecodeSettings, decode
 from motet.tasks.evaluate import FAILURES, evaluate
 from motet.tasks.find import digest as digest_of
 from motet.tasks.find import stem
-from motet.tasks.jobs import Compared, end_with_parent
+from motet.tasks.jobs import Compared, run_as_process, started
 from motet.tasks.outcome import Outcome
 from motet.training.objectives import ObjectiveSettings
 from motet.training.run import Run
@@ -69,7 +67,6 @@ ENDS = ("low", "high", "log", "step")
 GIVEN = "given"  # the settings as the user gave them
 MOST_ROWS = 20  # tries in the table
 FEWEST_FOR_IMPORTANCE = 4
-POLL_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +177,11 @@ class Axis:
             check_value(name, end, hint)
         if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)) or low >= high:
             raise InputError(f"{name} is searched from {low!r} to {high!r}; give numbers, the lower first.")
-        is_whole = not _admits(name, low + 0.37 * (high - low), hint)
+        is_whole = False
+        try:
+            check_value(name, low + 0.37 * (high - low), hint)
+        except InputError:
+            is_whole = True
         is_log, step = bool(among.get("log", False)), among.get("step")
         if is_log and (low <= 0 or step is not None):
             raise InputError(f"{name} is searched on a logarithmic scale; give low above 0, and no step.")
@@ -208,14 +209,6 @@ def _hint(name: str) -> Any:
         raise did_you_mean(name, [*known, *WHOLE], what="setting to search")
     part, _, field = name.partition(".")
     return typing.get_type_hints(PARTS[part], include_extras=True)[field]
-
-
-def _admits(name: str, value: Any, hint: Any) -> bool:
-    try:
-        check_value(name, value, hint)
-    except InputError:
-        return False
-    return True
 
 
 # ------------------------------------------------------------------ tries
@@ -314,12 +307,12 @@ class Search:
         from optuna.trial import TrialState
 
         self._revive()
-        while self.n_begun < self.settings.tries:
-            seed = (self.settings.seed + 1000003 * self.n_begun) % 2**32  # so that going on is as never stopping
+        while (n_begun := self.n_begun()) < self.settings.tries:
+            seed = (self.settings.seed + 1000003 * n_begun) % 2**32  # so that going on is as never stopping
             self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
             trial = self.study.ask()
             trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
-            if self.n_begun > self.settings.tries and self._is_late(trial.number):
+            if self.n_begun(before=trial.number) >= self.settings.tries:  # others were faster
                 self.study.tell(trial, state=TrialState.FAIL)
                 return
             values = {axis.name: axis.draw(trial) for axis in self.settings.axes}
@@ -332,23 +325,13 @@ class Search:
                 continue
             self.study.tell(trial, score)
 
-    @property
-    def n_begun(self) -> int:
-        """Tries that are done or at work; those that could not be used count."""
-        from optuna.trial import TrialState
-
-        return sum(one.state not in (TrialState.FAIL, TrialState.WAITING) for one in self._trials())
+    def n_begun(self, before: float = math.inf) -> int:
+        """Tries that are done or at work, of lower numbers; those that could not be used count."""
+        return sum(one.state.name not in ("FAIL", "WAITING") and one.number < before for one in self._trials())
 
     def _trials(self) -> list[Any]:
         trials: list[Any] = self.study.get_trials(deepcopy=False)
         return trials
-
-    def _is_late(self, number: int) -> bool:
-        """Whether a try was begun after as many as were asked for."""
-        from optuna.trial import TrialState
-
-        before = [one for one in self._trials() if one.number < number]
-        return sum(one.state not in (TrialState.FAIL, TrialState.WAITING) for one in before) >= self.settings.tries
 
     def _revive(self) -> None:
         """Tries of processes of this machine that are gone are done again; what they had done is kept."""
@@ -364,16 +347,13 @@ class Search:
 
     def tries(self) -> list[Try]:
         """All that were done, in order."""
-        from optuna.trial import TrialState
-
         done: list[Try] = []
         for one in self._trials():
-            values = {
-                axis.name: _value(axis, one.params[axis.name]) for axis in self.settings.axes if axis.name in one.params
-            }
-            if one.state == TrialState.COMPLETE:
+            drawn = [(axis, one.params[axis.name]) for axis in self.settings.axes if axis.name in one.params]
+            values = {axis.name: json.loads(value) if axis.choices else value for axis, value in drawn}
+            if one.state.name == "COMPLETE":
                 done.append(Try(one.number, values, float(one.value)))
-            elif one.state == TrialState.PRUNED:
+            elif one.state.name == "PRUNED":
                 done.append(Try(one.number, values, math.nan, one.user_attrs.get("why", "")))
         return done[: self.settings.tries]
 
@@ -392,10 +372,6 @@ class Search:
 def _bar_of(advance: Advance, what: str) -> Bar:
     """A bar that is a step of another, whose news say of what they are."""
     return within_bar(lambda steps, news: advance(steps, f"{what}: {news}"))
-
-
-def _value(axis: Axis, drawn: Any) -> Any:
-    return json.loads(drawn) if axis.choices else drawn
 
 
 def _is_alive(process: int) -> bool:
@@ -447,21 +423,10 @@ def _work_together(search: Search, advance: Advance) -> None:
     s = search.settings
     before = len(search.tries())
     advance(before, "tries that were done before")
-    command = [sys.executable, "-m", "motet.tasks.sweep"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _n_cores() // s.jobs))),
-    }
     others: list[subprocess.Popen[str]] = []
     try:
         for _ in range(s.jobs - 1):
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-            )
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(as_plain(s)) + "\n")
-            process.stdin.flush()
-            others.append(process)
+            others.append(started("motet.tasks.sweep", s, s.jobs, stdout=subprocess.DEVNULL))
         search.work(advance)
         for process in others:
             if process.wait():
@@ -474,10 +439,6 @@ def _work_together(search: Search, advance: Advance) -> None:
             process.terminate()
             assert process.stdin is not None
             process.stdin.close()
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _left(
@@ -526,15 +487,5 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else in_markdown(str(value))
 
 
-def _main() -> None:
-    """A process beside others: it ends when the one that started it has ended."""
-    settings = from_plain(SweepSettings, json.loads(sys.stdin.readline()), what="a sweep")
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    Search(settings).work(lambda steps, news: None)
-
-
 if __name__ == "__main__":
-    try:
-        _main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_process(SweepSettings, lambda settings: Search(settings).work(lambda steps, news: None))

@@ -152,6 +152,22 @@ class Reliability(NamedTuple):
     frequency: NDArray[np.float64]
     n_entries: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, probability: ArrayLike, happened: ArrayLike, n_intervals: int = 10) -> Reliability:
+        """Means over intervals of equal width from 0 to 1, of probabilities (entry,) and what happened (entry,)."""
+        sure, true = (np.asarray(one, dtype=np.float64) for one in (probability, happened))
+        interval = np.minimum((sure * n_intervals).astype(np.int64), n_intervals - 1)
+        n_entries = np.bincount(interval, minlength=n_intervals)
+        n_or_nan = np.where(n_entries, n_entries, np.nan)
+        mean, share = (np.bincount(interval, one, n_intervals) / n_or_nan for one in (sure, true))
+        return cls(mean, share, n_entries)
+
+    @property
+    def error(self) -> float:
+        """The mean distance of probability from frequency, weighted by entries; 0 without any."""
+        distance = np.nan_to_num(np.abs(self.probability - self.frequency))
+        return float(distance @ self.n_entries / max(self.n_entries.sum(), 1))
+
 
 def reliability(
     *, prediction: ArrayLike, target: ArrayLike, observed: ArrayLike | None = None, n_intervals: Count = 15
@@ -167,14 +183,7 @@ def reliability(
             f"probabilities are from {probability.min():g} to {probability.max():g}; give numbers from 0 to 1."
         )
     check_arguments(reliability, {"n_intervals": n_intervals})
-    interval = np.minimum((probability * n_intervals).astype(np.int64), n_intervals - 1)
-    n_entries = np.bincount(interval, minlength=n_intervals)
-    n_or_nan = np.where(n_entries, n_entries, np.nan)
-    return Reliability(
-        np.bincount(interval, probability, n_intervals) / n_or_nan,
-        np.bincount(interval, true, n_intervals) / n_or_nan,
-        n_entries,
-    )
+    return Reliability.of(probability, true, n_intervals)
 
 
 def expected_calibration_error(
@@ -187,9 +196,7 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(prediction=[0.1, 0.2, 0.9, 0.9], target=[0, 1, 1, 1], n_intervals=2), 6)
     0.225
     """
-    curve = reliability(prediction=prediction, target=target, observed=observed, n_intervals=n_intervals)
-    distance = np.nan_to_num(np.abs(curve.probability - curve.frequency))
-    return float((distance * curve.n_entries).sum() / curve.n_entries.sum())
+    return reliability(prediction=prediction, target=target, observed=observed, n_intervals=n_intervals).error
 
 
 def confidence_error(
@@ -219,11 +226,7 @@ def confidence_error(
     _check_finite(logs, what="log-probabilities")
     if not len(true):
         return float("nan")
-    confidence = np.exp(logs.max(axis=1))
-    is_right = names[logs.argmax(axis=1)] == true
-    interval = np.minimum((confidence * n_intervals).astype(np.int64), n_intervals - 1)
-    apart = np.bincount(interval, confidence - is_right, n_intervals)
-    return float(np.abs(apart).sum() / len(true))
+    return Reliability.of(np.exp(logs.max(axis=1)), names[logs.argmax(axis=1)] == true, n_intervals).error
 
 
 def adjusted_rand(*, prediction: ArrayLike, target: ArrayLike) -> float:

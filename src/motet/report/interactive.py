@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from motet.metrics import Reliability
 from motet.report import style
 from motet.report.page import Plot, Table, in_plot, packed
 from motet.report.style import CLASS_COLOURS, Bools, Floats, Integers
@@ -192,10 +193,9 @@ def reliability(probability: Floats, is_right: Bools) -> Plot:
         probability: (item,) of what was answered.
         is_right: (item,).
     """
-    tenth = np.minimum((probability * 10).astype(int), 9)
-    n = np.bincount(tenth, minlength=10)
-    kept = np.flatnonzero(n)
-    sure, right = (np.bincount(tenth, weights=x, minlength=10)[kept] / n[kept] for x in (probability, is_right))
+    curve = Reliability.of(probability, is_right)
+    n, error, kept = curve.n_entries, curve.error, np.flatnonzero(curve.n_entries)
+    sure, right = curve.probability[kept], curve.frequency[kept]
     text = [
         f"{n[at]} answers<br>confidence {s:.2f}<br>right {r:.2f}" for at, s, r in zip(kept, sure, right, strict=True)
     ]
@@ -206,7 +206,6 @@ def reliability(probability: Floats, is_right: Bools) -> Plot:
         _line(x=[0, 1], y=[0, 1], line=DASHED, hoverinfo="skip"),
         {"type": "scatter", "mode": "lines+markers", **found, **look},
     ]
-    error = float(np.abs(sure - right) @ n[kept] / max(n.sum(), 1))
     rows = [[f"{s:.2f}", f"{r:.2f}", str(n[at])] for at, s, r in zip(kept, sure, right, strict=True)]
     return Plot(
         f"Confidence: off by {error:.3f} on average",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
+from motet.metrics import Reliability
 from motet.report import style
 from motet.report.style import Floats, Integers
 
@@ -160,11 +161,7 @@ def draw_calibration(confidence: ArrayLike, is_right: ArrayLike, *, title: str =
         is_right: (match,) bool.
         title: what is shown.
     """
-    sure, right = np.asarray(confidence, dtype=np.float64), np.asarray(is_right, dtype=np.float64)
-    tenth = np.minimum((sure * 10).astype(int), 9)
-    n = np.bincount(tenth, minlength=10)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x, y = (np.bincount(tenth, weights=part, minlength=10) / n for part in (sure, right))
+    x, y, n = Reliability.of(confidence, is_right)
     figure = style.Drawing(figsize=(style.ONE_COLUMN_INCHES, 2.8))
     axes = figure.subplots()
     axes.axline((0, 0), slope=1, color=style.GREY, linewidth=0.8, linestyle=":")

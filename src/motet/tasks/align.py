@@ -24,6 +24,7 @@ from motet.errors import InputError
 from motet.estimators.alignment import Same, conditions, embedded, refuse_known_individuals
 from motet.estimators.encoder import EITEncoder
 from motet.matching import Embedding, Pairing, clusters, match_by_distance
+from motet.metrics import Reliability
 from motet.models.responses import Floats, ResponsePrior, Totals
 from motet.names import in_path
 from motet.report.matches import MOST_PAIRS, draw_calibration, draw_distances, draw_pairs, draw_plane
@@ -42,7 +43,6 @@ from motet.training.run import Run
 from motet.transport import squared_distances
 
 ACTIVE_HZ = 1.0  # from which an individual of counts is reported apart
-N_TENTHS = 10
 METHOD_OF: Mapping[Same, str] = {"individual": SameIndividual.name, "role": SameRole.name}
 
 
@@ -97,7 +97,7 @@ class AlignSettings(Settings):
         return Path(self.output or f"runs/align-{stem(self.recordings[0])}")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Pair(Part):
     """Two populations, as methods see them in `test`, and who is whom.
 
@@ -111,16 +111,21 @@ class Pair(Part):
     """
 
     test: PopulationDataset
-    a: Recording = None  # type: ignore[assignment]  # a part has defaults
-    b: Recording = None  # type: ignore[assignment]
-    labels: tuple[NDArray[np.int64], NDArray[np.int64]] = None  # type: ignore[assignment]
-    order: NDArray[np.int64] = None  # type: ignore[assignment]
+    a: Recording
+    b: Recording
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]]
+    order: NDArray[np.int64]
     is_right: NDArray[np.bool_] | None = None
     is_active: NDArray[np.bool_] | None = None
 
     @property
     def are_halves(self) -> bool:
         return self.a.name == self.b.name
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of both sides."""
+        return ("one half", "other half") if self.are_halves else (self.a.name, self.b.name)
 
 
 class Everybody(NamedTuple):
@@ -139,6 +144,24 @@ class Everybody(NamedTuple):
     distance: Floats
     types: NDArray[np.int64]
     preferred: NDArray[np.int64]
+
+
+class Matched(NamedTuple):
+    """Who of one side has a partner on the other, the surest first; of equally sure ones, those that vary most.
+
+    Attributes:
+        ids: (match,) of either side.
+        courses: (match, condition, bin) mean responses of either side.
+        confidence: (match,).
+        is_declared: (match,) whether the match is claimed.
+        score: (match,) how alike they are.
+    """
+
+    ids: tuple[NDArray[Any], NDArray[Any]]
+    courses: tuple[Floats, Floats]
+    confidence: Floats
+    is_declared: NDArray[np.bool_]
+    score: Floats
 
 
 def align(settings: AlignSettings) -> Outcome:
@@ -199,6 +222,12 @@ class Align(Task):
 
     # ------------------------------------------------------------------ parts
 
+    @functools.cached_property
+    def varying(self) -> list[Recording]:
+        """The bins of every recording that are read, of individuals that vary in them."""
+        cut = [recording.select(bins=slice(0, self.n_bins)) for recording in self.dataset.recordings]
+        return [recording.select(individuals=varies([recording]).any(axis=1)) for recording in cut]
+
     def _halves(self) -> Iterator[Pair]:
         """Halves of the trials of every recording, alike in their conditions; of individuals that vary in both."""
         for recording in self.dataset.recordings:
@@ -221,11 +250,7 @@ class Align(Task):
 
     def _pairs(self) -> Iterator[Pair]:
         """Every two recordings; of individuals that vary."""
-        whole = []
-        for recording in self.dataset.recordings:
-            cut = recording.select(bins=slice(0, self.n_bins))
-            whole.append(cut.select(individuals=varies([cut]).any(axis=1)))
-        for number, (a, b) in enumerate(itertools.combinations(whole, 2)):
+        for number, (a, b) in enumerate(itertools.combinations(self.varying, 2)):
             name = f"pairs/{in_path(a.name)}_{in_path(b.name)}"
             is_right = None
             if self.truth_target is not None:
@@ -255,9 +280,8 @@ class Align(Task):
             total, n = (sum(getattr(one, field).sum(axis=(1, 2)) for one in counted) for field in ("total", "n"))
             is_active = total / np.maximum(n, 1) / a.bin_seconds > ACTIVE_HZ
         is_right = None if is_right is None else is_right[:, order]
-        return Pair(
-            name, None, seen, section, a=a, b=b, labels=labels, order=order, is_right=is_right, is_active=is_active
-        )
+        about: dict[str, Any] = {"order": order, "is_right": is_right, "is_active": is_active}
+        return Pair(name, None, test=seen, section=section, a=a, b=b, labels=labels, **about)
 
     def parts(self) -> Sequence[Pair]:
         return self._parts
@@ -300,7 +324,7 @@ class Align(Task):
                     scores["wrong"] = float((~right[declared]).mean()) if declared.any() else 0.0
             if right is not None:
                 scores["confidence"] = float(sure[has_partner].mean()) if has_partner.any() else 0.0
-                scores["miscalibration"] = _miscalibration(sure[has_partner], right[has_partner])
+                scores["miscalibration"] = Reliability.of(sure[has_partner], right[has_partner]).error
                 more |= {"confidence": sure[has_partner].tolist(), "is_right": right[has_partner].tolist()}
         shown = {name: Score(value, None, (value,)) for name, value in scores.items()}
         return Measured(shown, None, more)
@@ -357,23 +381,13 @@ class Align(Task):
         evaluation = Evaluation(self, run, self.parts())
         for part in self.parts():
             if not part.are_halves:
-                answer = evaluation.answer(part, METHOD_OF[self.settings.same])
-                partner, sure = answer["partner"], answer["confidence"]
-                rows = self.surest(part, partner, sure)
-                ids_a, ids_b = (np.asarray(r.individual_ids) for r in (part.a, part.b))
-                columns = {
-                    f"individual of {part.a.name}": ids_a[rows],
-                    f"individual of {part.b.name}": ids_b[part.order[partner[rows]]],
-                    "confidence": sure[rows],
-                    "is_declared": answer["is_declared"][rows],
-                    "score": answer["score"][rows, partner[rows]],
-                }
+                m = self.matches(evaluation, part)
+                about = {"confidence": m.confidence, "is_declared": m.is_declared, "score": m.score}
+                columns = {f"individual of {part.a.name}": m.ids[0], f"individual of {part.b.name}": m.ids[1], **about}
                 write_columns(run.folder / "matches" / f"{part.name.rpartition('/')[2]}.csv", columns)
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-        s = self.settings
-        sections = evaluation.results["sections"]
-        for section, results in sections.items():
+        for section, results in evaluation.results["sections"].items():
             parts = [part for part in self.parts() if part.section == section]
             first = parts[0]
             name = f"halves_{in_path(first.a.name)}" if first.are_halves else first.name.rpartition("/")[2]
@@ -391,14 +405,14 @@ class Align(Task):
                         title=section,
                     ),
                 )
-            same: Same = "individual" if parts[0].are_halves else s.same
-            if parts[0].are_halves or (parts[0].is_right is not None and same == "role"):
+            same = self._same(first)
+            if first.are_halves or (first.is_right is not None and same == "role"):
                 mores = [self._measured(evaluation, part, same) for part in parts]
                 sure, right = (np.concatenate([more[k] for more in mores]) for k in ("confidence", "is_right"))
                 if len(sure):
                     title = f"{section}: confidence, same {same}"
                     yield f"calibration_{name}", draw_calibration(sure, right.astype(bool), title=title)
-            yield f"pairs_{name}", self._draw_pairs(evaluation, parts[0], same)
+            yield f"pairs_{name}", self._draw_pairs(evaluation, first)
         yield from self._draw_all()
 
     def responses(self, part: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -406,37 +420,42 @@ class Align(Task):
         a, b = (one.total / np.where(one.n > 0, one.n, np.nan) for one in self._sums(part))
         return a, b[part.order]
 
-    def surest(self, part: Pair, partner: NDArray[np.int64], sure: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Individuals that have a partner, the surest first; of equally sure ones, those that vary most."""
-        a, b = (np.nanstd(response, axis=(1, 2)) for response in self.responses(part))
-        rows = np.flatnonzero(partner >= 0)
-        return rows[np.lexsort((-np.minimum(a[rows], b[partner[rows]]), -sure[rows]))]
-
-    def _draw_pairs(self, evaluation: Evaluation, part: Pair, same: Same) -> Figure:
-        """The surest matches of a part, their mean rates by condition."""
-        answer = evaluation.answer(part, METHOD_OF[same])
+    def matches(self, evaluation: Evaluation, part: Pair) -> Matched:
+        """Those of motet's own rule; the same individuals in halves, and else as the settings say."""
+        answer = evaluation.answer(part, METHOD_OF[self._same(part)])
         partner, sure = answer["partner"], answer["confidence"]
-        surest = self.surest(part, partner, sure)[:MOST_PAIRS]
+        courses = self.responses(part)
+        spread = [np.nanstd(response, axis=(1, 2)) for response in courses]
+        i = np.flatnonzero(partner >= 0)
+        i = i[np.lexsort((-np.minimum(spread[0][i], spread[1][partner[i]]), -sure[i]))]
+        j = partner[i]
+        ids = np.asarray(part.a.individual_ids)[i], np.asarray(part.b.individual_ids)[part.order[j]]
+        return Matched(ids, (courses[0][i], courses[1][j]), sure[i], answer["is_declared"][i], answer["score"][i, j])
+
+    def _same(self, part: Pair) -> Same:
+        return "individual" if part.are_halves else self.settings.same
+
+    def _draw_pairs(self, evaluation: Evaluation, part: Pair) -> Figure:
+        """The surest matches of a part, their mean rates by condition."""
+        m = self.matches(evaluation, part)
+        n = min(len(m.confidence), MOST_PAIRS)
         sums = self._sums(part)
         unit = "firing rate (Hz)" if sums[0].are_counts else "mean value"
         scale = part.a.bin_seconds if sums[0].are_counts else 1.0
-        a, b = (response / scale for response in self.responses(part))
-        ids = part.a.individual_ids, np.asarray(part.b.individual_ids)[part.order]
         captions = [
-            f"{_own(ids[0][i], part.a)} ~ {_own(str(ids[1][partner[i]]), part.b)}\n{sure[i]:.2f}"
-            + ("" if answer["is_declared"][i] else ", not declared")
-            for i in surest
+            f"{_own(str(m.ids[0][k]), part.a)} ~ {_own(str(m.ids[1][k]), part.b)}\n{m.confidence[k]:.2f}"
+            + ("" if m.is_declared[k] else ", not declared")
+            for k in range(n)
         ]
-        names = ("one half", "other half") if part.are_halves else (part.a.name, part.b.name)
         return draw_pairs(
-            [(a[i], b[partner[i]]) for i in surest],
+            [(m.courses[0][k] / scale, m.courses[1][k] / scale) for k in range(n)],
             captions,
             self.classes,
             (np.arange(self.n_bins) + 0.5) * part.a.bin_seconds,
-            names,
+            part.names,
             target=self.target or "",
             unit=unit,
-            title=f"{part.section}: surest matches, same {same}",
+            title=f"{part.section}: surest matches, same {self._same(part)}",
         )
 
     def _draw_all(self) -> Iterator[tuple[str, Figure]]:
@@ -467,10 +486,7 @@ class Align(Task):
     @functools.cached_property
     def everybody(self) -> Everybody:
         """All individuals of all recordings that vary, compared at once."""
-        recordings = []
-        for recording in self.dataset.recordings:
-            cut = recording.select(bins=slice(0, self.n_bins))
-            recordings.append(cut.select(individuals=varies([cut]).any(axis=1)))
+        recordings = self.varying
         sums = [Totals.of(r, self.labels[r.name], self.n_conditions, self.n_bins) for r in recordings]
         prior, responses = ResponsePrior.fit(sums)
         shapes = [prior.shapes(one) for one in responses]
@@ -547,15 +563,6 @@ def _kinds(recording: Recording, target: str) -> NDArray[Any]:
 def _own(individual: str, recording: Recording) -> str:
     own = individual.removeprefix(f"{recording.name}/")
     return own if len(own) <= 10 else f"…{own[-9:]}"
-
-
-def _miscalibration(sure: Floats, right: NDArray[np.bool_]) -> float:
-    """The mean distance between confidence and the share that is right, over tenths of confidence."""
-    if not len(sure):
-        return 0.0
-    tenth = np.minimum((sure * N_TENTHS).astype(int), N_TENTHS - 1)
-    apart = np.bincount(tenth, weights=sure - right, minlength=N_TENTHS)
-    return float(np.abs(apart).sum() / len(sure))
 
 
 # ------------------------------------------------------------------ embeddings of a run

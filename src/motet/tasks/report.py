@@ -35,7 +35,7 @@ from motet.report.page import Block, Picture, Plot, Tab, Table, Words
 from motet.report.style import spread_from_best
 from motet.settings import Settings
 from motet.statistics import p_text
-from motet.tasks.align import METHOD_OF, Align, AlignSettings, Pair
+from motet.tasks.align import Align, AlignSettings, Matched, Pair
 from motet.tasks.decode import HEADINGS, WITH_RULE, Decode, DecodeSettings
 from motet.tasks.evaluate import OWN, Evaluation, Part, Task
 from motet.tasks.find import digest
@@ -562,9 +562,8 @@ def _plane_of_shapes(task: Align, run: Run) -> Plot:
         about = {f"preferred {task.target}": preferred.tolist(), **about}
     pairs = [
         (place[part.a.name, a], place[part.b.name, b])
-        for part, found in _matched(task, run)
-        for a, b, _, is_declared in found
-        if is_declared
+        for part, m in _matched(task, run)
+        for a, b in zip(*(side[m.is_declared] for side in m.ids), strict=True)
     ]
     return interactive.plane(
         points,
@@ -579,20 +578,11 @@ def _plane_of_shapes(task: Align, run: Run) -> Plot:
     )
 
 
-Match = tuple[str, str, float, bool]
-"""Ids of a and b, the confidence, and whether it is declared."""
-
-
-def _matched(task: Align, run: Run) -> Iterator[tuple[Pair, list[Match]]]:
-    """Matches of every two recordings, surest first; of one recording alone those of its first halves."""
+def _matched(task: Align, run: Run) -> Iterator[tuple[Pair, Matched]]:
+    """Matches of every two recordings; of one recording alone those of its first halves."""
     evaluation = Evaluation(task, run, task.parts())
-    parts = [part for part in task.parts() if not part.are_halves] or list(task.parts()[:1])
-    for part in parts:
-        answer = evaluation.answer(part, METHOD_OF["individual" if part.are_halves else task.settings.same])
-        partner, sure, declared = (answer[name] for name in ("partner", "confidence", "is_declared"))
-        others = [part.b.individual_ids[at] for at in part.order]
-        rows = task.surest(part, partner, sure)
-        yield part, [(part.a.individual_ids[i], others[partner[i]], float(sure[i]), bool(declared[i])) for i in rows]
+    for part in [part for part in task.parts() if not part.are_halves] or task.parts()[:1]:
+        yield part, task.matches(evaluation, part)
 
 
 def _matches(shown: Shown) -> list[Block]:
@@ -600,27 +590,22 @@ def _matches(shown: Shown) -> list[Block]:
     if task is None:
         return []
     blocks: list[Block] = []
-    for part, found in _matched(task, shown.run):
-        first, second = ("one half", "other half") if part.are_halves else (part.a.name, part.b.name)
-        sides = task.responses(part)
-        others = [part.b.individual_ids[at] for at in part.order]
-        at_a, at_b = (
-            {name: at for at, name in enumerate(names)} for names in (part.a.individual_ids, others)
-        )  # fmt: skip
-        labels = [f"{a} ~ {b}: {sure:.2f}{'' if declared else ', not declared'}" for a, b, sure, declared in found]
-        if found:
-            courses = [(sides[0][at_a[a]], sides[1][at_b[b]]) for a, b, _, _ in found[:MOST_MATCHES]]
+    for part, m in _matched(task, shown.run):
+        rows = [
+            [str(a), str(b), f"{sure:.3f}", "yes" if declared else "no"]
+            for a, b, sure, declared in zip(*m.ids, m.confidence, m.is_declared, strict=True)
+        ]
+        if rows:
+            courses = list(zip(*(side[:MOST_MATCHES] for side in m.courses), strict=True))
+            labels = [
+                f"{a} ~ {b}: {sure:.2f}{'' if declared else ', not declared'}"
+                for a, b, sure, declared in zip(*m.ids, m.confidence, m.is_declared, strict=True)
+            ][:MOST_MATCHES]
             seconds = (np.arange(task.n_bins) + 0.5) * part.a.bin_seconds
-            classes = task.classes.tolist()
-            shown_as = labels[:MOST_MATCHES]
-            blocks.append(
-                interactive.matches(
-                    courses, shown_as, seconds, classes, (first, second), target=task.target or "", unit="mean per bin"
-                )
-            )
-        rows = [[a, b, f"{sure:.3f}", "yes" if declared else "no"] for a, b, sure, declared in found]
-        head = [f"individual of {first}", f"individual of {second}", "confidence", "declared"]
-        blocks.append(Table(head, rows, f"{len(found)} matches, surest first"))
+            names = {"target": task.target or "", "unit": "mean per bin"}
+            blocks.append(interactive.matches(courses, labels, seconds, task.classes.tolist(), part.names, **names))
+        head = [*(f"individual of {name}" for name in part.names), "confidence", "declared"]
+        blocks.append(Table(head, rows, f"{len(rows)} matches, surest first"))
     return blocks
 
 

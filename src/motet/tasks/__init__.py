@@ -10,20 +10,8 @@ from motet.tasks.verbs import Verb
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
-        Verb(
-            "data list",
-            "",
-            "recordings that motet knows by name",
-            "data list",
-            "motet.tasks.data:list_data",
-        ),
-        Verb(
-            "data show",
-            "RECORDING",
-            "what is in a recording",
-            "data show reach/chewie-1",
-            "motet.tasks.data:show",
-        ),
+        Verb("data list", "", "recordings that motet knows by name", "data list", "motet.tasks.data:list_data"),
+        Verb("data show", "RECORDING", "what is in a recording", "data show reach/chewie-1", "motet.tasks.data:show"),
         Verb(
             "data fetch",
             "NAME",

@@ -24,7 +24,7 @@ from motet.names import in_path
 from motet.report.decoded import confusion_matrix, decoded_trajectories
 from motet.report.neurons import psths
 from motet.report.scores import learning_curve, score_comparison
-from motet.rivals.method import Answer, Method, Rival, TargetQuestion
+from motet.rivals.method import Answer, Method, Rival, TargetQuestion, over_trials
 from motet.rivals.registry import RIVALS, rivals_of
 from motet.settings import Count, NonNegative, Seed, Settings, Share
 from motet.statistics import FEWEST_FOLDS, Score
@@ -384,8 +384,8 @@ class Decode(Task):
             return
         labels = [_whole_labels(r, r.class_target(target)) for test in tests for r in test.recordings]
         figure = decoded_trajectories(
-            _padded(answers),
-            _padded(truths),
+            over_trials(answers),
+            over_trials(truths),
             np.concatenate(labels),
             self.dataset.recordings[0].bin_seconds,
             title=title,
@@ -495,11 +495,3 @@ def _whole_labels(recording: Recording, target: str | None) -> NDArray[np.int64]
     if labels is None or labels.dtype.kind == "U":
         return np.zeros(recording.n_trials, dtype=np.int64)
     return labels.astype(np.int64)
-
-
-def _padded(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Trials of all folds, with NaN beyond the end of shorter ones."""
-    longest = max(array.shape[1] for array in arrays)
-    return np.concatenate(
-        [np.pad(a, ((0, 0), (0, longest - a.shape[1]), (0, 0)), constant_values=np.nan) for a in arrays]
-    )

@@ -1102,7 +1102,7 @@ FAULTS = (
     ),
     Fault(
         "report: recordings that changed are drawn",
-        "src/motet/tasks/report.py",
+        "src/motet/tasks/shown.py",
         "if kept.get(role) and kept[role] != [digest(recording) for recording in recordings]:",
         "if False:",
         ("tests/tasks/test_report.py::test_what_needs_recordings_that_are_gone_or_others_is_left_out_and_said",),

@@ -1,7 +1,6 @@
 """Report: what a run found as one page, or what two runs found side by side.
 
 Whatever a run holds is shown: a tab is a function from the run to what stands in it, nothing for a run that has none.
-What is not in the run and follows from it (its weights, and the recordings whose digests it keeps) is computed again.
 """
 
 from __future__ import annotations
@@ -20,14 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.embeddings import Places
 from motet.estimators.importance import Importance
 from motet.files import write_text
 from motet.names import in_path
-from motet.plain import as_plain, from_plain
+from motet.plain import as_plain
 from motet.progress import progress_bar
 from motet.report import interactive, page
 from motet.report.neurons import classes_of_trials, informative_individuals, mean_courses
@@ -35,16 +33,13 @@ from motet.report.page import Block, Picture, Plot, Tab, Table, Words
 from motet.report.style import spread_from_best
 from motet.settings import Settings
 from motet.statistics import p_text
-from motet.tasks.align import Align, AlignSettings, Matched, Pair
-from motet.tasks.decode import HEADINGS, WITH_RULE, Decode, DecodeSettings
-from motet.tasks.evaluate import OWN, Evaluation, Part, Task
-from motet.tasks.find import digest
+from motet.tasks.align import Align, Matched, Pair
+from motet.tasks.decode import Decode
+from motet.tasks.evaluate import Evaluation, Part, Task
 from motet.tasks.models import FittedModel
 from motet.tasks.outcome import Written
 from motet.tasks.predict import load_estimator
-from motet.tasks.pretrain import Pretrain, PretrainSettings
-from motet.tasks.verbs import Verb, command_line
-from motet.training.objectives import known_predictions, known_rows
+from motet.tasks.shown import Decoding, Known, Shown
 from motet.training.run import Run
 from motet.training.scores import main_score, sections_of
 
@@ -55,9 +50,6 @@ MOST_RIVALS = 5  # in a figure of curves
 MOST_BINS = 1000  # of a trial whose classes are followed
 PICTURES_BYTES = 2_500_000
 MAIN_COLUMNS = ("low", "difference", "difference_low", "p_holm")  # beside the score that is compared, if known
-MADE_BY: Mapping[type[Any], Callable[[Any], Task]] = {
-    DecodeSettings: Decode, AlignSettings: Align, PretrainSettings: Pretrain,
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,197 +106,6 @@ def report(settings: ReportSettings) -> Written:
     return Written((settings.file,), tuple(note for one in shown for note in one.notes))
 
 
-class Shown:
-    """A run, and what can be had from it.
-
-    Args:
-        run: finished.
-        wants_importance: whether to compute importance.
-
-    Attributes:
-        notes: what could not be had, and why.
-
-    Raises:
-        InputError: if nothing has been finished in the folder.
-    """
-
-    def __init__(self, run: Run, *, wants_importance: bool = False) -> None:
-        self.run = run
-        self.wants_importance = wants_importance
-        self.notes: list[str] = []
-        self.is_benchmark = (run.folder / "benchmark.json").exists()
-        if not (self.is_benchmark or run.has_results or run.has_tensors("weights")):
-            raise InputError(f"{run.folder} holds no finished run; give the folder that a verb of motet wrote.")
-        self.settings = run.read_settings() if run.has_settings else {}
-
-    @property
-    def name(self) -> str:
-        return self.run.folder.resolve().name
-
-    @functools.cached_property
-    def results(self) -> Mapping[str, Any]:
-        return self.run.read_scored() if self.is_benchmark or self.run.has_results else {}
-
-    @functools.cached_property
-    def rows(self) -> list[dict[str, Any]]:
-        """Of the scores; none where no methods were compared."""
-        return self.run.read_scores() if sections_of(self.results) else []
-
-    @functools.cached_property
-    def evaluations(self) -> list[Shown]:
-        """Runs that were made of this one, such as those of `motet interactions evaluate`."""
-        folders = sorted(path.parent for path in self.run.folder.glob("evaluations/*/results.json"))
-        return [Shown(Run(folder)) for folder in folders]
-
-    @property
-    def summary(self) -> str:
-        """A sentence of the first table: how good the model is, beside the best rival."""
-        main = [row for row in self.rows if row["is_main"] and _is_whole(row, self.rows)]
-        models = {row["method"]: row for row in reversed(main) if row["kind"] == "model"}
-        model = models.get(WITH_RULE, next(reversed(models.values()), None))  # the whole one, or the first
-        if model is None:
-            return f"{self.verb[0] if self.verb else 'a run'}, {self.run.folder}"
-        heading = self.heading(model)
-        said = f"{model['method']}: {heading} {interactive.number_text(model['value'])}"
-        if ends := interactive.interval_text(model["low"], model["high"]):
-            said += f" [{ends}]"
-        rival = next((r for r in main if r["method"] == model["best_rival"] and r["section"] == model["section"]), None)
-        if rival is not None:
-            said += f"; {rival['method']}, the best rival: {interactive.number_text(rival['value'])}"
-        return f"{model['section']}: {said}." if model["section"] else f"{said}."
-
-    def heading(self, row: Mapping[str, Any]) -> str:
-        """What a score is called."""
-        section = (sections_of(self.results) or {}).get(row["section"], {})
-        fallback = HEADINGS.get(row["score"], row["score"].replace("_", " "))  # of runs that do not say it
-        return str(section.get("columns", {}).get(row["score"], {}).get("heading", fallback))
-
-    # ------------------------------------------------------------------ the verb that made it
-
-    @functools.cached_property
-    def verb(self) -> tuple[str, type[Any]] | None:
-        """The name and the settings class of the verb whose settings these are; None if they are nobody's."""
-        from motet.tasks import VERBS
-
-        known = set(self.settings) | {"output"}
-        for name, kind in _settings_classes(VERBS):
-            if {field.name for field in dataclasses.fields(kind)} | {"output"} == known:
-                return name, kind
-        return None
-
-    @property
-    def command(self) -> str:
-        """What does it again."""
-        if self.verb is None:
-            return ""
-        name, kind = self.verb
-        with contextlib.suppress(InputError):
-            return command_line(name, from_plain(kind, self.settings), leave_out=("output", "jobs", "page"))
-        return f"motet {name} --config {self.run.folder}/settings.yaml"
-
-    @functools.cached_property
-    def task(self) -> Task | None:
-        """The task again, of the same recordings; None, with a note, if they are not to be had."""
-        if self.verb is None or self.verb[1] not in MADE_BY or not self.run.has_settings:
-            return None
-        kind = self.verb[1]
-        try:
-            settings = from_plain(kind, {**self.settings, "output": str(self.run.folder)}, what="settings.yaml")
-            task = MADE_BY[kind](settings)
-        except InputError as error:
-            self.notes.append(f"what needs the recordings of {self.name} is not shown: {error}")
-            return None
-        kept = self.run.read_inputs()
-        for role, recordings in task.inputs.items():
-            if kept.get(role) and kept[role] != [digest(recording) for recording in recordings]:
-                self.notes.append(
-                    f"what needs the recordings of {self.name} is not shown: they are not those that it was made of."
-                )
-                return None
-        return task
-
-    @functools.cached_property
-    def decoding(self) -> Decoding | None:
-        """Answers and truth of test trials of a finished decoding."""
-        if not isinstance(self.task, Decode) or not self.run.is_finished:
-            return None
-        decoding = Decoding(self.task, self.run)
-        return decoding if decoding.parts and decoding.has_answers else None
-
-    @functools.cached_property
-    def alignment(self) -> Align | None:
-        return self.task if isinstance(self.task, Align) and self.run.is_finished else None
-
-    @property
-    def recordings(self) -> Sequence[Recording]:
-        """As they are read."""
-        if isinstance(self.task, Decode):
-            return self.task.dataset.recordings
-        return () if self.task is None else tuple(self.task.inputs.get("recordings", ()))
-
-
-Known = tuple[NDArray[Any], NDArray[np.bool_]]
-"""(time, …) the truth of a trial, and (time,) where it is known."""
-
-
-class Decoding:
-    """Answers of a decoding's model in test trials of the first repeat, beside the truth."""
-
-    def __init__(self, task: Decode, run: Run) -> None:
-        self.task = task
-        self.evaluation = Evaluation(task, run, task.parts())
-        self.parts = [part for part in task.parts() if part.name != OWN][: task.settings.n_tested]
-
-    @property
-    def has_answers(self) -> bool:
-        return all(self.evaluation.folder(part, self.task.model).has_tensors("answer") for part in self.parts)
-
-    @functools.cached_property
-    def answers(self) -> list[tuple[PopulationDataset, Mapping[str, NDArray[Any]]]]:
-        """Test trials and answers of each fold."""
-        answered = [(part.test, self.evaluation.answer(part, self.task.model)) for part in self.parts]
-        return [(test, answer) for test, answer in answered if test is not None]
-
-    def known(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The truth, and a part of the answers, where the truth is known; of all folds."""
-        target = self.task.settings.target
-        pairs = [known_predictions(test, target, answer[name]) for test, answer in self.answers]
-        truth, found = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        return truth, found
-
-    def followed(self) -> tuple[list[str], list[Known], list[Mapping[str, NDArray[Any]]]]:
-        """Test trials with a target per bin: their names, the truth and where it is known, and the answers."""
-        target, labels = self.task.settings.target, []
-        truths: list[Known] = []
-        found: list[Mapping[str, NDArray[Any]]] = []
-        for test, answer in self.answers:
-            first = 0
-            for recording in test.recordings:
-                known = known_rows(recording, target)
-                for trial in np.flatnonzero(known.any(axis=1)):
-                    labels.append(f"{recording.name}, trial {recording.trial_ids[trial]}")
-                    truths.append((recording.targets[target][trial], known[trial]))
-                    rows = {name: array[first + trial] for name, array in answer.items() if name in PER_TRIAL}
-                    found.append(rows)
-                first += recording.n_trials
-        return labels, truths, found
-
-
-PER_TRIAL = ("prediction", "log_probability")  # parts of an answer that have an axis of trials
-
-
-def _settings_classes(verbs: Mapping[str, Verb]) -> Iterator[tuple[str, type[Any]]]:
-    for verb in verbs.values():
-        for word, command in verb.commands().items():
-            yield f"{verb.name} {word}".strip(), command.settings
-
-
-def _is_whole(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a row is of all training trials, not of a part of them."""
-    most = max((one["n_train"] for one in rows if one["section"] == row["section"]), default=math.nan)
-    return math.isnan(most) or row["n_train"] == most
-
-
 # ------------------------------------------------------------------ tabs
 
 
@@ -312,8 +113,7 @@ def _scores(shown: Shown) -> list[Block]:
     """Every table of methods, with figures of the score that they are compared by."""
     blocks: list[Block] = []
     for name, section in (sections_of(shown.results) or {}).items():
-        rows = [row for row in shown.rows if row["section"] == name]
-        rows = [row for row in rows if _is_whole(row, rows)]
+        rows = [row for row in shown.whole if row["section"] == name]
         main = [row for row in rows if row["is_main"] and np.isfinite(row["value"])]
         if not rows:
             continue
@@ -435,10 +235,8 @@ def _dimensions(target: str, n: int) -> list[str]:
 
 
 def _class_probabilities(decoding: Decoding) -> list[Block]:
-    if not all("log_probability" in answer for _, answer in decoding.answers):
-        return []
-    classes = np.asarray(decoding.answers[0][1]["classes"])
-    if not all(np.array_equal(answer["classes"], classes) for _, answer in decoding.answers):
+    classes = decoding.classes
+    if classes is None:
         return []
     truth, logs = decoding.known("log_probability")
     codes = np.searchsorted(classes, truth).clip(max=len(classes) - 1)
@@ -453,10 +251,8 @@ def _class_courses(
     answers: list[Mapping[str, NDArray[Any]]],
     seconds: NDArray[np.floating[Any]],
 ) -> list[Block]:
-    if not all("log_probability" in answer for answer in answers):
-        return []
-    classes = np.asarray(decoding.answers[0][1]["classes"])
-    if not all(np.array_equal(answer["classes"], classes) for _, answer in decoding.answers):
+    classes = decoding.classes
+    if classes is None:
         return []
     n_trials, n_bins = len(labels), min(len(seconds), MOST_BINS)
     probability, codes = np.full((n_trials, n_bins, len(classes)), np.nan), np.full((n_trials, n_bins), -1)
@@ -718,18 +514,15 @@ def _histories(run: Run) -> dict[str, list[dict[str, NDArray[np.float64]]]]:
         inside = path.relative_to(run.folder).parts
         if inside[0] in ("evaluations", "cells", "tries"):
             continue
-        name = "model of all trials" if len(inside) == 1 else _method_in(path)
+        name = "model of all trials" if len(inside) == 1 else "models of folds"
+        if len(inside) > 1 and "shuffled" in path.parent.name:
+            name += ", shuffled targets"
         with contextlib.suppress(OSError, ValueError, KeyError):
             rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
             columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
             if "epoch" in columns:
                 found.setdefault(name, []).append(columns)
     return found
-
-
-def _method_in(path: Path) -> str:
-    """What the folder of a method is called, as a reader would."""
-    return "models of folds, shuffled targets" if "shuffled" in path.parent.name else "models of folds"
 
 
 def _history_plot(
@@ -828,8 +621,8 @@ def _beside(first: Shown, second: Shown) -> Table:
     """The scores by which methods are compared, of both runs."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for at, shown in enumerate((first, second)):
-        for row in shown.rows:
-            if row["is_main"] and _is_whole(row, [one for one in shown.rows if one["section"] == row["section"]]):
+        for row in shown.whole:
+            if row["is_main"]:
                 key = row["section"], row["method"], shown.heading(row)
                 ends = interactive.interval_text(row["low"], row["high"])
                 text = interactive.number_text(row["value"]) + (f" [{ends}]" if ends else "")

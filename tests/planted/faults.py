@@ -133,14 +133,14 @@ FAULTS = (
     ),
     Fault(
         "benchmark: seeds that test the same blocks count as folds of their own",
-        "src/motet/tasks/benchmark.py",
+        "src/motet/tasks/cells.py",
         "if jobs[0].has_fixed_folds:",
         "if not jobs:",
         ("tests/tasks/test_benchmark.py::test_seeds_that_test_the_same_blocks_of_time_do_not_count_as_more_folds",),
     ),
     Fault(
         "benchmark: training sets that overlap are taken for independent ones",
-        "src/motet/tasks/benchmark.py",
+        "src/motet/tasks/cells.py",
         "test_fraction=jobs[0].settings.test_fraction,",
         "test_fraction=1e-9,",
         ("tests/tasks/test_benchmark.py::test_differences_over_seeds_and_folds_are_those_computed_by_hand",),

@@ -65,7 +65,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr(module, "_figures", lambda *_: iter(()))
+    monkeypatch.setattr(module.benchmark_page, "figures", lambda *_: iter(()))
 
 
 def asked(file, tmp_path, **more):
@@ -257,7 +257,7 @@ def test_a_decoding_that_fails_is_said_and_stops_no_other(file, tmp_path, monkey
     assert other["failed"] == {"seed 0": "the disk is full", "seed 1": "the disk is full"}
     assert "failed: the disk is full" in outcome.table
     monkeypatch.undo()
-    monkeypatch.setattr(module, "_figures", lambda *_: iter(()))
+    monkeypatch.setattr(module.benchmark_page, "figures", lambda *_: iter(()))
     assert all(cell["failed"] == {} for cell in benchmark(both).results["cells"].values())
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
+import torch
 
 import motet
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.estimators.exported import StepFile
+from motet.estimators.stream import StepGraph
 from motet.models.eit import EITSettings
 
 CAUSAL = EITSettings(width=4, causal=True, individual_depth=2, n_heads=2)
@@ -36,6 +41,7 @@ def counts(n_trials, seed, *, n_bins=9, shift=0):
     return Recording.from_trials(values, targets=targets, target_levels=levels, individual_ids=IDS)
 
 
+@functools.cache
 def decoder(kind):
     train, more = counts(30, 1), {"training": ONE_STEP, "members": 2}
     pooled = {"objective": motet.ObjectiveSettings(readout="pooled", window_bins=8), "rule": "none"}
@@ -81,7 +87,7 @@ def test_a_stream_says_what_the_decoder_says_of_the_trial_so_far(kind):
     whoms = ("both",) if not fitted.shares_.rule else ("both", "rule", "eit")
     for whom in whoms:
         stream = fitted.stream(whom=whom, individual_ids=IDS)
-        for number in range(3):
+        for number in range(2):
             trial = test.select(trials=[number])
             stream.reset()
             for time in range(test.n_bins):
@@ -92,6 +98,47 @@ def test_a_stream_says_what_the_decoder_says_of_the_trial_so_far(kind):
                 assert said.dtype == wanted.dtype
                 np.testing.assert_allclose(said, wanted, atol=1e-6)
             assert stream.n_bins == test.n_bins
+
+
+def bins_of(recording, trial):
+    """(time, individual, feature) values and (time, individual) who is observed."""
+    return recording.values[trial].swapaxes(0, 1), recording.observed[trial].T
+
+
+@pytest.mark.parametrize("kind", ["a class per trial", "a quantity per bin"])
+def test_a_step_that_hands_on_what_it_remembers_says_what_the_stream_says(kind):
+    fitted, (values, observed) = decoder(kind), bins_of(counts(2, 2), 0)
+    for whom in ("both", "rule"):
+        stream, file = fitted.stream(whom=whom, individual_ids=IDS), StepFile(StepGraph(fitted._inside(whom, IDS)))
+        state = {name: torch.zeros_like(one) for name, one in file.remembered(0).items()}
+        for x, seen in zip(values, observed, strict=True):
+            with torch.no_grad():
+                said, *state_now = file(
+                    torch.from_numpy(np.where(seen[:, None], x, 1e6)), torch.from_numpy(seen), state
+                )
+            state = dict(zip(state, state_now, strict=True))
+            wanted = stream.step(np.where(seen[:, None], x, np.nan))
+            np.testing.assert_allclose(said.numpy(), wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_step_is_an_onnx_file(tmp_path):
+    import onnxruntime
+
+    fitted = decoder("a quantity per trial")
+    path = fitted.export(tmp_path / "step.onnx", step=True)
+    session, stream = onnxruntime.InferenceSession(path), fitted.stream()
+    kinds = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(bool)": "?", "tensor(int64)": "i8"}
+    state = {
+        one.name: np.zeros([0 if axis == "bin" else axis for axis in one.shape], kinds[one.type])
+        for one in session.get_inputs()[2:]
+    }
+    assert [one.name for one in session.get_outputs()] == ["prediction", *(f"next_{name}" for name in state)]
+    kept = [IDS.index(one) for one in stream.individual_ids]
+    for x, seen in zip(*bins_of(counts(2, 2), 0), strict=True):
+        said, *now = session.run(None, {"values": x[kept], "observed": seen[kept], **state})
+        state = dict(zip(state, now, strict=True))
+        np.testing.assert_allclose(said, stream.step(np.where(seen[:, None], x, np.nan)[kept]), atol=1e-5)
 
 
 def test_nothing_of_a_trial_is_left_after_a_reset():
@@ -113,6 +160,8 @@ def test_what_cannot_be_streamed_is_refused():
     waits = motet.EITClassifier("side", model=EITSettings(width=4), members=2, training=ONE_STEP).fit(counts(30, 1))
     with pytest.raises(InputError, match=r"model.causal is False.* fit a causal one: model=EITSettings\(causal=True\)"):
         waits.stream()
+    with pytest.raises(InputError, match="model.causal is False"):
+        waits.export("step.onnx", step=True)
     assert waits.stream(whom="rule").step([1, 2, 3, 4, 5]).shape == (3,)
     around = motet.EITClassifier("late", model=CAUSAL, members=2, training=ONE_STEP).fit(counts(30, 1))
     with pytest.raises(InputError, match="the rule 'lda' reads bins to come.*rule='none'"):

@@ -291,8 +291,8 @@ FAULTS = (
     Fault(
         "stream: the cache forgets",
         "src/motet/models/step.py",
-        "now = slice(0, self.time + 1)",
-        "now = slice(max(0, self.time - 2), self.time + 1)",
+        "return kept[: time + 1]",
+        "return kept[max(0, time - 2) : time + 1]",
         ("tests/estimators/test_stream.py::test_a_stream_says_what_the_decoder_says_of_the_trial_so_far",),
     ),
     Fault(

@@ -269,7 +269,8 @@ class AdaptedDecoder:
             preprocess=self._read.preprocess,
             more={"reads": self._read.reads, "n_bins": self.n_bins, "needs": "every individual observed in some bin"},
         )
-        return Exported(graph, name, (None, len(self.individual_ids), self.n_bins), 1, about).write(path, format)
+        sizes = (None, len(self.individual_ids), self.n_bins)
+        return Exported.of_trials(graph, name, about, sizes, 1).write(path, format)
 
 
 class AdaptedQuantity(AdaptedDecoder):

@@ -30,7 +30,7 @@ from motet.estimators.inside import Inside
 from motet.estimators.intervals import Distances
 from motet.estimators.plots import DecoderPlots
 from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for, said_of_left_out
-from motet.estimators.stream import Stream, refuse_what_waits
+from motet.estimators.stream import StepGraph, Stream, refuse_what_waits
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import IndividualTable
@@ -552,6 +552,7 @@ class _Decoder(TransformerMixin, Estimator):
         format: Format | None = None,
         whom: Said = "both",
         individual_ids: Sequence[str] | None = None,
+        step: bool = False,
     ) -> Path:
         """Write the decoder to one file that needs no motet: raw values go in, the answer comes out.
 
@@ -566,11 +567,15 @@ class _Decoder(TransformerMixin, Estimator):
             format: "onnx", or "torch" for a program of `torch.export`.
             whom: as of `predict`.
             individual_ids: the individuals that are given, in their order; by default those that the decoder reads.
+            step: one bin of a causal decoder instead of whole trials, as `stream` reads: `values` (individual, feature)
+                and `observed` (individual,) come with what is remembered, and every `next_…` that comes out goes in
+                with the next bin. A trial begins with zeros of the shapes of the inputs, "bin" being 0, and has
+                `most_bins` at most.
 
         Raises:
             InputError: if the individuals are not known, a package is missing, or the file cannot be written.
         """
-        check_arguments(_Decoder.export, {"format": format, "whom": whom})
+        check_arguments(_Decoder.export, {"format": format, "whom": whom, "step": step})
         inside = self._inside(whom, individual_ids)
         target, ids = inside.target, inside.individual_ids
         name = "probability" if target.classes else "prediction"
@@ -588,8 +593,12 @@ class _Decoder(TransformerMixin, Estimator):
                 "is_causal": self.model.causal,
             },
         )
+        if step:
+            refuse_what_waits(inside, is_causal=self.model.causal)
+            assert ids is not None
+            return Exported.of_a_step(StepGraph(inside), name, about, len(ids)).write(path, format)
         sizes = (None, None if ids is None else len(ids), None)
-        return Exported(DecoderGraph(inside), name, sizes, self.n_features_in_, about).write(path, format)
+        return Exported.of_trials(DecoderGraph(inside), name, about, sizes, self.n_features_in_).write(path, format)
 
     def stream(self, *, whom: Said = "both", individual_ids: Sequence[str] | None = None) -> Stream:
         """Decode trials while they happen, one bin at a time; see `Stream`.

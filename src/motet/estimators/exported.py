@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from motet.data.preprocess import Preprocess
 from motet.errors import InputError
-from motet.estimators.inside import SMALLEST, Inside, Prepared, one_recording
+from motet.estimators.inside import Answer, Inside, Prepared, logs, one_recording
 from motet.estimators.rule import EIT_PART
+from motet.estimators.stream import Memory, StepGraph
 from motet.files import atomic_path
 from motet.models.eit import EIT
+from motet.models.step import Past
 from motet.models.tuning import Reads, Tuning, TuningReadout
 from motet.training.objectives import Target
 
@@ -30,6 +32,10 @@ Format = Literal["onnx", "torch"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 KEY = "motet.json"  # of the description inside a file of torch
 AXES = ("trial", "individual", "time")
+STEP_INPUTS = (
+    "values (individual, feature) float32 and observed (individual,) bool of the next bin, and what is remembered: "
+    "zeros at the start of a trial, the axis bin being 0 long, and then next_… of the bin before"
+)
 
 
 class DecoderGraph(nn.Module):
@@ -44,15 +50,11 @@ class DecoderGraph(nn.Module):
         inside: what answers.
     """
 
-    centre: Tensor
-
     def __init__(self, inside: Inside) -> None:
         super().__init__()
-        self.target, self.shares = inside.target, dict(inside.shares)
+        self.target, self.answer = inside.target, Answer(inside)
         self.prepare, self.learner, self.of_rule = inside.prepare, inside.learner, inside.of_rule
         self.rules = nn.ModuleDict(dict(inside.rules))
-        centre = torch.from_numpy(inside.target.centre) if not inside.target.classes else torch.zeros(0)
-        self.register_buffer("centre", centre)
 
     def forward(
         self,
@@ -75,17 +77,65 @@ class DecoderGraph(nn.Module):
         is_observed = seen.any(1) if self.target.level == "bin" else seen.any(1).any(1)
 
         # 4. Answer
-        t = self.target
-        if t.classes:
-            said[EIT_PART] = found.double().clamp(min=SMALLEST).log()
+        if self.target.classes:
+            said[EIT_PART] = logs(found)
         else:
-            units = (found - self.centre) / t.std
-            said[EIT_PART] = units.reshape(*is_observed.shape, -1)
-        answer = torch.stack([share * said[name] for name, share in self.shares.items() if name in said]).sum(0)
-        answer = torch.where(is_observed[..., None], answer, torch.nan)
-        if t.classes:
-            return answer.log_softmax(-1).exp().float()
-        return answer.reshape(*is_observed.shape, *t.shape) * t.std + self.centre
+            said[EIT_PART] = ((found - self.answer.centre) / self.target.std).reshape(*is_observed.shape, -1)
+        return self.answer(said, is_observed)
+
+
+class StepFile(nn.Module):
+    """One step of a stream as tensor operations: a bin and what is remembered, to the answer and what then is.
+
+    A trial begins with zeros, of which those that grow with the trial have no bin yet.
+
+    Args:
+        graph: that reads bin by bin.
+    """
+
+    def __init__(self, graph: StepGraph) -> None:
+        super().__init__()
+        self.decoder, self.first = graph, graph.start()
+        self.past = graph.steps.start() if graph.needs_eit else None
+        self.begins_otherwise = {name: [bool((one != 0).any()) for one in parts] for name, parts in self.first.items()}
+
+    def remembered(self, n_bins: int) -> dict[str, Tensor]:
+        """An example of what is remembered after some bins, by name."""
+        past = self.past and Past(self.past.recent, [one.new_zeros(n_bins, *one.shape[1:]) for one in self.past.kept])
+        return self._named(torch.tensor(n_bins), past, self.first)
+
+    def grows(self, name: str) -> bool:
+        """Whether what is remembered under a name has a row for every bin so far."""
+        return name.startswith("past_")
+
+    def forward(
+        self,
+        values: Float[Tensor, "individual feature"],
+        observed: Bool[Tensor, " individual"],
+        state: dict[str, Tensor],
+    ) -> tuple[Tensor, ...]:
+        observed = observed & ~values.isnan().any(-1)
+        values = values.masked_fill(~observed[..., None], 0.0)
+        time = state["time"]
+        past = None
+        if self.past is not None:
+            past = Past(state["recent"], [one for name, one in state.items() if self.grows(name)])
+        memory = {
+            name: tuple(
+                torch.where(time == 0, one, state[f"{name}_{place}"]) if is_other else state[f"{name}_{place}"]
+                for place, (one, is_other) in enumerate(zip(parts, self.begins_otherwise[name], strict=True))
+            )
+            for name, parts in self.first.items()
+        }
+        answer = self.decoder(values, observed, time, [] if past is None else [(0, past)], memory)
+        return answer, *self._named(time + 1, past, memory).values()
+
+    def _named(self, time: Tensor, past: Past | None, memory: Memory) -> dict[str, Tensor]:
+        named = {"time": time}
+        if past is not None:
+            named |= {"recent": past.recent, "past_observed": past.kept[0]}
+            named |= {f"past_{('keys', 'values')[n % 2]}_{n // 2}": one for n, one in enumerate(past.kept[1:])}
+        return named | {f"{name}_{place}": one for name, parts in memory.items() for place, one in enumerate(parts)}
 
 
 class AdaptedGraph(nn.Module):
@@ -157,18 +207,43 @@ class Exported:
     """What is to be written.
 
     Attributes:
-        graph: from values and observed to the answer.
-        answer: what it is called.
-        sizes: of trial, individual and time; None where any may be.
-        n_features: per individual and bin.
+        graph: from inputs to outputs.
+        inputs: an example of each, by name; those of what is remembered are one dictionary, which comes last.
+        outputs: what they are called.
+        free: of an input, names of the axes that may be of any size; in the example they are of 2 at least.
         about: what the file says of itself, by name: plain values.
     """
 
     graph: nn.Module
-    answer: str
-    sizes: tuple[int | None, int | None, int | None]
-    n_features: int
+    inputs: Mapping[str, Tensor | dict[str, Tensor]]
+    outputs: Sequence[str]
+    free: Mapping[str, Mapping[int, str]]
     about: Mapping[str, Any]
+
+    @classmethod
+    def of_trials(
+        cls, graph: nn.Module, answer: str, about: Mapping[str, Any], sizes: Sequence[int | None], n_features: int
+    ) -> Exported:
+        """A graph from values and observed of whole trials to an answer; sizes that are None may be any."""
+        example = [size or 2 + place for place, size in enumerate(sizes, 1)]
+        values, observed = torch.ones(*example, n_features), torch.ones(example, dtype=torch.bool)
+        free = {place: name for place, (name, size) in enumerate(zip(AXES, sizes, strict=True)) if size is None}
+        inputs = {"values": values, "observed": observed}
+        return cls(graph, inputs, [answer], dict.fromkeys(inputs, free), about)
+
+    @classmethod
+    def of_a_step(cls, graph: StepGraph, answer: str, about: Mapping[str, Any], n_individuals: int) -> Exported:
+        """A graph of the next bin; see `StepFile`."""
+        file = StepFile(graph)
+        state = file.remembered(3)
+        inputs: dict[str, Tensor | dict[str, Tensor]] = {
+            "values": torch.ones(n_individuals, graph.steps.n_features),
+            "observed": torch.ones(n_individuals, dtype=torch.bool),
+            "state": state,
+        }
+        outputs = [answer, *(f"next_{name}" for name in state)]
+        about = {**about, "inputs": STEP_INPUTS}
+        return cls(file, inputs, outputs, {name: {0: "bin"} for name in state if file.grows(name)}, about)
 
     def write(self, path: Path | str, format: Format | None = None) -> Path:
         """Write one file.
@@ -192,15 +267,21 @@ class Exported:
 
     def program(self) -> torch.export.ExportedProgram:
         """The graph as torch exports it."""
-        example = [size or 2 + place for place, size in enumerate((self.sizes[0], self.sizes[1], self.sizes[2]), 1)]
-        values, observed = torch.ones(*example, self.n_features), torch.ones(example, dtype=torch.bool)
-        free = {
-            place: torch.export.Dim(name, min=1)
-            for place, (name, size) in enumerate(zip(AXES, self.sizes, strict=True))
-            if size is None
-        }
+        dims = {name: torch.export.Dim(name, min=0) for axes in self.free.values() for name in axes.values()}
+
+        def shapes(name: str, one: Any) -> Any:
+            if isinstance(one, dict):
+                return {key: shapes(key, value) for key, value in one.items()}
+            return {place: dims[axis] for place, axis in self.free.get(name, {}).items()}
+
+        free = tuple(shapes(name, one) for name, one in self.inputs.items())
         with _quiet(), torch.no_grad():
-            return torch.export.export(self.graph.eval(), (values, observed), dynamic_shapes=(free, free))
+            return torch.export.export(self.graph.eval(), tuple(self.inputs.values()), dynamic_shapes=free)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Of all tensors that go in."""
+        return [key for name, one in self.inputs.items() for key in (one if isinstance(one, dict) else [name])]
 
     def _torch(self) -> bytes:
         program, file = self.program(), io.BytesIO()
@@ -213,11 +294,11 @@ class Exported:
     def _onnx(self) -> bytes:
         with _quiet():
             made = torch.onnx.export(
-                self.program(), input_names=["values", "observed"], output_names=[self.answer], verbose=False
+                self.program(), input_names=self.input_names, output_names=list(self.outputs), verbose=False
             )
         assert made is not None
         proto = made.model_proto
-        _name_axes(proto.graph)
+        _name_axes(proto.graph, self.free)
         for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
             part.ClearField("metadata_props")  # lines of this machine's files
         for name, value in self.about.items():
@@ -226,10 +307,13 @@ class Exported:
         return bytes(proto.SerializeToString())
 
 
-def _name_axes(graph: Any) -> None:
+def _name_axes(graph: Any, free: Mapping[str, Mapping[int, str]]) -> None:
     """Axes of any size are called by what they are."""
-    symbols = [dim.dim_param for dim in graph.input[0].type.tensor_type.shape.dim]
-    names = {symbol: name for symbol, name in zip(symbols, AXES, strict=False) if symbol}
+    names = {
+        value.type.tensor_type.shape.dim[place].dim_param: axis
+        for value in graph.input
+        for place, axis in free.get(value.name, {}).items()
+    }
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in names:

@@ -103,6 +103,36 @@ class Inside:
         return cls(target, found, learner, rules, parts, Chosen(rule.individual_ids[place], ids), ids, longest)
 
 
+class Answer(nn.Module):
+    """What rules and EITs say, by their shares: NaN where nothing is observed.
+
+    Args:
+        inside: what answers.
+    """
+
+    centre: Tensor
+
+    def __init__(self, inside: Inside) -> None:
+        super().__init__()
+        self.target, self.shares = inside.target, dict(inside.shares)
+        centre = torch.from_numpy(inside.target.centre) if not inside.target.classes else torch.zeros(0)
+        self.register_buffer("centre", centre)
+
+    def forward(
+        self, said: Mapping[str, Float[Tensor, "*row answer"]], is_observed: Bool[Tensor, "*row"]
+    ) -> Float[Tensor, "*row_and_answer"]:
+        parts = [share * said[name] for name, share in self.shares.items() if name in said]
+        total = torch.where(is_observed[..., None], sum(parts[1:], parts[0]), torch.nan)
+        if self.target.classes:
+            return total.softmax(-1).float()
+        return total.reshape((*is_observed.shape, *self.target.shape)) * self.target.std + self.centre
+
+
+def logs(probability: Float[Tensor, "*row class"]) -> Float[Tensor, "*row class"]:
+    """Log-probabilities of the EIT, as they are joined with those of rules."""
+    return probability.double().clamp(min=SMALLEST).log()
+
+
 def _read_by_eit(ids: tuple[str, ...], preprocess: Preprocess, tables: Sequence[IndividualTable]) -> list[int]:
     """The places of the individuals that the EITs read: all but those silent in training.
 

@@ -2,23 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from motet import given
 from motet.errors import InputError
-from motet.estimators.inside import SMALLEST, Inside
+from motet.estimators.inside import Answer, Inside, logs
 from motet.estimators.rule import EIT_PART
 from motet.models.eit import EIT
-from motet.models.step import Past, Steps
+from motet.models.step import HARDLY, Past, Room, Steps
+from motet.rivals.graphs import State
 from motet.training.committee import Committee
 from motet.training.objectives import Joint, Supervised
 
 Array = NDArray[np.float64]
+Memory = dict[str, State]
+
+
+class StepGraph(nn.Module):
+    """A decoder that reads a trial bin by bin, as tensor operations.
+
+    1. Rules: what each says of the trial so far.
+    2. EITs: what they say of this bin; of a target per trial, of all bins so far, by their votes.
+    3. Answer: both by their shares; NaN where nothing is observed.
+
+    Args:
+        inside: what answers.
+    """
+
+    def __init__(self, inside: Inside) -> None:
+        super().__init__()
+        self.target, self.answer = inside.target, Answer(inside)
+        self.prepare, self.of_rule = inside.prepare, inside.of_rule
+        self.rules = nn.ModuleDict(dict(inside.rules))
+        learner = inside.learner
+        members: list[Any] = list(learner.members) if isinstance(learner, Committee) else [learner]
+        heads = [cast(Supervised, cast(Joint, member.objective).parts[0]) for member in members]
+        assert inside.prepare.places is not None, "individuals are named"
+        self.steps = Steps(
+            [cast(EIT, member.model) for member in members],
+            [(head.individual_readout, head.population_readout) for head in heads],
+            len(inside.prepare.places),
+        )
+        self.needs_eit = EIT_PART in inside.shares
+
+    def start(self) -> Memory:
+        """What is remembered before a trial, beside the past of EITs."""
+        memory = {name: cast(Any, rule).fitted.start() for name, rule in self.rules.items()}
+        if self.target.level == "trial":
+            memory["anybody"] = (torch.tensor(False),)
+            if self.needs_eit:
+                n_outputs = len(self.target.classes) or int(np.prod(self.target.shape))
+                none = torch.zeros(self.steps.n_members, 2, n_outputs)
+                memory["votes"] = (none, none[..., :1], none[..., :1] + HARDLY)
+        return memory
+
+    def forward(
+        self,
+        values: Float[Tensor, "individual feature"],
+        observed: Bool[Tensor, " individual"],
+        time: Int[Tensor, ""],
+        pasts: Sequence[tuple[int, Past]],
+        memory: Memory,
+    ) -> Tensor:
+        """Read the bin at a time, of values that are 0 where not observed.
+
+        Pasts are of the windows that the bin is in, each with the bin in which it began; the first one answers. They,
+        and `memory`, then remember this bin too.
+        """
+        values, observed = values[None, :, None], observed[None, :, None]
+
+        # 1. Rules
+        said: dict[str, Tensor] = {}
+        if self.of_rule is not None:
+            known, seen = self.of_rule(values, observed)
+            for name, rule in self.rules.items():
+                found, memory[name] = cast(Any, rule).fitted.step(known, seen, time, memory[name])
+                said[name] = cast(Any, rule).coded(found)[0]
+
+        # 2. EITs
+        prepared, seen = self.prepare(values, observed)
+        is_observed = is_now = seen.any()
+        if "anybody" in memory:
+            is_observed = is_now | memory["anybody"][0]
+            memory["anybody"] = (is_observed,)
+        if self.needs_eit:
+            read = [self.steps(prepared[0, :, 0], seen[0, :, 0], time - begun, past) for begun, past in pasts]
+            output = read[0]
+            if "votes" in memory:
+                output, memory["votes"] = voted(output, is_now, memory["votes"])
+            said[EIT_PART] = self._together(output)
+
+        # 3. Answer
+        return self.answer(said, is_observed)
+
+    def _together(self, output: Float[Tensor, "member 2 output"]) -> Float[Tensor, " output"]:
+        """Both heads of every member: the mean of quantities, in units, or of logarithms of probabilities."""
+        if not self.target.classes:
+            return output.double().mean((0, 1))
+        probability = output.log_softmax(-1).mean(1).softmax(-1)
+        if len(probability) > 1:
+            probability = probability.log().mean(0, keepdim=True).softmax(-1)
+        return logs(probability[0])
+
+
+def voted(
+    output: Float[Tensor, "member 2 output_and_weight"], is_observed: Bool[Tensor, ""], votes: State
+) -> tuple[Float[Tensor, "member 2 output"], State]:
+    """The mean of the outputs so far, by a softmax of their weights, and what is remembered for the next one.
+
+    Args:
+        output: of this bin, its weight last.
+        is_observed: whether anybody is in this bin.
+        votes: weighted outputs, the sum of their weights, and the greatest score, to which weights are relative.
+    """
+    total, weights, most = votes
+    score = torch.where(is_observed, output[..., -1:], HARDLY)
+    greatest = torch.maximum(most, score)
+    before, now = (most - greatest).exp(), (score - greatest).exp()
+    total, weights = total * before + output[..., :-1] * now, weights * before + now
+    return total / weights, (total, weights, greatest)
 
 
 class Stream:
@@ -49,33 +158,20 @@ class Stream:
     """
 
     def __init__(self, inside: Inside) -> None:
-        self._inside, target = inside, inside.target
         assert inside.individual_ids is not None, "individuals are named"
         self.individual_ids = inside.individual_ids
-        self.classes: NDArray[Any] = np.asarray(target.classes)
-        learner = inside.learner
-        members: list[Any] = list(learner.members) if isinstance(learner, Committee) else [learner]
-        heads = [cast(Supervised, cast(Joint, member.objective).parts[0]) for member in members]
-        self._kept = inside.prepare.places.numpy() if inside.prepare.places is not None else slice(None)
-        n_kept = len(self.individual_ids) if isinstance(self._kept, slice) else len(self._kept)
-        self._steps = Steps(
-            [cast(EIT, member.model) for member in members],
-            [(head.individual_readout, head.population_readout) for head in heads],
-            n_kept,
-        )
-        self._mean, self._std = (one[:, 0].numpy() for one in (inside.prepare.mean, inside.prepare.std))
-        self._transform = inside.prepare.transform
-        self._needs_eit = EIT_PART in inside.shares
-        self._n_features = self._steps.n_features
+        self.classes: NDArray[Any] = np.asarray(inside.target.classes)
+        self._graph, self._longest = StepGraph(inside).eval(), inside.longest
+        self._reads_counts = inside.prepare.transform != "none"
+        self._pasts: list[tuple[int, Room]] = []
+        self._spare: list[Room] = []
         self.reset()
 
     def reset(self) -> None:
         """Begin a new trial."""
         self.n_bins = 0
-        self._pasts: list[tuple[int, Past]] = []
-        self._votes: list[Tensor] = []
-        self._states = {name: rule.fitted.start() for name, rule in self._inside.rules.items()}
-        self._is_anything_observed = False
+        self._spare += [past for _, past in self._pasts]
+        self._pasts, self._memory = [], self._graph.start()
 
     @torch.inference_mode()
     def step(self, values: ArrayLike | None) -> NDArray[Any]:
@@ -93,28 +189,26 @@ class Stream:
                 read.
         """
         x, seen = self._given(values)
-        kept, kept_seen = x[self._kept], seen[self._kept]
-        is_observed = bool(kept_seen.any())
-        self._is_anything_observed |= is_observed
-        said = self._said_by_rules(x, seen)
-        eit = self._said_by_eit(kept, kept_seen)
+        self._begin_windows()
+        time = torch.tensor(self.n_bins)
+        answer = self._graph(torch.from_numpy(x), torch.from_numpy(seen), time, self._pasts, self._memory)
         self.n_bins += 1
-        target = self._inside.target
-        if not (is_observed if target.level == "bin" else self._is_anything_observed):
-            shape = (len(self.classes),) if target.classes else target.shape
-            return np.full(shape, np.nan, dtype=np.float32 if target.classes else np.float64)
-        if eit is not None:
-            said[EIT_PART] = eit
-        shares = self._inside.shares
-        total = np.sum([share * said[name] for name, share in shares.items() if name in said], axis=0)
-        if target.classes:
-            likely = np.exp(total - total.max())
-            return np.asarray(likely / likely.sum(), dtype=np.float32)
-        return np.asarray(total.reshape(target.shape) * target.std + target.centre)
+        return np.asarray(answer.numpy())
+
+    def _begin_windows(self) -> None:
+        """Begin the window that begins in this bin, and leave the one that ended before it."""
+        length = self._longest
+        step = 1 if length is None else length - 2 * (length // 8)
+        if not self._pasts or (length is not None and self.n_bins % step == 0):
+            past = self._spare.pop() if self._spare else Room(self._graph.steps.start())
+            past.forget()
+            self._pasts.append((self.n_bins, past))
+        if length is not None and self.n_bins - self._pasts[0][0] >= length:
+            self._spare.append(self._pasts.pop(0)[1])
 
     def _given(self, values: ArrayLike | None) -> tuple[Array, NDArray[np.bool_]]:
         """(individual, feature) values, 0 where not observed, and (individual,) who is."""
-        shape = (len(self.individual_ids), self._n_features)
+        shape = (len(self.individual_ids), self._graph.steps.n_features)
         if values is None:
             return np.zeros(shape), np.zeros(shape[0], dtype=bool)
         if type(values) is np.ndarray and values.dtype.kind in "biuf":  # as they come, bin after bin
@@ -129,64 +223,12 @@ class Stream:
         x = x.reshape(shape)
         seen: NDArray[np.bool_] = np.asarray(~np.isnan(x).any(axis=1))
         x = np.where(seen[:, None], x, 0.0)
-        if not np.isfinite(x.sum()) or (self._transform != "none" and x.min() < 0):
+        if not np.isfinite(x.sum()) or (self._reads_counts and x.min() < 0):
             raise InputError(
                 f"a bin has values from {x.min():g} to {x.max():g}; give finite ones"
-                f"{'' if self._transform == 'none' else ', and counts or rates are not negative'}."
+                f"{', and counts or rates are not negative' if self._reads_counts else ''}."
             )
         return x, seen
-
-    def _said_by_rules(self, x: Array, seen: NDArray[np.bool_]) -> dict[str, Array]:
-        if self._inside.of_rule is None:
-            return {}
-        values, observed = torch.from_numpy(x)[None, :, None], torch.from_numpy(seen)[None, :, None]
-        values, observed = self._inside.of_rule(values, observed)
-        said, time = {}, torch.tensor(self.n_bins)
-        for name, rule in self._inside.rules.items():
-            answer, self._states[name] = rule.fitted.step(values, observed, time, self._states[name])
-            said[name] = rule.coded(answer)[0].numpy()
-        return said
-
-    def _said_by_eit(self, x: Array, seen: NDArray[np.bool_]) -> Array | None:
-        """Log-probabilities or quantities in units; None where it says nothing yet, or is not asked."""
-        if not self._needs_eit:
-            return None
-        outputs = self._read(self._prepared(x, seen), torch.from_numpy(seen))
-        target = self._inside.target
-        if target.level == "trial":
-            if outputs is not None:
-                self._votes.append(outputs)
-            if not self._votes:
-                return None
-            votes = torch.stack(self._votes)
-            outputs = (votes[..., :-1] * votes[..., -1:].softmax(0)).sum(0)
-        if outputs is None:
-            return None
-        if not target.classes:
-            return np.asarray(outputs.double().mean((0, 1)).numpy())
-        logs = outputs.log_softmax(-1).mean(1)  # of both heads of every member
-        probability = logs.softmax(-1)
-        if len(probability) > 1:
-            probability = probability.log().mean(0, keepdim=True).softmax(-1)
-        return np.log(np.maximum(probability[0].double().numpy(), SMALLEST))
-
-    def _prepared(self, x: Array, seen: NDArray[np.bool_]) -> Tensor:
-        """What the EIT reads of raw values."""
-        if self._transform != "none":
-            x = np.sqrt(x) if self._transform == "sqrt" else np.log1p(x)
-        prepared = np.where(seen[:, None], (x - self._mean) / self._std, 0.0)
-        return torch.from_numpy(prepared.astype(np.float32))
-
-    def _read(self, values: Tensor, observed: Tensor) -> Tensor | None:
-        """The outputs of both heads of every member, in the window that the bin is read in."""
-        length = self._inside.longest
-        step = 1 if length is None else length - 2 * (length // 8)
-        if not self._pasts or (length is not None and self.n_bins % step == 0):
-            self._pasts.append((self.n_bins, self._steps.start()))
-        if length is not None and self.n_bins - self._pasts[0][0] >= length:
-            del self._pasts[0]
-        outputs = [self._steps(values, observed, past) for _, past in self._pasts]
-        return outputs[0]
 
 
 def refuse_what_waits(inside: Inside, *, is_causal: bool) -> None:

@@ -25,13 +25,17 @@ def rotary(
     token is, if they are not in the order of time.
     """
     n_bins, width = x.shape[-2:]
-    frequency = base ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
-    angle = torch.arange(n_bins, device=x.device, dtype=torch.float32)[:, None] * frequency
+    angle = torch.arange(n_bins, device=x.device, dtype=torch.float32)[:, None] * frequencies(width, base, x.device)
     cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     if bins is not None:
         cosine, sine = cosine[bins][:, None], sine[bins][:, None]
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
+
+
+def frequencies(width: int, base: float = 100.0, device: torch.device | None = None) -> Float[Tensor, " pair"]:
+    """Radians per bin by which pairs of features are turned."""
+    return base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
 
 
 class Attention(nn.Module):
@@ -157,10 +161,14 @@ class Clock(nn.Module):
         self.to_width = nn.Linear(2 * len(self.periods), width, bias=False)
 
     def forward(self, n_bins: int) -> Float[Tensor, "time width"]:
+        return self.to_width(self.waves(torch.arange(n_bins, device=self.to_width.weight.device)))
+
+    def waves(self, bins: Int[Tensor, "*time"]) -> Float[Tensor, "*time wave"]:
+        """The waves in some bins."""
         weight = self.to_width.weight
-        bins = torch.arange(n_bins, device=weight.device, dtype=weight.dtype)
-        angle = 2 * torch.pi * bins[:, None] / torch.tensor(self.periods, device=weight.device, dtype=weight.dtype)
-        return self.to_width(torch.cat((angle.sin(), angle.cos()), dim=-1))
+        angle = 2 * torch.pi * bins.to(weight.dtype)[..., None]
+        angle = angle / torch.tensor(self.periods, device=weight.device, dtype=weight.dtype)
+        return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
 class IndividualTable(nn.Module):

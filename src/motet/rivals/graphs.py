@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -174,7 +173,7 @@ class Roots(nn.Module):
         values: Float[Tensor, "trial individual time feature"],
         observed: Bool[Tensor, "trial individual time"],
     ) -> Float[Tensor, "trial time input"]:
-        x = rearrange(values, "trial individual time feature -> trial time (individual feature)")
+        x = values.transpose(1, 2).flatten(2)
         seen = observed.transpose(1, 2)
         if values.shape[3] > 1:
             seen = seen.repeat_interleave(values.shape[3], dim=2)

@@ -22,11 +22,12 @@ class ExportSettings(Settings):
     Attributes:
         run: folder of a run whose decoder was trained on all trials, or where one was saved.
         format: onnx, or torch for a program of torch.export.
-        output: the file; by default decoder.onnx or decoder.pt2 in the run.
+        output: the file; by default decoder.onnx or decoder.pt2 in the run; of a step step.onnx or step.pt2.
         whom: both, or the rule or the EIT alone. Without a rule, an EIT that knows nobody reads any individuals.
         recording: a file, or a name in the catalogue, whose individuals are given, in their order; by default those
             that the decoder reads.
         reading: options for reading that file, by name.
+        step: one bin of a causal decoder, with what is remembered going in and out, instead of whole trials.
     """
 
     positionals: ClassVar = ("run",)
@@ -37,6 +38,7 @@ class ExportSettings(Settings):
     whom: Said = "both"
     recording: str | None = None
     reading: dict[str, Any] | None = None
+    step: bool = False
 
 
 def export(settings: ExportSettings) -> Path:
@@ -51,5 +53,5 @@ def export(settings: ExportSettings) -> Path:
         ids = find_recording(settings.recording, settings.reading).individual_ids
     elif settings.reading is not None:
         raise InputError("reading says how a recording is read, and none is given; give recording, or leave it out.")
-    path = Path(settings.output or run.folder / f"decoder{SUFFIXES[settings.format]}")
-    return decoder.export(path, format=settings.format, whom=settings.whom, individual_ids=ids)
+    path = Path(settings.output or run.folder / f"{'step' if settings.step else 'decoder'}{SUFFIXES[settings.format]}")
+    return decoder.export(path, format=settings.format, whom=settings.whom, individual_ids=ids, step=settings.step)

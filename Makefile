@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# A process of one thread for each core; what a file's tests share is made once.
+# Tensors of tests, guides and the demo are tiny: a second thread waits for the first, and costs as much.
+export OMP_NUM_THREADS ?= 1
+# A process for each core; what a file's tests share is made once.
 PARALLEL := -n auto --dist loadfile
-test test-all: export OMP_NUM_THREADS := 1
 
 .PHONY: demo test test-all planted check docs clean
 
@@ -40,7 +41,6 @@ check: $(READY)  ## format, lint and types
 	$(BIN)/mypy
 
 # Extra docs; guides are run, on simulated data. A warning, such as a link that leads nowhere, is an error.
-docs: export OMP_NUM_THREADS := 1
 docs: $(READY)  ## the site, in build/docs
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
 	@echo "open build/docs/index.html"

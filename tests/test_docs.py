@@ -22,7 +22,8 @@ def test_links_lead_somewhere(page):
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("motet.training.settings.TrainingSettings.n_epochs", lambda settings, n_trials: 1)
+    for name in ("n_epochs", "steps_per_epoch"):
+        monkeypatch.setattr(f"motet.training.settings.TrainingSettings.{name}", lambda settings, n_trials: 1)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     exec(compile("\n".join(blocks), "README.md", "exec"), {})
     assert (tmp_path / "runs" / "first" / "weights.safetensors").exists()

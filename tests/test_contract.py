@@ -496,6 +496,16 @@ def test_what_is_saved_and_loaded_predicts_the_same_bits(member, tmp_path):
 
 
 @of_members(is_estimator)
+def test_bins_of_another_width_are_refused_after_loading_too(member, tmp_path):
+    fitted(member.name).save(tmp_path / "saved")
+    test = data(member.kind)[1]
+    narrow = dataclasses.replace(test, bin_seconds=test.bin_seconds / 2)
+    for one in (fitted(member.name), member.of.load(tmp_path / "saved")):
+        with pytest.raises(InputError, match=f"bins of recording .* last {narrow.bin_seconds:g} s, and those of"):
+            member.predict(one, narrow)
+
+
+@of_members(is_estimator)
 def test_settings_inside_of_settings_are_got_and_set_and_clones_share_them(member):
     made = clone(fitted(member.name))
     for name, value in made.get_params().items():

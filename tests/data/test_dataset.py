@@ -282,7 +282,10 @@ def test_recordings_may_differ_in_rounding_and_in_the_width_of_their_integers():
         (lambda: unlike(np.zeros(20, dtype=int), np.full(20, "x")), "'a' and string per trial in 'b'"),
         (lambda: unlike(np.zeros((20, 2)), np.zeros((20, 3))), "of shape \\(2,\\) in recording 'a'"),
         (lambda: unlike(np.zeros((20, 6)), np.zeros((20, 6)), "bin"), "per trial of shape .* per bin in 'b'"),
-        (lambda: PopulationDataset([a_recording(bin_seconds=0.1), a_recording("b", bin_seconds=0.2)]), "bins last 0.1"),
+        (
+            lambda: PopulationDataset([a_recording(bin_seconds=0.1), a_recording("b", bin_seconds=0.2)]),
+            "last 0.2 s",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error(make, words):

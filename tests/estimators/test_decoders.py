@@ -113,6 +113,9 @@ def test_a_classifier_reads_arrays_with_any_labels():
     np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-5)
     assert (decoder.classes_[probability.argmax(axis=1)] == decoder.predict(X[45:])).all()
     assert decoder.transform(X[45:]).shape == (15, 8)
+    assert decoder.bin_seconds_ is None
+    in_bins = Recording.from_trials(X[45:], bin_seconds=0.1)  # whose width arrays do not say
+    assert (decoder.predict(in_bins) == decoder.predict(X[45:])).all()
 
 
 def test_ragged_trials_and_gaps_are_read(small_recording):
@@ -155,7 +158,8 @@ def test_a_model_without_identities_reads_another_population(small_recording):
     )
     settings["model"] = EITSettings(width=8, n_heads=2, identity="none")
     decoder = EITClassifier("direction", **settings).fit(small_recording)
-    renamed = Recording.from_trials(small_recording.values[:, :6], name="another", individual_ids=list("abcdef"))
+    six = {"name": "another", "individual_ids": list("abcdef"), "bin_seconds": small_recording.bin_seconds}
+    renamed = Recording.from_trials(small_recording.values[:, :6], **six)
     assert decoder.predict(renamed).shape == (48,)
 
 

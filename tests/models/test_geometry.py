@@ -225,7 +225,7 @@ def test_what_is_written_is_read_back():
     ("other", "words"),
     [
         (lambda r: moving("position-velocity"), "4 features .* trained on 2"),
-        (lambda r: dataclasses.replace(r, bin_seconds=0.1), r"0.1 s; .* trained on bins of 0.2 s: resample"),
+        (lambda r: dataclasses.replace(r, bin_seconds=0.1), r"0.1 s, and those of the training trials 0.2 s: resample"),
     ],
 )
 @pytest.mark.parametrize("features", ["position", "none"])

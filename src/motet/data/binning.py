@@ -71,22 +71,27 @@ def count_in_trials(spike_times: Sequence[NDArray[np.float64]], edges: NDArray[n
     if np.abs(grid[1:, 0] - grid[:-1, -1]).max(initial=0.0) <= SAME_TIME * (grid[0, 1] - grid[0, 0]):
         grid = np.append(grid[:, :-1], grid[-1, -1])[None]  # side by side, trials are as one
     first, end, begins = grid[:, 0].copy(), grid[:, -1].copy(), np.arange(len(grid)) * grid.shape[1]
-    per_second, most = (grid.shape[1] - 1) / (end - first), grid.shape[1] - 2
+    per_second, most, all_edges = (grid.shape[1] - 1) / (end - first), grid.shape[1] - 2, grid.ravel()
     counts = np.zeros((n_trials, len(spike_times), n_bins), dtype=np.float32)
+    flat_counts, to_next_trial = counts.ravel(), (len(spike_times) - 1) * n_bins  # a view
     for unit, times in enumerate(spike_times):  # units hold different numbers of spikes
         in_order = times if (times[1:] >= times[:-1]).all() else np.sort(times)
         since, until = np.searchsorted(in_order, first), np.searchsorted(in_order, end)
-        n_inside = until - since
-        trial = np.repeat(np.arange(len(grid)), n_inside)
-        inside = in_order[np.arange(len(trial)) + np.repeat(until - np.cumsum(n_inside), n_inside)]
-        place = ((inside - first[trial]) * per_second[trial]).astype(np.int64)
-        np.clip(place, 0, most, out=place)
+        if len(grid) == 1:
+            trial, inside = np.zeros(1, np.int64), in_order[since[0] : until[0]]
+        else:
+            n_inside = until - since
+            trial = np.repeat(np.arange(len(grid)), n_inside)
+            inside = in_order[np.arange(len(trial)) + np.repeat(until - np.cumsum(n_inside), n_inside)]
+        place = np.minimum(((inside - first[trial]) * per_second[trial]).astype(np.int64), most)
         edge = begins[trial] + place  # rounding may have missed the bin by one
-        place += (inside >= grid.ravel()[edge + 1]).astype(np.int64) - (inside < grid.ravel()[edge])
+        place += inside >= all_edges[edge + 1]
+        place -= inside < all_edges[edge]
         flat = trial * (most + 1) + place  # never decreases, so that a bin's spikes stand together
         first_of_bin = np.flatnonzero(np.diff(flat, prepend=-1))
         where = flat[first_of_bin]
-        counts[where // n_bins, unit, where % n_bins] = np.diff(first_of_bin, append=len(flat))
+        where += where // n_bins * to_next_trial + unit * n_bins
+        flat_counts[where] = np.diff(first_of_bin, append=len(flat))
     return counts
 
 

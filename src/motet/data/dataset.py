@@ -13,7 +13,7 @@ from torch import Tensor
 
 from motet import given
 from motet.data.batch import BATCH_BYTES, Batch
-from motet.data.recording import Recording, selected_positions
+from motet.data.recording import Recording, refuse_other_bins, selected_positions
 from motet.errors import InputError, did_you_mean
 from motet.settings import Count, NonNegative, Range, Seed, Share, check_arguments
 
@@ -324,15 +324,15 @@ class PopulationDataset:
         for index in present:
             recording, rows = self.recordings[index], np.flatnonzero(of_recording == index)
             size, length = recording.n_individuals, min(n_bins, recording.n_bins)
-            picked = torch.from_numpy(in_recording[rows])
-            values[rows, :size, :length] = torch.from_numpy(recording.values)[picked][:, :, :length].float()
-            observed[rows, :size, :length] = torch.from_numpy(recording.observed)[picked][:, :, :length]
+            picked = in_recording[rows]
+            values[rows, :size, :length] = torch.from_numpy(recording.values[picked])[:, :, :length].float()
+            observed[rows, :size, :length] = torch.from_numpy(recording.observed[picked])[:, :, :length]
             for name, target in recording.targets.items():
                 if target.dtype.kind in "bif":
                     _write_target(
                         targets,
                         name,
-                        target[in_recording[rows]],
+                        target[picked],
                         rows,
                         (len(chosen), *leads[recording.target_levels[name]]),
                     )
@@ -384,11 +384,7 @@ def _check_alike(recordings: Sequence[Recording]) -> None:
     first = recordings[0]
     having: dict[str, tuple[str, str]] = {}
     for recording in recordings:
-        if abs(recording.bin_seconds - first.bin_seconds) > 1e-9 * first.bin_seconds:
-            raise InputError(
-                f"bins last {first.bin_seconds:g} s in recording {first.name!r} and {recording.bin_seconds:g} s in "
-                f"{recording.name!r}; bin them alike."
-            )
+        refuse_other_bins(recording, first.bin_seconds, of=f"recording {first.name!r}")
         for target, values in recording.targets.items():
             level = recording.target_levels[target]
             rest = values.shape[{"trial": 1, "pair": 3}.get(level, 2) :]

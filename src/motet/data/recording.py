@@ -26,6 +26,7 @@ from motet.plain import plain_values
 from motet.settings import Count, Positive, check_arguments
 
 Level = Literal["trial", "bin", "individual", "pair"]
+SAME_BINS = 1e-3  # of a bin: widths that differ by less are the same
 MOST_COORDINATES = 3  # floats (trial, 3) or fewer may be a point in space
 
 
@@ -41,7 +42,7 @@ class Recording:
         values: (trial, individual, time, feature) float32, or float64 where float32 would lose what differs; 0 where
             not observed.
         observed: (trial, individual, time) bool. True for real data: padding, absent individuals
-            and gaps are False, a silent neuron is True.
+            and gaps are False, a silent neuron is True. What individuals share may be one array, not to be written to.
         individual_ids: one name per individual, unique in the recording. The same name in two
             recordings means the same individual.
         targets: what may be decoded, by name. Integers, booleans and strings are classes, floats are quantities; what
@@ -575,6 +576,27 @@ class Recording:
 def without_targets(recording: Recording) -> Recording:
     """A recording without what is asked: no targets, no metadata."""
     return dataclasses.replace(recording, targets={}, target_levels={}, metadata={})
+
+
+def refuse_other_bins(recording: Recording, bin_seconds: float, *, of: str, advice: str | None = None) -> None:
+    """Refuse a recording whose bins are of another width than those of what it is given to, in words.
+
+    Example:
+        >>> narrow = Recording.from_trials(np.ones((2, 3, 4)), bin_seconds=0.1)
+        >>> refuse_other_bins(narrow, 0.2, of="the decoder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        motet.errors.InputError: bins of recording 'array' last 0.1 s, and ... or its counts by recording.rebinned(2).
+    """
+    own = recording.bin_seconds
+    if abs(own - bin_seconds) <= SAME_BINS * bin_seconds:
+        return
+    n = round(bin_seconds / own)
+    is_whole = n > 1 and abs(n * own - bin_seconds) <= SAME_BINS * bin_seconds and recording.holds_counts
+    counts = f", or its counts by recording.rebinned({n})" * is_whole
+    raise InputError(
+        f"bins of recording {recording.name!r} last {own:g} s, and those of {of} {bin_seconds:g} s: "
+        + (advice or f"bin them alike, by bin_seconds={bin_seconds:g} where it is read or made{counts}.")
+    )
 
 
 def selected_positions(chosen: ArrayLike, size: int, *, what: str) -> NDArray[np.int64]:

@@ -75,12 +75,12 @@ def continuous_spikes(
 def _counted(units: Sequence[NDArray[np.float64]], names: list[str], cut: Cut, seen: Any) -> Pieces:
     cut.check_room(len(units))
     is_inside = cut.is_inside
-    observed = np.repeat(is_inside[:, None], len(units), axis=1)
+    observed: NDArray[np.bool_] = np.broadcast_to(is_inside[:, None], (len(is_inside), len(units), is_inside.shape[1]))
     if seen is not None:
         members = [spans_of(one, what="seen") for one in given.in_order(seen, what="seen")]
         if len(members) != len(units):
             raise InputError(f"seen has intervals of {len(members)} units, but there are {len(units)}; give each some.")
-        observed &= seen_bins(members, cut)
+        observed = observed & seen_bins(members, cut)
     counts = count_in_trials(units, cut.edges)
     if not observed.all():
         counts[~observed] = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motet.data.preprocess import Preprocess
-from motet.data.recording import Recording
+from motet.data.recording import Recording, refuse_other_bins
 from motet.errors import InputError
 from motet.estimators.exported import AdaptedGraph, Exported, Format, about_file
 from motet.given import is_known
@@ -349,11 +348,7 @@ def in_order_of(recording: Recording, ids: tuple[str, ...], bin_seconds: float) 
         InputError: if they are of other individuals, or of other bins.
     """
     check_recording(recording)
-    if not math.isclose(recording.bin_seconds, bin_seconds):
-        raise InputError(
-            f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s, and those of the calibration "
-            f"trials {bin_seconds:g} s; bin them alike."
-        )
+    refuse_other_bins(recording, bin_seconds, of="the calibration trials")
     if set(recording.individual_ids) != set(ids):
         strange = sorted(set(recording.individual_ids) ^ set(ids))
         raise InputError(

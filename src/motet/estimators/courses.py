@@ -105,6 +105,8 @@ class AdaptedCourses:
         self.individual_ids = labelled.individual_ids
         self.bin_seconds = labelled.bin_seconds
         goal = TargetQuestion(quantity, "quantity", "bin", by)
+        if unlabelled is not None:
+            unlabelled = in_order_of(unlabelled, self.individual_ids, self.bin_seconds)
         draw = Draw(labelled, unlabelled, np.arange(0))
         question = TransferQuestion(goal, (draw,), period=period or None)
         rival = courses("tuning", readout)

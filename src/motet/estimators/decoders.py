@@ -19,7 +19,7 @@ from motet import given
 from motet.data.batch import Batch
 from motet.data.dataset import PopulationDataset
 from motet.data.preprocess import READS_ANYONE, Preprocess, PreprocessSettings
-from motet.data.recording import Recording
+from motet.data.recording import Recording, refuse_other_bins
 from motet.data.windows import Windows
 from motet.errors import InputError, did_you_mean
 from motet.estimators.arrays import are_nameless, are_recordings, read_population
@@ -92,7 +92,7 @@ class _Decoder(TransformerMixin, Estimator):
     _kind: TargetKind
     rule_: Rule | None
     shares_: Shares
-    bin_seconds_: float | None
+    bin_seconds_: float | None  # of the recordings that it was fitted to; arrays say none
     distances_: Distances | None
     rule_seconds_: float
 
@@ -131,6 +131,7 @@ class _Decoder(TransformerMixin, Estimator):
             name = self.target or _ARRAY_TARGET
             dataset = read_population(X, y, individual_ids=individual_ids, target=name, kind=self._kind)
             self._target_name(dataset)
+            self.bin_seconds_ = dataset.recordings[0].bin_seconds if are_recordings(X) else None
             if sample_weight is not None:
                 dataset = _weighted(dataset, _trial_weights(dataset, sample_weight))
             return dataset, None
@@ -271,7 +272,6 @@ class _Decoder(TransformerMixin, Estimator):
         self.preprocess_ = Preprocess.fit(train, self.preprocess)
         silent = set(self.preprocess_.silent_ids)
         self.individual_ids_ = tuple(name for name in train.individual_ids if name not in silent)
-        self.bin_seconds_ = _common([recording.bin_seconds for recording in train.recordings])
         self.objective_ = self.objective.chosen(_n_known(train, self.targets_[0]) / len(self.individual_ids_))
 
     def _make_learner(self) -> Learner:
@@ -308,8 +308,11 @@ class _Decoder(TransformerMixin, Estimator):
         check_is_fitted(self)
         t = self.targets_[0]
         dataset = read_population(X, y, individual_ids=individual_ids, target=t.name, kind=self._kind, level=t.level)
-        if not are_recordings(X) and are_nameless(dataset.recordings[0]):
-            self._check_nameless(dataset.individual_ids)
+        if not are_recordings(X):
+            if are_nameless(dataset.recordings[0]):
+                self._check_nameless(dataset.individual_ids)
+        elif self.bin_seconds_ is not None:
+            refuse_other_bins(dataset.recordings[0], self.bin_seconds_, of="the decoder")
         return dataset
 
     def _check_nameless(self, ids: tuple[str, ...]) -> None:
@@ -702,11 +705,6 @@ def _stretched(recording: Recording, n_stretches: int) -> Recording:
     trial = np.repeat(np.arange(recording.n_trials), n_cut)
     start = length * (np.arange(len(trial)) - np.repeat(np.cumsum(n_cut) - n_cut, n_cut))
     return recording.stretches(trial, start, length)
-
-
-def _common(values: Sequence[float]) -> float | None:
-    """What all are; None if they differ."""
-    return float(values[0]) if len(set(values)) == 1 else None
 
 
 def _n_known(dataset: PopulationDataset, target: Target) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motet.data.dataset import PopulationDataset
 from motet.data.motion import MotionSettings, derive_motion
-from motet.data.recording import Recording
+from motet.data.recording import Recording, refuse_other_bins
 from motet.errors import InputError
 from motet.settings import Count, Positive, Settings
 
@@ -121,11 +121,8 @@ class Geometry(Settings, role="geometry"):
                 f"recording {recording.name!r} has {recording.n_features} features per individual; the model was "
                 f"trained on {n_features}: give the same features, in the same order."
             )
-        if abs(recording.bin_seconds - self.bin_seconds) > 1e-3 * self.bin_seconds:
-            raise InputError(
-                f"bins of recording {recording.name!r} last {recording.bin_seconds:g} s; the model was trained on bins "
-                f"of {self.bin_seconds:g} s: resample it (resample_seconds), or train on such bins."
-            )
+        advice = f"resample it by resample_seconds={self.bin_seconds:g} where it is read, or train on such bins."
+        refuse_other_bins(recording, self.bin_seconds, of="the training trials", advice=advice)
 
 
 def _spread(dataset: PopulationDataset, features: slice, *, is_centred: bool) -> float:

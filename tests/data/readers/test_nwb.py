@@ -350,7 +350,7 @@ def no_nwb(file: Any) -> None:
 
 def compound(file: Any) -> None:
     del file["units/spike_times"]
-    file["units"]["spike_times"] = np.zeros(3, dtype=[("a", "f4"), ("b", "i4")])
+    file["units"]["spike_times"] = np.zeros(950, dtype=[("a", "f4"), ("b", "i4")])
 
 
 def stops_before_starts(file: Any) -> None:

@@ -218,10 +218,7 @@ def _take_units(file: NwbFile, where: Any, arrays: dict[str, NDArray[Any]]) -> l
         raise InputError(f"{file.source} holds no units; name other values.")
     for name, key in (("spike_times", "spikes"), ("obs_intervals", "seen")):
         if name in table.group:
-            numbers, ends = file.ragged(table, name)
-            sizes = np.diff(ends, prepend=0)
-            arrays[key] = numbers if wanted.all() else numbers[np.repeat(wanted, sizes)]
-            arrays[f"{key} ends"] = np.cumsum(sizes[wanted])
+            arrays[key], arrays[f"{key} ends"] = file.ragged(table, name, wanted)
     return [name for name, is_wanted in zip(file.ids(table), wanted, strict=True) if is_wanted]
 
 

@@ -241,13 +241,18 @@ class NwbFile:
 
     def whole(self, group: Any, name: str, rows: Any = slice(None)) -> NDArray[Any]:
         """A dataset, or some rows of one, as an array of numbers or text."""
-        one = self.dataset(group, name)
-        check_room(4 * one.size * max(one.dtype.itemsize, 8), what=f"{one.name} of shape {one.shape}", file_bytes=None)
+        one = self.room_for(group, name)
         if one.dtype.kind == "O":
             array = one[rows]
             texts = [text_of(text) for text in np.ravel(array)]
             return np.array(texts, dtype=np.str_).reshape(np.shape(array))
         return np.asarray(one[rows])
+
+    def room_for(self, group: Any, name: str) -> Any:
+        """A dataset of a group, for which there is memory."""
+        one = self.dataset(group, name)
+        check_room(4 * one.size * max(one.dtype.itemsize, 8), what=f"{one.name} of shape {one.shape}", file_bytes=None)
+        return one
 
     def column(self, table: Table, name: str) -> NDArray[Any]:
         """A column of a table, (row, …)."""
@@ -258,17 +263,25 @@ class NwbFile:
         ids = list(map(str, self.whole(table.group, "id").tolist())) if "id" in table.group else []
         return ids if len(set(ids)) == table.n_rows else [str(place) for place in range(table.n_rows)]
 
-    def ragged(self, table: Table, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """A column of several numbers for each row: all of them, and where those of each row end."""
-        numbers = self.whole(table.group, name).astype(np.float64, copy=False)
+    def ragged(
+        self, table: Table, name: str, wanted: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """A column of several numbers for each row: those of the rows wanted, and where those of each end."""
         if f"{name}_index" not in table.group:
             raise InputError(f"{self.source}: {table.name} has {name} without {name}_index; save the file again.")
-        ends = self.whole(table.group, f"{name}_index").astype(np.int64)
-        if len(ends) != table.n_rows or (np.diff(ends, prepend=0) < 0).any() or (ends[-1:] != len(numbers)).any():
+        numbers = self.room_for(table.group, name)
+        ends, n = self.whole(table.group, f"{name}_index").astype(np.int64), len(numbers)
+        sizes = np.diff(ends, prepend=0)
+        if len(ends) != table.n_rows or (sizes < 0).any() or (ends[-1:] != n).any():
             raise InputError(
-                f"{self.source}: {name}_index of {table.name} does not part the {len(numbers)} {name}; save it again."
+                f"{self.source}: {name}_index of {table.name} does not part the {n} {name}; save it again."
             )
-        return numbers, ends
+        if wanted is None or wanted.all():
+            return self.whole(table.group, name).astype(np.float64, copy=False), ends
+        turns = np.flatnonzero(np.diff(wanted.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)  # runs of rows
+        places = np.append(0, ends)
+        runs = [self.whole(table.group, name, slice(places[first], places[last])) for first, last in turns]
+        return np.concatenate(runs).astype(np.float64, copy=False), np.cumsum(sizes[wanted])
 
     def times(self, series: Series) -> NDArray[np.float64]:
         """(sample,) seconds."""

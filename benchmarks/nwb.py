@@ -2,8 +2,9 @@
 
     python benchmarks/nwb.py --output docs/results/nwb.md
 
-Needs Linux, pynwb and about 4 GiB. pynwb writes the file. Every row is measured in a process of its own, one after the
-other in one run; seconds are of the processor, children included, since other processes may be at work.
+Needs Linux, pynwb and about 4 GiB. pynwb writes the file. Every row is measured three times in processes of its own, one
+after the other in one run, and the quickest is told, since what the system asks for memory varies; seconds are of the
+processor, children included, since other processes may be at work.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 SECONDS, BIN_SECONDS = 3600, 0.01
 N_UNITS, RATE_HZ = 500, 10.0
 MANY_UNITS, RARELY_HZ = 5000, 0.05
+TIMES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +59,13 @@ def write(path: Path, n_units: int, rate_hz: float) -> None:
 
 
 def spikes_by_pynwb(path: Path) -> float:
-    """Spike times of every unit through pynwb's objects: one read for each."""
+    """Spike times of every unit through pynwb's objects: one read for each; all are held, as motet's are."""
     import pynwb
 
     with pynwb.NWBHDF5IO(path, "r") as io:
         units = io.read().units
-        return float(sum(len(units.get_unit_spike_times(number)) for number in range(len(units))))
+        held = [units.get_unit_spike_times(number) for number in range(len(units))]
+    return float(sum(map(len, held)))
 
 
 def spikes_by_h5py(path: Path) -> float:
@@ -125,9 +128,12 @@ def peak_mib() -> float:
 
 
 def apart(row: Callable[[Path], float], path: Path) -> Measured:
-    """`measure` in a fresh process."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        return executor.submit(measure, row, path).result()
+    """`measure` in a fresh process; of three such, the one of fewest seconds of the processor."""
+    found = []
+    for _ in range(TIMES):
+        with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as executor:
+            found.append(executor.submit(measure, row, path).result())
+    return min(found, key=lambda one: one.processor)
 
 
 def page(rows: dict[str, Measured]) -> str:
@@ -143,7 +149,7 @@ def page(rows: dict[str, Measured]) -> str:
         "",
         f"`python benchmarks/nwb.py`: {N_UNITS} units of one hour, {RATE_HZ:g} spikes a second each, and a position; in bins "
         f"of {BIN_SECONDS * 1000:g} ms an array of {array:,.0f} MiB. Many units are {MANY_UNITS:,}, of {RARELY_HZ * SECONDS:.0f} spikes each. {os.cpu_count()} cores of {platform.machine()}, load "
-        f"average {os.getloadavg()[0]:.1f} at the end; one run, each row in a process of its own, imports not counted.",
+        f"average {os.getloadavg()[0]:.1f} at the end; the quickest of {TIMES} processes of each row, imports not counted.",
         "",
         "| | processor s | wall s | memory, MiB | times the array |",
         "|---|--:|--:|--:|--:|",
@@ -154,11 +160,12 @@ def page(rows: dict[str, Measured]) -> str:
     ]
     lines += [
         "",
-        f"Spikes come {spikes:.1f} times as fast as through pynwb's objects, and {rare:.0f} times where there are many "
-        "units of few spikes: what pynwb adds is the same for each unit, and the bytes are the same for both. Reading, choosing, counting and building the "
+        f"Held in memory, spikes come {spikes:.1f} times as fast as through pynwb's objects where units are few and large, and "
+        f"{rare:.0f} times where they are many and small: what pynwb adds is the same for each unit, and the bytes are the "
+        "same for both. Reading, choosing, counting and building the "
         f"recording takes {whole.processor:.1f} s of the processor ({beside.processor:.1f} s for pynwb and np.histogram, "
-        f"which keep no mask and no target), {whole.processor - floor.processor:.1f} s beyond what filling the array alone "
-        f"takes here, and {whole.mib / array:.2f} times the memory of the array, its mask of {array / 4:,.0f} MiB included.",
+        f"which keep no mask and no target) and {whole.mib / array:.2f} times the memory of the array. Filling the array alone "
+        f"takes {floor.processor:.1f} s here: most of it is what the system asks for memory that was not used lately.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -177,11 +177,14 @@ def times(scale: float = 1.0, shift: float = 0.0) -> Any:
 
 SPEED = np.sin(SECONDS)
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "spikes in milliseconds": ({"spike_times": times(1000)}, "one lasts 1.* times.*milliseconds or samples"),
+    "spikes in milliseconds": ({"spike_times": times(1000)}, "fire once in .* s, .*milliseconds or samples"),
+    "all in milliseconds": ({"spike_times": times(1000), "trial_starts": STARTS * 1000}, "fire once in .* s, .*divide"),
+    "few spikes in milliseconds": ({"spike_times": [UNITS[0][::50] * 1000]}, "one lasts .* times.*milliseconds"),
     "spikes in samples": ({"spike_times": [np.rint(t * 30000) for t in UNITS]}, "whole numbers.*divide samples by"),
     "trials in milliseconds": ({"trial_starts": STARTS * 1000}, "one lasts 926 times"),
     "another clock": ({"spike_times": times(shift=5000)}, "never meet"),
     "half of the trials elsewhere": ({"trial_starts": STARTS + 60}, "only 16 of 38 trials are where"),
+    "a clock that is late": ({"spike_times": times(shift=20)}, "of 38 trials, such as the one from .* far from all"),
     "one flat list": ({"spike_times": UNITS[0]}, "one flat list"),
     "NaN among spikes": ({"spike_times": [[0.1, np.nan]]}, "unit 0 are nested, NaN"),
     "trials that overlap": ({"window": (0, 3.0)}, "37 of 38 trials overlap the one before, as trial 1 does by 0.5 s"),
@@ -194,6 +197,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a bin of nothing": ({"bin_seconds": 0}, "bin_seconds is 0"),
     "behaviour of another clock": ({"behaviour": {"v": (SECONDS + 5000, SPEED)}}, "'v' go from 5000.*never meet"),
     "behaviour in milliseconds": ({"behaviour": {"v": (SECONDS * 1000, SPEED)}}, "milliseconds or samples"),
+    "behaviour without end": ({"behaviour": {"v": (SECONDS, SPEED * np.inf)}}, "'v' is infinite"),
     "behaviour in no order": ({"behaviour": {"v": (SECONDS[::-1], SPEED)}}, "times of behaviour 'v' do not increase"),
     "behaviour without times": ({"behaviour": {"v": [SPEED]}}, r"give a pair \(times, samples\)"),
     "behaviour of other length": ({"behaviour": {"v": (SECONDS[1:], SPEED)}}, "give as many of both"),
@@ -223,6 +227,7 @@ def test_what_cannot_be_is_one_refusal(case: str) -> None:
         (np.ones((2, 40)), {"times": np.ones(3)}, "one for each sample"),
         (np.ones((2, 40)), {"within": (0, 40)}, "beyond the 40 bins"),
         (np.full((2, 40), np.inf), {}, "infinite"),
+        (np.ones((2, 40)), {"times": np.arange(40) * 33.3}, "33.3 s apart .* milliseconds .* bins of 33.3 s"),
         (np.ones((2, 40)), {"seen": [[0, 1]]}, "seen belongs to spikes"),
         (np.full((2, 40), np.nan), {}, "no sample is in any trial or window"),
     ],

@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motet import given
-from motet.data.binning import average_samples, count_in_trials, late_samples
+from motet.data.binning import SAME_TIME, average_samples, count_in_trials, late_samples
 from motet.data.cut import Cut, cut_trials, cut_windows, per_bin, seen_bins
 from motet.data.trials import narrowest
 from motet.errors import InputError
 
 FEW_TRIALS = 2  # may last far less than a recording
 MOST_TIMES_LONGER = 400  # one clock than another; milliseconds are a thousand
-_FEWEST_WHOLE = 20  # spike times that are all whole numbers are no seconds
+_FEWEST_SPIKES = 20  # that tell their unit of time
+SLOWEST_HZ = 0.02  # usual rate of cells: of milliseconds taken for seconds it is a thousandth
+MOST_OFTEN_AS_LONG = 10  # the longest silence of a unit: a trial further from all spikes was not recorded
+FEWEST_STEPS = 2  # of samples: bins that are as short are mostly empty
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +62,8 @@ def spikes_in_trials(
     units, names = units_of(spike_times)
     cut = cut_trials(*intervals_of(trial_starts, what="trial_starts"), window, bin_seconds, ids)
     check_trials_meet(units, cut, what="spike times")
+    if seen is None:
+        _refuse_unrecorded(units, cut)
     return _counted(units, names, cut, seen)
 
 
@@ -120,6 +125,12 @@ def continuous_signals(
 def _averaged(signals: Signals, cut: Cut) -> Pieces:
     samples, seconds = signals.samples, signals.seconds
     assert seconds is not None
+    step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
+    if step > FEWEST_STEPS * (1 - SAME_TIME) * cut.bin_seconds:
+        raise InputError(
+            f"samples are {step:.3g} s apart and bins last {cut.bin_seconds:g} s, so that most bins would be empty; "
+            f"give times in seconds, if these are milliseconds or samples, or bins of {step:.3g} s at least."
+        )
     cut.check_room(len(samples) * samples.shape[2])
     means = average_samples(seconds, samples.swapaxes(0, 1).reshape(len(seconds), -1), cut.edges)
     means[~cut.is_inside] = np.nan
@@ -212,10 +223,19 @@ def units_of(spike_times: Any) -> tuple[list[NDArray[np.float64]], list[str]]:
                 f"the spike times of unit {key!r} are nested, NaN or infinite; give a flat list of seconds for each."
             )
     n_spikes = sum(map(len, units))
-    if n_spikes >= _FEWEST_WHOLE and all((times == np.rint(times)).all() for times in units):
+    if n_spikes < _FEWEST_SPIKES:
+        return units, [str(key) for key in (range(len(units)) if keys is None else keys)]
+    if all((times == np.rint(times)).all() for times in units):
         raise InputError(
             f"all {n_spikes} spike times are whole numbers ({_span_words(_span(units))}): samples, milliseconds or "
             "counts; divide samples by their rate, give counts to Recording.from_trials or from_continuous as an array."
+        )
+    lasting = sum(float(np.ptp(times)) for times in units if times.size)
+    if n_spikes < SLOWEST_HZ * lasting:
+        raise InputError(
+            f"units fire once in {lasting / n_spikes:.3g} s, if spike times {_span_words(_span(units))} are seconds: "
+            "they seem to be milliseconds or samples; divide them by their rate. Counts of cells that are so slow can "
+            "be given to Recording.from_trials or from_continuous."
         )
     return units, [str(key) for key in (range(len(units)) if keys is None else keys)]
 
@@ -254,6 +274,8 @@ def samples_of(given_samples: Any, *, what: str, bin_seconds: float) -> tuple[ND
         raise InputError(f"{what}: {times.shape} times and samples {samples.shape}; give as many of both.")
     if not np.isfinite(times).all():
         raise InputError(f"times of {what} are NaN or infinite in places; leave these samples out.")
+    if samples.dtype.kind == "f" and np.isinf(samples).any():
+        raise InputError(f"{what} is infinite in places; give NaN where it is unknown.")
     kept = ~late_samples(times, what=f"times of {what}")
     return times[kept], samples[kept]
 
@@ -343,4 +365,22 @@ def check_trials_meet(members: Sequence[NDArray[np.float64]], cut: Cut, *, what:
         raise InputError(
             f"only {meets.sum()} of {meets.size} trials are where there are {what}, which go {_span_words(span)}, "
             f"and trials {trials}; give both in seconds, on one clock."
+        )
+
+
+def _refuse_unrecorded(units: Sequence[NDArray[np.float64]], cut: Cut) -> None:
+    """Refuse trials that are so far before or after all spikes that nobody was recorded: they would count as silent."""
+    span = _span(units)
+    if span is None:
+        return
+    away = np.maximum(span[0] - cut.end, cut.start - span[1])
+    if not (away > 0).any():
+        return
+    silences = [float(np.diff(np.sort(times)).max()) for times in units if len(times) > 1]
+    is_far = away > MOST_OFTEN_AS_LONG * min(silences, default=np.inf)
+    if is_far.any():
+        raise InputError(
+            f"{is_far.sum()} of {is_far.size} trials, such as the one from {cut.start[is_far][0]:.6g} s, are far from "
+            f"all spike times, which go {_span_words(span)}: they would count as silent; give both in seconds on one "
+            "clock, leave these trials out, or say by seen= when units could be seen."
         )

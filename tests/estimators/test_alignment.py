@@ -72,6 +72,7 @@ def test_encodings_of_a_model_that_reads_anyone_are_compared(animals):
     ("settings", "what"),
     [
         ({"model": EITSettings(width=8, identity="learned")}, "individuals by their names"),
+        ({"model": EITSettings(width=8, identity="context")}, "individuals by their names"),
         ({"preprocess": PreprocessSettings()}, "mean or scale of individuals by their names"),
     ],
 )

@@ -138,6 +138,7 @@ OF_ESTIMATORS_OF_PAIRS = [
     ("pairs", EITSettings(identity="none")),
     ("motion", "position"),
     ("model", EITSettings(identity="learned")),
+    ("model", EITSettings(identity="context")),
 ]
 CASES = [
     *((kind, *case) for kind in ESTIMATORS for case in EVERYWHERE),

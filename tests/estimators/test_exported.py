@@ -145,14 +145,17 @@ def test_other_decoders_as_onnx_files(which, regressor, tmp_path):
 def adapted():
     *known, new = motet.simulate("population", n_subjects=2, n_trials=24, n_neurons=7)
     encoder = motet.EITEncoder("direction", model=ANYBODY["model"], training=ONE_STEP).fit(known)
+    by_context = motet.EITEncoder("direction", model=EITSettings(width=4, identity="context"), training=ONE_STEP)
+    by_context.fit(known)
     few = new.select(trials=range(16))
     return {
         "roots": encoder.adapt(few),
         "both": encoder.adapt(few, new.select(trials=range(16, 20)), reads="both"),
+        "embeddings": by_context.adapt(few, reads="embeddings"),
     }, new.select(trials=range(16, 24))
 
 
-@pytest.mark.parametrize("reads", ["roots", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("reads", ["roots", *(pytest.param(r, marks=pytest.mark.slow) for r in ("both", "embeddings"))])
 def test_an_adapted_decoder_is_exported_too(adapted, reads, tmp_path):
     decoders, test = adapted
     decoder = decoders[reads]

@@ -13,7 +13,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.eit import EIT, EITSettings
-from motet.models.layers import Attention, Block, readable
+from motet.models.layers import Attention, Block, ContextTable, readable
 from motet.models.randomness import WeightsFrom
 from motet.models.readouts import ByIndividual, Readout
 
@@ -21,12 +21,16 @@ KINDS = [
     pytest.param(EITSettings(width=16, n_heads=2, causal=causal, identity=identity), id=f"{identity}-causal={causal}")
     for causal, identity in itertools.product((False, True), ("none", "learned"))
 ]
+KINDS.append(pytest.param(EITSettings(width=16, n_heads=2, identity="context"), id="context"))
 IDS = tuple(f"n{i}" for i in range(12))
 
 
 def a_model(kind):
     torch.manual_seed(0)
-    return EIT(dataclasses.replace(kind, individual_depth=2, interaction_depth=2), individual_ids=IDS).eval()
+    model = EIT(dataclasses.replace(kind, individual_depth=2, interaction_depth=2), individual_ids=IDS).eval()
+    if isinstance(model.identity, ContextTable):
+        model.identity.learn(IDS, np.random.default_rng(0).normal(size=model.identity.statistics.shape))
+    return model
 
 
 def a_recording(n_individuals=7, n_bins=6, seed=0, n_trials=3):
@@ -160,8 +164,9 @@ def test_amplitude_is_kept(kind):
     assert (high - none).norm() > 2 * (low - none).norm()
 
 
-def test_identity_travels_with_the_id():
-    model = a_model(KINDS[1].values[0])
+@pytest.mark.parametrize("kind", [KINDS[1], KINDS[-1]])
+def test_identity_travels_with_the_id(kind):
+    model = a_model(kind)
     same = Recording.from_trials(np.ones((1, 2, 4)), individual_ids=["n0", "n5"])
     encoding = encode(model, same).population
     assert (encoding[0, 0] - encoding[0, 1]).abs().max() > 1e-3
@@ -169,8 +174,9 @@ def test_identity_travels_with_the_id():
     torch.testing.assert_close(swapped[:, [1, 0]], encoding, rtol=1e-4, atol=1e-5)
 
 
-def test_individuals_and_features_never_seen_are_refused():
-    model = a_model(KINDS[1].values[0])
+@pytest.mark.parametrize("kind", [KINDS[1], KINDS[-1]])
+def test_individuals_and_features_never_seen_are_refused(kind):
+    model = a_model(kind)
     with pytest.raises(InputError, match="never saw individual 'who'"):
         encode(model, Recording.from_trials(np.ones((1, 1, 4)), individual_ids=["who"]))
     with pytest.raises(InputError, match="2 features"):

@@ -282,6 +282,23 @@ FAULTS = (
         ("tests/training/test_guards.py::test_trials_that_validate_are_never_trained_on",),
     ),
     Fault(
+        "fit: individuals are known by what they do in validation trials too",
+        "src/motet/estimators/base.py",
+        "        self.learner_.meet(train_part.recordings, learns=True)\n",
+        "        self.learner_.meet(self._prepared(raw, trains=False).recordings, learns=True)\n",
+        (
+            "tests/estimators/test_context.py::"
+            "test_trials_that_are_decoded_or_validate_say_nothing_of_who_individuals_are",
+        ),
+    ),
+    Fault(
+        "transfer: individuals are known by the trials that are decoded",
+        "src/motet/estimators/encoder.py",
+        "        return self.encoder._signals(recording, n_bins, reads=self.reads)\n",
+        "        return self.encoder._met(recording)._signals(recording, n_bins, reads=self.reads)\n",
+        ("tests/estimators/test_context.py::test_a_trial_is_decoded_alike_in_any_company",),
+    ),
+    Fault(
         "export: what is not observed is read as zero",
         "src/motet/estimators/exported.py",
         "        observed = observed & ~values.isnan().any(-1)\n        values = values.masked_fill(~observed[..., None], 0.0)\n\n        # 2. Rules",
@@ -840,14 +857,14 @@ FAULTS = (
     Fault(
         "align: a run whose identities are learned is taken",
         "src/motet/estimators/alignment.py",
-        '    by_name = getattr(getattr(decoder, "model", None), "identity", "none") == "learned"\n',
+        '    by_name = hasattr(decoder, "individual_ids_") and decoder.model.identity != "none"\n',
         "    by_name = False\n",
         ("tests/tasks/test_align.py::test_a_run_that_knows_individuals_by_their_names_is_refused",),
     ),
     Fault(
         "align: embeddings of learned identities are taken",
         "src/motet/estimators/decoders.py",
-        'np.asarray(self.model.identity == "learned" or bool(self.preprocess_.individual_ids))',
+        'np.asarray(self.model.identity != "none" or bool(self.preprocess_.individual_ids))',
         "np.asarray(False)",
         ("tests/estimators/test_alignment.py::test_an_embedding_that_knows_individuals_by_their_names_is_refused",),
     ),

@@ -159,9 +159,9 @@ def refuse_known_individuals(decoder: Any) -> None:
     """Refuse a model whose embeddings know individuals by name: there everybody finds itself, which says nothing.
 
     Raises:
-        InputError: if an identity is learned for every individual, or each has statistics of its own.
+        InputError: if every individual has an identity that is found by its name, or statistics of its own.
     """
-    by_name = getattr(getattr(decoder, "model", None), "identity", "none") == "learned"
+    by_name = hasattr(decoder, "individual_ids_") and decoder.model.identity != "none"
     preprocess: Preprocess | None = getattr(decoder, "preprocess_", None)
     if by_name or (preprocess is not None and preprocess.individual_ids):
         what = "individuals" if by_name else "the mean or scale of individuals"

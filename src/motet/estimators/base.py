@@ -207,6 +207,7 @@ class Estimator(BaseEstimator, abc.ABC):
 
         # 5. Prepared
         train_part = self._prepared(dataset, trains=True)
+        self.learner_.meet(train_part.recordings, learns=True)
         judge = self._judge(train_part) if held_out is None else self._prepared(held_out, trains=False)
 
         # 6. Train

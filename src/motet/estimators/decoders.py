@@ -33,7 +33,7 @@ from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for
 from motet.estimators.stream import StepGraph, Stream, refuse_what_waits
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
-from motet.models.layers import IndividualTable
+from motet.models.layers import ById
 from motet.plain import from_plain
 from motet.settings import Count, Positive, Seed, check_arguments
 from motet.training.committee import Committee, in_parts
@@ -317,7 +317,7 @@ class _Decoder(TransformerMixin, Estimator):
 
     def _check_nameless(self, ids: tuple[str, ...]) -> None:
         """Refuse an array whose individuals, which have no names, are not those that were trained on."""
-        tables = [module for module in self.learner_.modules() if isinstance(module, IndividualTable)]
+        tables = [module for module in self.learner_.modules() if isinstance(module, ById)]
         known = {*self.individual_ids_, *self.preprocess_.silent_ids}
         if (tables or self.preprocess_.individual_ids) and known != set(ids):
             raise InputError(
@@ -467,7 +467,7 @@ class _Decoder(TransformerMixin, Estimator):
         """
         dataset = self.preprocess_(self._to_read(X, individual_ids=individual_ids))
         self._check_settings()
-        knows_individuals = np.asarray(self.model.identity == "learned" or bool(self.preprocess_.individual_ids))
+        knows_individuals = np.asarray(self.model.identity != "none" or bool(self.preprocess_.individual_ids))
         encodings = []
         for recording in dataset.recordings:
             windows = Windows.cut(PopulationDataset(recording), self._window_bins)

@@ -64,7 +64,8 @@ class EITEncoder(Estimator):
         period: where classes are numbers on a circle, such as directions of a reach: how much once around is. By
             default classes 0 to n-1, of which there are four or more, are taken for a circle of n if that explains the
             training trials better than classes without a geometry; 0 says that there is none.
-        model: see `EITSettings`; the identity is "none".
+        model: see `EITSettings`; the identity is "none", or "context": then an individual of a new population is known
+            by what it does in the trials that `adapt` is given, labelled or not, where embeddings are read.
         tuning: see `TuningSettings`.
         objective: see `EpisodeSettings`.
         training: see `TrainingSettings`.
@@ -144,8 +145,10 @@ class EITEncoder(Estimator):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if self.model.identity != "none":
-            raise InputError("model.identity of an EITEncoder is 'none': it meets individuals it has never seen.")
+        if self.model.identity == "learned":
+            raise InputError(
+                "model.identity of an EITEncoder is 'none' or 'context': it meets individuals that it has never seen."
+            )
         if "individual" in (self.preprocess.centre, self.preprocess.scale):
             raise InputError(
                 "preprocess.centre and preprocess.scale of an EITEncoder are 'shared' or 'none': of an individual that "
@@ -160,8 +163,14 @@ class EITEncoder(Estimator):
         name = self._target_name(train)
         self.target_, self.period_ = None, self.period
         self.preprocess_ = Preprocess.fit(train, self.preprocess)
+        uses = self._uses(name).keys()
+        if self.model.identity == "context" and uses != {"context"}:
+            raise InputError(
+                "model.identity='context' tells who is who, and what is hidden, in the trials that are learned from: "
+                f"it goes with a target and objective.learn={{'context': 1}}, not with {' and '.join(sorted(uses))}."
+            )
         if name is not None:
-            if self._uses(name).keys() == {"context"}:
+            if uses == {"context"}:
                 for recording in train.recordings:
                     recording.target(name)
             self.target_ = Target.fit(train, name, kind="class", levels=("trial",))
@@ -267,7 +276,10 @@ class EITEncoder(Estimator):
         return [words[use] for use in self.uses_]
 
     def _prepared(self, dataset: PopulationDataset, *, trains: bool) -> PopulationDataset:
-        return self.learner_.objective.prepare(self.preprocess_(dataset.map(told_apart)))
+        prepared = self.preprocess_(dataset.map(told_apart))
+        if self.model.identity == "context":  # one name in two recordings says nothing
+            prepared = prepared.map(_named_apart)
+        return self.learner_.objective.prepare(prepared)
 
     def _finish(
         self, train: PopulationDataset, held_out: PopulationDataset | None, judge: PopulationDataset | None
@@ -278,6 +290,7 @@ class EITEncoder(Estimator):
             read = self.learner_.read(judge, self.batch_trials, validates=True)
             found = [(objective.predict(encoding, batch), batch) for encoding, batch in read]
             self.scores_ = objective.scores([p for p, _ in found], [b for _, b in found])
+        self.learner_.forget()
 
     # ------------------------------------------------------------------ a new population
 
@@ -391,7 +404,7 @@ class EITEncoder(Estimator):
             if unlabelled is not None or quantity is not None or reads != "roots":
                 raise InputError(f"way={way!r} learns a class from labelled trials alone; or take way='context'.")
             return _Trained(self, name, training, is_frozen=way == "readout").fit(labelled, on_epoch=on_epoch)
-        read = SignalsOf(self, reads)
+        read = self._reading(reads, labelled, unlabelled)
         if is_quantity:
             if unlabelled is not None:
                 raise InputError(f"{name!r} is a quantity, which unlabelled trials do not teach; leave them out.")
@@ -435,8 +448,27 @@ class EITEncoder(Estimator):
                 f"{self.period_:g}), so that without any label nothing says which trials are of which; give one "
                 "labelled trial of each at least."
             )
-        read = SignalsOf(self, reads)
+        read = self._reading(reads, unlabelled)
         return AdaptedDecoder(self.readout, goal, candidates, read, None, unlabelled)
+
+    def _reading(self, reads: Reads, *context: Recording | None) -> SignalsOf:
+        """What reads trials of a population that is met in these."""
+        return SignalsOf(self if reads == "roots" else self._met(*context), reads)
+
+    def _met(self, *context: Recording | None) -> EITEncoder:
+        """The encoder as it knows the individuals of some trials: itself, if it knows nobody by what they do."""
+        if self.model.identity != "context":
+            return self
+        met = copy.copy(self)
+        met.learner_ = copy.deepcopy(self.learner_)
+        met.learner_.meet([self._bare(trials).recordings[0] for trials in context if trials is not None])
+        return met
+
+    def _bare(self, recording: Recording) -> PopulationDataset:
+        """Trials as the model reads them, without targets."""
+        if recording.n_features != 1:
+            raise InputError(f"recording {recording.name!r} has {recording.n_features} features; give one.")
+        return self.preprocess_(PopulationDataset(without_targets(recording)))
 
     def _signals(self, recording: Recording, n_bins: int, *, reads: Reads) -> Signals:
         """What the readout reads of trials of at most so many bins; no target is looked at."""
@@ -444,9 +476,7 @@ class EITEncoder(Estimator):
             raise InputError(
                 f"reads is {reads!r}, and no label has taught the encoder to read embeddings; take 'roots'."
             )
-        if recording.n_features != 1:
-            raise InputError(f"recording {recording.name!r} has {recording.n_features} features; give one.")
-        bare = self.preprocess_(PopulationDataset(without_targets(recording)))
+        bare = self._bare(recording)
         parts = []
         for both, batch in self._embedded(bare) if reads != "roots" else [(None, bare.batch())]:
             embedding = None if both is None else _padded(both, n_bins)
@@ -464,13 +494,15 @@ class EITEncoder(Estimator):
         """Embeddings of every individual at every time: "individual" and "population" for each recording.
 
         Both are (trial, individual, time, width), NaN where not observed; "individual_ids" names their axis.
-        Individuals are never known by these names ("knows_individuals").
+        Individuals are never known by these names ("knows_individuals"). With identity="context" those of a recording
+        are known by what they do in the trials of it that are given.
         """
         check_is_fitted(self)
         dataset = X if isinstance(X, PopulationDataset) else PopulationDataset(X)
         found = []
-        for recording in self.preprocess_(dataset).recordings:
-            encodings = [e for e, _ in self.learner_.read(PopulationDataset(recording), self.batch_trials)]
+        for raw, recording in zip(dataset.recordings, self.preprocess_(dataset).recordings, strict=True):
+            learner = self._met(raw).learner_
+            encodings = [e for e, _ in learner.read(PopulationDataset(recording), self.batch_trials)]
             stages = {
                 stage: stacked(
                     [torch.where(e.observed[..., None], getattr(e, stage), torch.nan).numpy() for e in encodings],
@@ -542,7 +574,7 @@ class _Trained(EITClassifier):
 
     def _make_learner(self) -> Learner:
         learner = super()._make_learner()
-        learner.model.load_state_dict(self.encoder.learner_.model.state_dict())
+        learner.model.load_state_dict(dict(self.encoder.learner_.model.named_parameters()), strict=False)
         learner.model.requires_grad_(not self.is_frozen)
         return learner
 
@@ -551,6 +583,12 @@ class _Trained(EITClassifier):
         plain = EITClassifier(**{name: getattr(self, name) for name in EITClassifier._get_param_names()})
         plain.__dict__.update({name: value for name, value in self.__dict__.items() if name.endswith("_")})
         return plain.save(folder)
+
+
+def _named_apart(recording: Recording) -> Recording:
+    """The recording whose individuals bear its name too."""
+    ids = tuple(f"{recording.name}/{one}" for one in recording.individual_ids)
+    return dataclasses.replace(recording, individual_ids=ids)
 
 
 def _only_target(labelled: Recording) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +16,12 @@ from motet.data.batch import Batch
 from motet.data.preprocess import READS_ANYONE, Preprocess
 from motet.errors import InputError
 from motet.estimators.rule import Rule, Said, Shares
-from motet.models.layers import IndividualTable
+from motet.models.layers import ById
 from motet.rivals.graphs import Coded, FittedGraph, graph_of
 from motet.training.learner import Learner
 from motet.training.objectives import Target
 
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that the EIT gives
 
 
@@ -77,7 +79,7 @@ class Inside:
         Raises:
             InputError: if individuals are not known, or known to no rule.
         """
-        tables = [module for module in learner.modules() if isinstance(module, IndividualTable)]
+        tables = [module for module in learner.modules() if isinstance(module, ById)]
         parts: Mapping[str, float] = getattr(shares, whom)
         uses_rule = rule is not None and whom != "eit" and bool(rule.names)
         reads_anyone = not tables and not preprocess.individual_ids
@@ -133,7 +135,7 @@ def logs(probability: Float[Tensor, "*row class"]) -> Float[Tensor, "*row class"
     return probability.double().clamp(min=SMALLEST).log()
 
 
-def _read_by_eit(ids: tuple[str, ...], preprocess: Preprocess, tables: Sequence[IndividualTable]) -> list[int]:
+def _read_by_eit(ids: tuple[str, ...], preprocess: Preprocess, tables: Sequence[ById]) -> list[int]:
     """The places of the individuals that the EITs read: all but those silent in training.
 
     Raises:
@@ -242,26 +244,26 @@ class Chosen(nn.Module):
 
 
 class Rows(nn.Module):
-    """Weights of individuals in the order in which they are given, in place of an `IndividualTable`."""
+    """Weights of individuals in the order in which they are given, in place of what finds them by id."""
 
     weight: Tensor
 
-    def __init__(self, table: IndividualTable, ids: Sequence[str]) -> None:
+    def __init__(self, table: ById, ids: Sequence[str]) -> None:
         super().__init__()
-        rows = [table.individual_ids.index(one) for one in ids]
-        self.register_buffer("weight", table.weight.detach()[rows].cpu().clone()[None])
+        rows = torch.tensor([table.individual_ids.index(one) for one in ids])
+        self.register_buffer("weight", table.of(rows).detach().clone()[None])
 
     def forward(self, batch: Batch) -> Float[Tensor, "1 individual ..."]:
         return self.weight
 
 
-def graph_copy(learner: Learner, ids: Sequence[str]) -> Learner:
+def graph_copy(module: AnyModule, ids: Sequence[str]) -> AnyModule:
     """A copy whose tables are the rows of these individuals."""
-    made = copy.deepcopy(learner).cpu().eval().requires_grad_(False)
-    for module in list(made.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, IndividualTable):
-                setattr(module, name, Rows(child, ids))
+    made = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    for part in list(made.modules()):
+        for name, child in list(part.named_children()):
+            if isinstance(child, ById):
+                setattr(part, name, Rows(child, ids))
     return made
 
 

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.errors import InputError
 from motet.memory import check_room
-from motet.models.layers import Attention, Block, Clock, IndividualTable, is_known_to_be_all, readable
+from motet.models.layers import (
+    Attention,
+    Block,
+    ById,
+    Clock,
+    ContextTable,
+    IndividualTable,
+    is_known_to_be_all,
+    readable,
+)
 from motet.settings import Count, Fraction, Positive, Range, Settings
 
 Depth = Annotated[int, Range(least=0, most=1000)]
@@ -40,8 +49,10 @@ class EITSettings(Settings, role="model"):
         causal: whether a bin reads only itself and earlier ones.
         token_bins: a token is made of this many bins, up to its own.
         time: bins know their distances ("relative"); with "absolute" also how far into the trial they are.
-        identity: "learned" gives every individual id a gain and an offset of its own, applied before individuals
-            interact; with "none" the model reads any individual.
+        identity: what says who an individual is, by a gain and an offset that are applied before individuals interact.
+            "learned": free weights of each id. "context": one net of what the individual does in the trials that are
+            learned from, or that a new population is adapted on (see `context_statistics`). "none": nothing does, and
+            the model reads any individual.
     """
 
     width: Count = 16
@@ -53,7 +64,7 @@ class EITSettings(Settings, role="model"):
     causal: bool = False
     token_bins: Count = 2
     time: Literal["relative", "absolute"] = "absolute"
-    identity: Literal["none", "learned"] = "learned"
+    identity: Literal["none", "learned", "context"] = "learned"
 
     def check(self) -> None:
         if self.width % (2 * self.n_heads):
@@ -87,7 +98,7 @@ class EIT(nn.Module):
 
     1. Token: every value, with the features it has, becomes a token that may know its time.
     2. Individual module: a transformer shared by all individuals reads each one alone, over time.
-    3. Identity: if learned, each individual's own gain and offset are applied.
+    3. Identity: if there is one, each individual's gain and offset are applied.
     4. Interaction module: at each time, a transformer over individuals lets them exchange.
 
     Permuting the individuals permutes the encoding; what is not observed changes nothing.
@@ -95,7 +106,7 @@ class EIT(nn.Module):
     Args:
         settings: see `EITSettings`.
         n_features: features per individual and time bin.
-        individual_ids: the individuals to learn an identity for; ignored with identity="none".
+        individual_ids: those to learn an identity for, or whose context is known; ignored with identity="none".
     """
 
     def __init__(self, settings: EITSettings, *, n_features: int = 1, individual_ids: tuple[str, ...] = ()) -> None:
@@ -107,9 +118,11 @@ class EIT(nn.Module):
         self.token = nn.Linear(settings.token_bins * n_features, settings.width)
         self.clock = Clock(settings.width) if settings.time == "absolute" else None
         self.individual_module = self._stack(settings.individual_depth, is_temporal=True, is_causal=settings.causal)
-        self.identity = (
-            IndividualTable(individual_ids, (2, settings.width), std=0.5) if settings.identity == "learned" else None
-        )
+        self.identity: ById | None = None
+        if settings.identity == "learned":
+            self.identity = IndividualTable(individual_ids, (2, settings.width), std=0.5)
+        elif settings.identity == "context":
+            self.identity = ContextTable(individual_ids, n_features, (2, settings.width))
         self.interaction_module = self._stack(settings.interaction_depth, is_temporal=False)
 
     def _stack(self, depth: int, *, is_temporal: bool, is_causal: bool = False) -> nn.ModuleList:

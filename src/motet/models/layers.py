@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import abc
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from motet.data.batch import Batch
+from motet.data.context import N_STATISTICS, SPREAD, WITH_UNIT
 from motet.data.preprocess import READS_ANYONE
 from motet.errors import InputError
 from motet.models.randomness import Dropout
+
+LEAST_SCALE = 0.01  # of a statistic: of the spread of values, or of a correlation
+FARTHEST = 4.0  # standard deviations that a statistic counts for at most
 
 
 def rotary(
@@ -171,21 +178,25 @@ class Clock(nn.Module):
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
-class IndividualTable(nn.Module):
-    """Weights for each individual, found by its id, so that they travel with it and never with its position.
+class ById(nn.Module, abc.ABC):
+    """What is known of each individual, found by its id, so that it travels with it and never with its position.
 
     Args:
         individual_ids: the individuals known.
-        shape: of what each has.
-        std: of the initial weights.
     """
 
-    def __init__(self, individual_ids: tuple[str, ...], shape: tuple[int, ...], *, std: float) -> None:
+    def __init__(self, individual_ids: tuple[str, ...]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(len(individual_ids), *shape) * std)
+        self._name(individual_ids)
+
+    def _name(self, individual_ids: tuple[str, ...]) -> None:
         self.individual_ids = individual_ids
         self._row = {individual: row for row, individual in enumerate(individual_ids)}
         self._rows: dict[tuple[str, ...], Tensor] = {}
+
+    @abc.abstractmethod
+    def of(self, rows: Int[Tensor, "*individual"]) -> Float[Tensor, "*individual_and_shape"]:
+        """The weights of some of the individuals known."""
 
     def forward(self, batch: Batch) -> Float[Tensor, "recording individual ..."]:
         """The weights of every individual of the batch; those of padding are never read.
@@ -202,7 +213,7 @@ class IndividualTable(nn.Module):
             if (known < 0).any():
                 self._refuse_strangers(batch, recording, known)
             rows.append(known[position.clamp(min=0)])
-        return self.weight[torch.stack(rows).clamp(min=0)]
+        return self.of(torch.stack(rows).clamp(min=0))
 
     def _refuse_strangers(self, batch: Batch, recording: int, known: Tensor) -> None:
         is_observed = batch.observed[batch.recording_index == recording].any(dim=2).any(dim=0)
@@ -213,3 +224,66 @@ class IndividualTable(nn.Module):
                 f"the model never saw individual {batch.individual_ids[recording][int(strangers[0])]!r}; "
                 f"it knows {len(self._row)}: give recordings of these, {READS_ANYONE}."
             )
+
+
+class IndividualTable(ById):
+    """Weights that are learned for each individual.
+
+    Args:
+        individual_ids: the individuals known.
+        shape: of what each has.
+        std: of the initial weights.
+    """
+
+    def __init__(self, individual_ids: tuple[str, ...], shape: tuple[int, ...], *, std: float) -> None:
+        super().__init__(individual_ids)
+        self.weight = nn.Parameter(torch.randn(len(individual_ids), *shape) * std)
+
+    def of(self, rows: Int[Tensor, "*individual"]) -> Float[Tensor, "*individual_and_shape"]:
+        return self.weight[rows]
+
+
+class ContextTable(ById):
+    """Weights of each individual, made by one net of what it does: see `context_statistics`.
+
+    The net is learned, and as large for any population. The statistics are of the trials that were learned from, or of
+    those by which a new population is met (`meet`): what is read later depends on no other trial.
+
+    Args:
+        individual_ids: those met.
+        n_features: of values.
+        shape: of what each has.
+        n_hidden: units of the net.
+    """
+
+    statistics: Float[Tensor, "individual statistic"]
+    centre: Float[Tensor, " statistic"]
+    scale: Float[Tensor, " statistic"]
+
+    def __init__(
+        self, individual_ids: tuple[str, ...], n_features: int, shape: tuple[int, ...], *, n_hidden: int = 32
+    ) -> None:
+        super().__init__(individual_ids)
+        n_statistics = n_features * N_STATISTICS
+        self.register_buffer("statistics", torch.zeros(len(individual_ids), n_statistics))
+        self.register_buffer("centre", torch.zeros(n_statistics))
+        self.register_buffer("scale", torch.ones(n_statistics))
+        self.shape = shape
+        self.net = nn.Sequential(nn.Linear(n_statistics, n_hidden), nn.GELU(), nn.Linear(n_hidden, math.prod(shape)))
+
+    def learn(self, individual_ids: tuple[str, ...], statistics: NDArray[np.float64]) -> None:
+        """Meet the individuals of training trials, by whom is known what is usual."""
+        unit = np.sqrt(np.square(statistics.reshape(len(statistics), -1, N_STATISTICS)[..., SPREAD]).mean()) or 1.0
+        least = LEAST_SCALE * np.tile(np.where(WITH_UNIT, unit, 1.0), statistics.shape[1] // N_STATISTICS)
+        self.centre.copy_(torch.from_numpy(statistics.mean(axis=0)))
+        self.scale.copy_(torch.from_numpy(np.maximum(statistics.std(axis=0), least)))
+        self.meet(individual_ids, statistics)
+
+    def meet(self, individual_ids: tuple[str, ...], statistics: NDArray[np.float64]) -> None:
+        """Know these individuals, and no others."""
+        self._name(individual_ids)
+        self.statistics = torch.from_numpy(statistics).to(self.centre)
+
+    def of(self, rows: Int[Tensor, "*individual"]) -> Float[Tensor, "*individual_and_shape"]:
+        away = (self.statistics[rows] - self.centre) / self.scale
+        return self.net(FARTHEST * (away / FARTHEST).tanh()).unflatten(-1, self.shape)

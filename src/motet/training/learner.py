@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from motet.data.batch import BATCH_BYTES, Batch
+from motet.data.context import context_statistics
 from motet.data.dataset import PopulationDataset
+from motet.data.recording import Recording
 from motet.memory import check_room
 from motet.models.eit import EIT, Encoding
+from motet.models.layers import ContextTable
 from motet.models.pairs import PairEIT
 from motet.training.objectives import Objective
 
@@ -29,6 +33,24 @@ class Learner(nn.Module):
         super().__init__()
         self.model = model
         self.objective = objective
+
+    def meet(self, context: Sequence[Recording], *, learns: bool = False) -> None:
+        """Know the individuals of some trials, and no others, by what they do there; nothing, without such an identity.
+
+        Args:
+            context: trials as the model reads them.
+            learns: whether they are those that will be learned from.
+        """
+        if tables := [module for module in self.modules() if isinstance(module, ContextTable)]:
+            found = context_statistics(context)
+            for table in tables:
+                table.learn(*found) if learns else table.meet(*found)
+
+    def forget(self) -> None:
+        """Know nobody by what they do."""
+        for module in self.modules():
+            if isinstance(module, ContextTable):
+                module.meet((), np.zeros((0, len(module.centre))))
 
     def read(
         self, dataset: PopulationDataset, most_trials: int, *, validates: bool = False

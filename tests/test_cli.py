@@ -18,7 +18,7 @@ from motet.data.readers import read_recording, write_recording
 from motet.systems.population import expected_counts
 
 QUICK = ["--training.max_steps", "3", "--model.width", "8", "--model.n_heads", "1", "--folds", "2"]
-ALONE = [*QUICK, "--rule", "none", "--members", "1", "--control", "false"]
+ALONE = [*QUICK, "--rule", "none", "--members", "1", "--control", "false", "--rivals", "false"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -526,12 +526,12 @@ def population(recording: Recording, variant: Variant) -> Recording:
     return dataclasses.replace(recording, values=np.concatenate([recording.values] * 2, axis=-1))
 
 
-@pytest.mark.parametrize("variant", ["other names", "fewer", "more features"])
 @of_members()
-def test_another_population_is_refused_or_read(member, variant):
-    other = population(data(member.kind)[1], variant)
-    if variant in member.reads:
-        assert np.isfinite(member.predict(fitted(member.name), other)).any()
-    else:
-        with pytest.raises(InputError):
-            member.predict(fitted(member.name), other)
+def test_another_population_is_refused_or_read(member):
+    for variant in get_args(Variant):
+        other = population(data(member.kind)[1], variant)
+        if variant in member.reads:
+            assert np.isfinite(member.predict(fitted(member.name), other)).any(), variant
+        else:
+            with pytest.raises(InputError):
+                member.predict(fitted(member.name), other)

@@ -13,10 +13,9 @@ import plant
 from faults import FAULTS, Fault
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_the_text_of_every_fault_stands_in_the_code_and_its_tests_exist(fault):
-    assert plant.misfit(fault) is None
-    assert fault.stands != fault.planted
+def test_the_text_of_every_fault_stands_in_the_code_and_its_tests_exist():
+    assert {fault.name: why for fault in FAULTS if (why := plant.misfit(fault)) is not None} == {}
+    assert all(fault.stands != fault.planted for fault in FAULTS)
 
 
 def test_there_are_enough_faults_and_each_has_a_name():

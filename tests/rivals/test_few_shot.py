@@ -182,16 +182,16 @@ def test_a_quantity_is_decoded_from_bins_up_to_now(rival):
 # ------------------------------------------------------------------ any classes, any trials
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 12])
 @of_every
-def test_there_may_be_fewer_or_more_classes_than_in_other_populations(rival, goal, n_classes):
-    recording = reaches(3, n_trials=48, n_classes=n_classes)
-    question = asked(recording, goal, shots=2, n_draws=2, pool=True, period=12.0)
-    found = answered(rival, question, recording)
-    assert found.shape[:2] == (2, len(question.draws[0].tested))
-    assert np.isfinite(found).all()
-    if goal is DIRECTION:
-        assert np.isin(found, recording.target("direction")).all()
+def test_there_may_be_fewer_or_more_classes_than_in_other_populations(rival, goal):
+    for n_classes in (2, 12):
+        recording = reaches(3, n_trials=48, n_classes=n_classes)
+        question = asked(recording, goal, shots=2, n_draws=1, pool=True, period=12.0)
+        found = answered(rival, question, recording)
+        assert found.shape[:2] == (1, len(question.draws[0].tested))
+        assert np.isfinite(found).all()
+        if goal is DIRECTION:
+            assert np.isin(found, recording.target("direction")).all()
 
 
 @of_every

@@ -33,6 +33,7 @@ class Page:
         self.said: list[str] = []
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Performance.enable", timeDomain="threadTicks")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
@@ -66,6 +67,12 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         self.call("Page.navigate", url=file.resolve().as_uri())
         self.wait("document.documentElement && document.documentElement.dataset.readyMilliseconds !== undefined")
+
+    @property
+    def seconds(self) -> float:
+        """Of the processor, that the page has taken since it was opened."""
+        found = self.call("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in found if one["name"] == "TaskDuration")
 
     def value(self, script: str) -> Any:
         """What an expression comes to, a promise awaited."""

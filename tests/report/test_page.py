@@ -133,6 +133,21 @@ def test_text_and_lines_stand_out_in_light_and_in_dark():
             assert min(contrast(theme[line], theme[ground]) for line in lines) >= 3
 
 
+def test_the_script_of_a_page_begins_with_what_is_drawn_alone_and_is_whole_if_built_otherwise():
+    pytest.importorskip("plotly")
+    begins = re.findall(r"\.register\(\[([^\]]*)\]\);[^;]*;return [^;]*;\}\)\(\)", page._plotly_script())
+    assert [len(one.split(",")) for one in begins] == [len(page.KINDS)]
+    assert {trace["type"] for plot in all_plots() for trace in plot.traces} <= {"scatter", *page.KINDS}
+    built = 'var B=W((e,t)=>{t.exports={moduleType:"trace",name:"KIND"}});var b=W((e,t)=>{t.exports=B()});'
+    (bar, heatmap), maps = (built.replace("KIND", kind) for kind in page.KINDS), "var m=W((e,t)=>{});"
+    heatmap = heatmap.replace("B", "H").replace("b=", "h=")
+    assert page._with_kinds_alone(f"{bar}{heatmap}{maps}P.register([b(),h(),m()])") == (
+        f"{bar}{heatmap}{maps}P.register([b(),h()])"
+    )
+    for other in (f"{bar}{maps}P.register([b(),m()])", f"{bar}{heatmap}P.register([m()])", "P.register(all)", ""):
+        assert page._with_kinds_alone(other) == other
+
+
 def test_a_page_without_plotly_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     page._plotly_script.cache_clear()

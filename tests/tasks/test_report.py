@@ -89,6 +89,8 @@ def test_a_report_runs_in_a_browser_without_an_error_a_request_or_a_name_that_ac
     with browser(tmp_path / "state") as page:
         for file, dark in zip(files, (True, False), strict=True):
             page.open(file, dark=dark)
+            assert page.seconds < 2
+            assert file.stat().st_size < 8e6
             n_tabs = page.value("document.querySelectorAll('[role=tab]').length")
             page.value("document.querySelector('[role=tab]').focus()")
             for number in range(1, n_tabs + 1):  # the arrow goes around, and every tab is drawn

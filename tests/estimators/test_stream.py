@@ -11,7 +11,7 @@ import torch
 import motet
 from motet.data.recording import Recording
 from motet.errors import InputError
-from motet.estimators.exported import StepFile
+from motet.estimators.exported import DecoderGraph, StepFile
 from motet.estimators.stream import StepGraph
 from motet.models.eit import EITSettings
 
@@ -121,11 +121,76 @@ def test_a_step_that_hands_on_what_it_remembers_says_what_the_stream_says(kind):
             np.testing.assert_allclose(said.numpy(), wanted, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_a_step_is_an_onnx_file(tmp_path):
+@functools.cache
+def adapted():
+    """Decoders of a new population from a few trials: of a class, of a quantity, and of a quantity per bin."""
+    *known, new = motet.simulate("population", n_subjects=2, n_trials=24, n_neurons=7)
+    pretrained = {"model": EITSettings(width=4, identity="none"), "training": ONE_STEP}
+    encoder = motet.EITEncoder("direction", **pretrained).fit(known)
+    few = new.select(trials=range(16))
+    angle = few.targets["direction"] * np.pi / 4
+    ends = np.stack([np.cos(angle), np.sin(angle)], -1)
+    with_ends = Recording(
+        few.values,
+        few.observed,
+        few.individual_ids,
+        {"end": ends},
+        target_levels={"end": "trial"},
+        bin_seconds=few.bin_seconds,
+    )
+    decoders = {
+        "a class": encoder.adapt(few, new.select(trials=range(16, 20))),
+        "a quantity": encoder.adapt(with_ends, target="end"),
+        "a quantity per bin": encoder.adapt(few, quantity="velocity"),
+    }
+    values = new.values[20:22].copy()
+    values[0, 2], values[0, :, :2], values[0, 3, 5:] = np.nan, np.nan, np.nan
+    values[1, 1, :3], values[1, :, 4] = np.nan, np.nan
+    return decoders, Recording.from_trials(values, individual_ids=list(new.individual_ids), bin_seconds=new.bin_seconds)
+
+
+@pytest.mark.parametrize("kind", ["a class", "a quantity", "a quantity per bin"])
+def test_a_stream_of_an_adapted_decoder_says_what_it_says_of_the_trial_so_far(kind):
+    decoders, test = adapted()
+    fitted = decoders[kind]
+    stream, file = fitted.stream(), StepFile(StepGraph(fitted._inside()))
+    offline = fitted.predict_proba if kind == "a class" else fitted.predict
+    for trial in range(2):
+        stream.reset()
+        state = {name: torch.zeros_like(one) for name, one in file.remembered(0).items()}
+        for time, (x, seen) in enumerate(zip(*bins_of(test, trial), strict=True)):
+            said = stream.step(np.where(seen[:, None], x, np.nan))
+            wanted = offline(test.select(trials=[trial], bins=slice(0, time + 1)))[0]
+            np.testing.assert_allclose(said, wanted[-1] if "per bin" in kind else wanted, atol=1e-6)
+            with torch.no_grad():
+                of_file, *now = file(torch.from_numpy(x), torch.from_numpy(seen), state)
+            state = dict(zip(state, now, strict=True))
+            np.testing.assert_allclose(of_file, said, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["a class", "a quantity", "a quantity per bin"])
+def test_the_graph_of_an_adapted_decoder_says_what_it_says_of_whole_trials(kind):
+    decoders, test = adapted()
+    fitted = decoders[kind]
+    with torch.no_grad():
+        said = DecoderGraph(fitted._inside())(torch.from_numpy(test.values), torch.from_numpy(test.observed)).numpy()
+    wanted = (fitted.predict_proba if kind == "a class" else fitted.predict)(test).copy()
+    if "per bin" not in kind:
+        wanted[0] = np.nan  # somebody is never observed
+    np.testing.assert_allclose(said, wanted, atol=1e-6)
+
+
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("a quantity per trial", "a quantity per bin")]
+
+
+@pytest.mark.parametrize("kind", ["a class", *SLOW])
+def test_a_step_is_an_onnx_file(kind, tmp_path):
     import onnxruntime
 
-    fitted = decoder("a quantity per trial")
+    decoders, test = adapted()
+    if kind == "a quantity per trial":
+        decoders, test = {kind: decoder(kind)}, counts(2, 2)
+    fitted = decoders[kind]
     path = fitted.export(tmp_path / "step.onnx", step=True)
     session, stream = onnxruntime.InferenceSession(path), fitted.stream()
     kinds = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(bool)": "?", "tensor(int64)": "i8"}
@@ -133,12 +198,27 @@ def test_a_step_is_an_onnx_file(tmp_path):
         one.name: np.zeros([0 if axis == "bin" else axis for axis in one.shape], kinds[one.type])
         for one in session.get_inputs()[2:]
     }
-    assert [one.name for one in session.get_outputs()] == ["prediction", *(f"next_{name}" for name in state)]
-    kept = [IDS.index(one) for one in stream.individual_ids]
-    for x, seen in zip(*bins_of(counts(2, 2), 0), strict=True):
+    outputs = [one.name for one in session.get_outputs()]
+    assert outputs == ["probability" if kind == "a class" else "prediction", *(f"next_{name}" for name in state)]
+    kept = [test.individual_ids.index(one) for one in stream.individual_ids]
+    for time, (x, seen) in enumerate(zip(*bins_of(test, 1), strict=True)):
         said, *now = session.run(None, {"values": x[kept], "observed": seen[kept], **state})
         state = dict(zip(state, now, strict=True))
-        np.testing.assert_allclose(said, stream.step(np.where(seen[:, None], x, np.nan)[kept]), atol=1e-5)
+        wanted = stream.step(np.where(seen[:, None], x, np.nan)[kept])
+        is_known = kind != "a class" or time > 2  # from when on everybody was observed
+        np.testing.assert_allclose(said, wanted if is_known else np.full_like(wanted, np.nan), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_adapted_courses_are_an_onnx_file(tmp_path):
+    import onnxruntime
+
+    decoders, test = adapted()
+    session = onnxruntime.InferenceSession(decoders["a quantity per bin"].export(tmp_path / "velocity.onnx"))
+    for n_bins in (1, test.n_bins):
+        cut = test.select(bins=slice(0, n_bins))
+        (said,) = session.run(None, {"values": cut.values, "observed": cut.observed})
+        np.testing.assert_allclose(said, decoders["a quantity per bin"].predict(cut), atol=1e-5)
 
 
 def test_nothing_of_a_trial_is_left_after_a_reset():
@@ -176,6 +256,11 @@ def test_what_cannot_be_streamed_is_refused():
         with pytest.raises(InputError, match=said):
             stream.step(wrong)
     assert stream.n_bins == 0
+    new = adapted()[0]["a class"].stream()
+    for _ in range(adapted()[1].n_bins):
+        new.step(None)
+    with pytest.raises(InputError, match=r"10 bins at most, .* reset\(\) begins a new one"):
+        new.step(None)
     anybody = decoder("a class per bin, in windows, of anybody")
     with pytest.raises(InputError, match="say who is given"):
         anybody.stream()

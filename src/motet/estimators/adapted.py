@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from motet.data.preprocess import Preprocess
 from motet.data.recording import Recording, refuse_other_bins
 from motet.errors import InputError
-from motet.estimators.exported import AdaptedGraph, Exported, Format, about_file
-from motet.estimators.inside import graph_copy
+from motet.estimators.exported import Exported, Format, about_file
+from motet.estimators.inside import Inside, Prepared, graph_copy, one_recording
+from motet.estimators.stream import Stream
 from motet.given import is_known
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT
 from motet.models.ring import find_ring, placements
-from motet.models.tuning import Candidates, Reads, Signals, TuningReadout
+from motet.models.tuning import Candidates, Likelihood, Reads, Signals, Tuning, TuningReadout
+from motet.rivals.graphs import FittedGraph, State
 from motet.settings import Count, check_arguments
 from motet.training.objectives import Target
 
@@ -231,26 +236,12 @@ class AdaptedDecoder:
     _grid: NDArray[np.float64] | None = None
     _shape: tuple[int, ...] = ()
 
-    @property
-    def _answers(self) -> Target:
-        """What the answer is of: classes; or a quantity, whose candidates are the classes that are decided among."""
-        if self._grid is None:
-            return self.target
-        return Target(self.target.name, "trial", mean=(0.0,) * self._grid.shape[1], shape=self._shape)
-
-    def export(self, path: Path | str, *, format: Format | None = None) -> Path:
-        """Write the decoder, as it is now, to one file that needs no motet; see `EITClassifier.export`.
-
-        The file reads these individuals in their order (`individual_ids`), and trials of `n_bins` bins: what a
-        shorter one lacks is not observed. Of a trial in which one of them is never observed its answer is NaN.
-
-        Raises:
-            InputError: if a package is missing, or the file cannot be written.
-        """
-        check_arguments(AdaptedDecoder.export, {"format": format})
+    def _inside(self) -> Inside:
+        target = self.target
+        if self._grid is not None:
+            target = Target(target.name, "trial", mean=(0.0,) * self._grid.shape[1], shape=self._shape)
         model = None if self._read.model is None else graph_copy(self._read.model, self.individual_ids)
-        name = "probability" if self._grid is None else "prediction"
-        graph = AdaptedGraph(
+        graph = TuningGraph(
             preprocess=self._read.preprocess,
             readout=copy.deepcopy(self.readout).eval().requires_grad_(False),
             tuning=self.tuning,
@@ -258,19 +249,123 @@ class AdaptedDecoder:
             reads=self._read.reads,
             n_bins=self.n_bins,
             grid=self._grid,
-            shape=self._shape,
         )
+        reads_counts = self._read.preprocess.settings.transform != "none"
+        return Inside.of_one(
+            "tuning", graph, target, self.individual_ids, reads_counts=reads_counts, most_bins=self.n_bins
+        )
+
+    def export(self, path: Path | str, *, format: Format | None = None, step: bool = False) -> Path:
+        """Write the decoder, as it is now, to one file that needs no motet; see `EITClassifier.export`.
+
+        The file reads these individuals in their order (`individual_ids`), and trials of `n_bins` bins: what a
+        shorter one lacks is not observed. Of a trial in which one of them is never observed its answer is NaN; so it is
+        in a step as long as one of them was not yet observed.
+
+        Raises:
+            InputError: if a package is missing, the file cannot be written, or a step is asked of embeddings.
+        """
+        check_arguments(AdaptedDecoder.export, {"format": format, "step": step})
+        inside = self._inside()
         about = about_file(
+            inside,
             estimator=type(self).__name__,
-            target=self._answers,
-            answer=name,
-            individual_ids=self.individual_ids,
             bin_seconds=self.bin_seconds,
-            preprocess=self._read.preprocess,
+            preprocessing=self._read.preprocess.settings,
             more={"reads": self._read.reads, "n_bins": self.n_bins, "needs": "every individual observed in some bin"},
         )
-        sizes = (None, len(self.individual_ids), self.n_bins)
-        return Exported.of_trials(graph, name, about, sizes, 1).write(path, format)
+        if not step:
+            return Exported.of_trials(inside, about, self.n_bins).write(path, format)
+        self._check_reads_roots()
+        return Exported.of_a_step(inside, about).write(path, format)
+
+    def stream(self) -> Stream:
+        """Decode trials while they happen, one bin at a time, with the decoder as it is now; see `Stream`.
+
+        After each bin it says what `predict_proba`, or of a quantity `predict`, says of the trial so far.
+
+        Raises:
+            InputError: if the decoder reads embeddings.
+        """
+        self._check_reads_roots()
+        return Stream(self._inside())
+
+    def _check_reads_roots(self) -> None:
+        if self._read.model is not None:
+            raise InputError(
+                f"this decoder reads {self._read.reads!r}, and embeddings are of whole trials; adapt with "
+                "reads='roots' to read bin by bin."
+            )
+
+
+class TuningGraph(FittedGraph):
+    """A fitted readout as tensor operations; what is said are log-likelihoods of classes, or a quantity.
+
+    Of a trial in which an individual is never observed the answer is NaN; bin by bin in Python, it is that of the
+    individuals observed so far.
+
+    Args:
+        preprocess: of the encoder.
+        readout: pretrained.
+        tuning: of the new population.
+        model: of the encoder, if its embeddings are read.
+        reads: what is read.
+        n_bins: of a trial.
+        grid: (candidate, dimension) values that are averaged; None for classes.
+    """
+
+    def __init__(
+        self,
+        *,
+        preprocess: Preprocess,
+        readout: TuningReadout,
+        tuning: Tuning,
+        model: EIT | None,
+        reads: Reads,
+        n_bins: int,
+        grid: NDArray[np.float64] | None,
+    ) -> None:
+        super().__init__()
+        self.prepare, self.readout, self.embedded = Prepared(preprocess, None), readout, model
+        self.reads, self.is_causal = reads, model is None
+        self.grid = None if grid is None else torch.from_numpy(grid)
+        self.courses = readout.courses(n_bins).T.contiguous()  # (time, channel)
+        self.likelihood_of: Callable[[Tensor], Likelihood] = functools.partial(readout.likelihood, tuning)
+        self.n_individuals = tuning.mean.shape[1]
+        self.everybody = self.latest = readout.likelihood(tuning)
+
+    def forward(self, values: Tensor, observed: Tensor) -> Tensor:
+        values, observed = self.prepare(values, observed)
+        embedding = None
+        if self.embedded is not None:
+            encoding = self.embedded(one_recording(values, observed))
+            embedding = torch.cat((encoding.individual, encoding.population), -1)
+        signals = self.readout.part_of(self.readout.signals(values[..., 0], observed, embedding), self.reads)
+        return self._said(self.everybody(signals.values), signals.present.all(1))
+
+    def _said(self, logs: Float[Tensor, "trial candidate"], is_known: Bool[Tensor, " trial"]) -> Tensor:
+        found = logs if self.grid is None else logs.softmax(1) @ self.grid
+        return torch.where(is_known[:, None], found, torch.nan)
+
+    def start(self) -> State:
+        return (torch.zeros(1, self.n_individuals, 2 * self.courses.shape[1] + 2, dtype=torch.float64),)
+
+    def step(self, values: Tensor, observed: Tensor, time: Tensor, state: State) -> tuple[Tensor, State]:
+        """Sums of root counts and of time courses over the bins observed are all that signals are made of."""
+        values, observed = self.prepare(values, observed)
+        root, now = values[:, :, 0].double(), self.courses.index_select(0, time[None])
+        each = torch.cat((root * now, now.expand(root.shape[1], -1)[None], root, torch.ones_like(root)), 2)
+        sums = state[0] + torch.where(observed, each, 0.0)
+        n = now.shape[1]
+        counted, seen, total, n_bins = sums[..., :n], sums[..., n:-2], sums[..., -2:-1], sums[..., -1:]
+        signals = counted + total / n_bins.clamp(min=1) * (self.courses.sum(0) - seen)
+        present = n_bins[..., 0] > 0
+        if torch.compiler.is_exporting():
+            return self._said(self.everybody(signals), present.all(1)), (sums,)
+        who = present[0].nonzero().flatten()
+        if not who.equal(self.latest.individuals):
+            self.latest = self.likelihood_of(present[0])
+        return self._said(self.latest(signals), present.any(1)), (sums,)
 
 
 class AdaptedQuantity(AdaptedDecoder):

@@ -24,13 +24,13 @@ from motet.data.windows import Windows
 from motet.errors import InputError, did_you_mean
 from motet.estimators.arrays import are_nameless, are_recordings, read_population
 from motet.estimators.base import Estimator, Population, stacked
-from motet.estimators.exported import DecoderGraph, Exported, Format, about_file
+from motet.estimators.exported import Exported, Format, about_file
 from motet.estimators.importance import Importance, importance_of
 from motet.estimators.inside import Inside
 from motet.estimators.intervals import Distances
 from motet.estimators.plots import DecoderPlots
 from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for, said_of_left_out
-from motet.estimators.stream import StepGraph, Stream, refuse_what_waits
+from motet.estimators.stream import Stream, refuse_what_waits
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
 from motet.models.layers import ById
@@ -546,6 +546,7 @@ class _Decoder(TransformerMixin, Estimator):
             default_ids=self.individual_ids_,
             individual_ids=individual_ids,
             longest=self._window_bins,
+            n_features=self.n_features_in_,
         )
 
     def export(
@@ -580,15 +581,11 @@ class _Decoder(TransformerMixin, Estimator):
         """
         check_arguments(_Decoder.export, {"format": format, "whom": whom, "step": step})
         inside = self._inside(whom, individual_ids)
-        target, ids = inside.target, inside.individual_ids
-        name = "probability" if target.classes else "prediction"
         about = about_file(
+            inside,
             estimator=type(self).__name__,
-            target=target,
-            answer=name,
-            individual_ids=ids,
             bin_seconds=self.bin_seconds_,
-            preprocess=self.preprocess_,
+            preprocessing=self.preprocess_.settings,
             more={
                 "whom": whom,
                 "parts": dict(inside.shares),
@@ -596,12 +593,10 @@ class _Decoder(TransformerMixin, Estimator):
                 "is_causal": self.model.causal,
             },
         )
-        if step:
-            refuse_what_waits(inside, is_causal=self.model.causal)
-            assert ids is not None
-            return Exported.of_a_step(StepGraph(inside), name, about, len(ids)).write(path, format)
-        sizes = (None, None if ids is None else len(ids), None)
-        return Exported.of_trials(DecoderGraph(inside), name, about, sizes, self.n_features_in_).write(path, format)
+        if not step:
+            return Exported.of_trials(inside, about).write(path, format)
+        refuse_what_waits(inside, is_causal=self.model.causal)
+        return Exported.of_a_step(inside, about).write(path, format)
 
     def stream(self, *, whom: Said = "both", individual_ids: Sequence[str] | None = None) -> Stream:
         """Decode trials while they happen, one bin at a time; see `Stream`.

@@ -17,15 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from motet.data.preprocess import Preprocess
+from motet.data.preprocess import PreprocessSettings
 from motet.errors import InputError
-from motet.estimators.inside import Answer, Inside, Prepared, logs, one_recording
+from motet.estimators.inside import Answer, Inside, logs, one_recording
 from motet.estimators.rule import EIT_PART
 from motet.estimators.stream import Memory, StepGraph
 from motet.files import atomic_path
-from motet.models.eit import EIT
 from motet.models.step import Past
-from motet.models.tuning import Reads, Tuning, TuningReadout
 from motet.training.objectives import Target
 
 Format = Literal["onnx", "torch"]
@@ -72,15 +70,16 @@ class DecoderGraph(nn.Module):
             said = {name: rule(known, seen) for name, rule in self.rules.items()}
 
         # 3. EITs
-        prepared, seen = self.prepare(values, observed)
-        found = self.learner.says(one_recording(prepared, seen))[self.target.name]
+        prepared, seen = (values, observed) if self.prepare is None else self.prepare(values, observed)
         is_observed = seen.any(1) if self.target.level == "bin" else seen.any(1).any(1)
+        if self.learner is not None:
+            found = self.learner.says(one_recording(prepared, seen))[self.target.name]
+            if self.target.classes:
+                said[EIT_PART] = logs(found)
+            else:
+                said[EIT_PART] = ((found - self.answer.centre) / self.target.std).reshape(*is_observed.shape, -1)
 
         # 4. Answer
-        if self.target.classes:
-            said[EIT_PART] = logs(found)
-        else:
-            said[EIT_PART] = ((found - self.answer.centre) / self.target.std).reshape(*is_observed.shape, -1)
         return self.answer(said, is_observed)
 
 
@@ -96,7 +95,7 @@ class StepFile(nn.Module):
     def __init__(self, graph: StepGraph) -> None:
         super().__init__()
         self.decoder, self.first = graph, graph.start()
-        self.past = graph.steps.start() if graph.needs_eit else None
+        self.past = None if graph.steps is None else graph.steps.start()
         self.begins_otherwise = {name: [bool((one != 0).any()) for one in parts] for name, parts in self.first.items()}
 
     def remembered(self, n_bins: int) -> dict[str, Tensor]:
@@ -138,70 +137,6 @@ class StepFile(nn.Module):
         return named | {f"{name}_{place}": one for name, parts in memory.items() for place, one in enumerate(parts)}
 
 
-class AdaptedGraph(nn.Module):
-    """A decoder fitted to a few trials of a new population, as tensor operations.
-
-    Of a trial in which an individual is never observed, the answer is NaN.
-
-    Args:
-        preprocess: of the encoder.
-        readout: pretrained.
-        tuning: of the new population.
-        model: of the encoder, if its embeddings are read.
-        reads: what is read.
-        n_bins: of a trial.
-        grid: (candidate, dimension) values that are averaged; None for classes.
-        shape: of such a value.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    explains: Tensor
-    log_det: Tensor
-    grid: Tensor | None
-
-    def __init__(
-        self,
-        *,
-        preprocess: Preprocess,
-        readout: TuningReadout,
-        tuning: Tuning,
-        model: EIT | None,
-        reads: Reads,
-        n_bins: int,
-        grid: Any = None,
-        shape: tuple[int, ...] = (),
-    ) -> None:
-        super().__init__()
-        self.prepare, self.readout, self.model = Prepared(preprocess, None), readout, model
-        self.reads, self.n_bins, self.shape = reads, n_bins, shape
-        for name, tensor in readout.of_everybody(tuning).items():
-            self.register_buffer(name, tensor)
-        self.register_buffer("grid", None if grid is None else torch.from_numpy(grid))
-        self.power = float(readout.log_temperature().exp())
-
-    def forward(
-        self,
-        values: Float[Tensor, "trial individual time feature"],
-        observed: Bool[Tensor, "trial individual time"],
-    ) -> Tensor:
-        observed = observed & ~values.isnan().any(-1)
-        values, observed = self.prepare(values.masked_fill(~observed[..., None], 0.0), observed)
-        embedding = None
-        if self.model is not None:
-            encoding = self.model(one_recording(values, observed))
-            embedding = torch.cat((encoding.individual, encoding.population), -1)
-        signals = self.readout.part_of(self.readout.signals(values[..., 0], observed, embedding), self.reads)
-        away = signals.values.permute(0, 2, 1).flatten(1)[:, :, None] - self.mean  # trial, signal, candidate
-        explained = torch.einsum("cfs,nsc->ncf", self.explains, away)
-        distance = (away.square() / self.variance).sum(1) - explained.square().sum(2)
-        probability = (-(distance + self.log_det) / 2 * self.power).softmax(1)
-        probability = torch.where(signals.present.all(1)[:, None], probability, torch.nan)
-        if self.grid is None:
-            return probability
-        return (probability @ self.grid).reshape(-1, *self.shape)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Exported:
     """What is to be written.
@@ -221,27 +156,28 @@ class Exported:
     about: Mapping[str, Any]
 
     @classmethod
-    def of_trials(
-        cls, graph: nn.Module, answer: str, about: Mapping[str, Any], sizes: Sequence[int | None], n_features: int
-    ) -> Exported:
-        """A graph from values and observed of whole trials to an answer; sizes that are None may be any."""
+    def of_trials(cls, inside: Inside, about: Mapping[str, Any], n_bins: int | None = None) -> Exported:
+        """From values and observed of whole trials to the answer; of any number of bins, if it is not given."""
+        ids = inside.individual_ids
+        sizes = (None, None if ids is None else len(ids), n_bins)
         example = [size or 2 + place for place, size in enumerate(sizes, 1)]
-        values, observed = torch.ones(*example, n_features), torch.ones(example, dtype=torch.bool)
+        values, observed = torch.ones(*example, inside.n_features), torch.ones(example, dtype=torch.bool)
         free = {place: name for place, (name, size) in enumerate(zip(AXES, sizes, strict=True)) if size is None}
         inputs = {"values": values, "observed": observed}
-        return cls(graph, inputs, [answer], dict.fromkeys(inputs, free), about)
+        return cls(DecoderGraph(inside), inputs, [answer_name(inside.target)], dict.fromkeys(inputs, free), about)
 
     @classmethod
-    def of_a_step(cls, graph: StepGraph, answer: str, about: Mapping[str, Any], n_individuals: int) -> Exported:
-        """A graph of the next bin; see `StepFile`."""
-        file = StepFile(graph)
+    def of_a_step(cls, inside: Inside, about: Mapping[str, Any]) -> Exported:
+        """From values and observed of the next bin, and what is remembered, to the answer and what then is."""
+        file, ids = StepFile(StepGraph(inside)), inside.individual_ids
+        assert ids is not None, "individuals are named"
         state = file.remembered(3)
         inputs: dict[str, Tensor | dict[str, Tensor]] = {
-            "values": torch.ones(n_individuals, graph.steps.n_features),
-            "observed": torch.ones(n_individuals, dtype=torch.bool),
+            "values": torch.ones(len(ids), inside.n_features),
+            "observed": torch.ones(len(ids), dtype=torch.bool),
             "state": state,
         }
-        outputs = [answer, *(f"next_{name}" for name in state)]
+        outputs = [answer_name(inside.target), *(f"next_{name}" for name in state)]
         about = {**about, "inputs": STEP_INPUTS}
         return cls(file, inputs, outputs, {name: {0: "bin"} for name in state if file.grows(name)}, about)
 
@@ -348,28 +284,32 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def answer_name(target: Target) -> str:
+    """What the answer is called."""
+    return "probability" if target.classes else "prediction"
+
+
 def about_file(
+    inside: Inside,
     *,
     estimator: str,
-    target: Target,
-    answer: str,
-    individual_ids: Sequence[str] | None,
     bin_seconds: float | None,
-    preprocess: Preprocess,
+    preprocessing: PreprocessSettings,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a file says of itself."""
-    per_bin = "trial, time" if target.level == "bin" else "trial"
+    target, ids = inside.target, inside.individual_ids
+    axes = ("trial, time" if target.level == "bin" else "trial") + (", class" if target.classes else "")
     about: dict[str, Any] = {
         "motet_version": version("motet"),
         "estimator": estimator,
         "target": target.name,
         "level": target.level,
         "inputs": "values (trial, individual, time, feature) float32; observed (trial, individual, time) bool",
-        "output": f"{answer} ({per_bin}{', class' if target.classes else ''}); NaN where nothing is observed",
-        "individuals": "any, in any number" if individual_ids is None else list(individual_ids),
+        "output": f"{answer_name(target)} ({axes}); NaN where nothing is observed",
+        "individuals": "any, in any number" if ids is None else list(ids),
         "bin_seconds": bin_seconds,
-        "preprocessing": preprocessing_words(preprocess),
+        "preprocessing": preprocessing_words(preprocessing),
         **more,
     }
     if target.classes:
@@ -377,9 +317,8 @@ def about_file(
     return {**about, "units": "those of the target that was learned", "shape": list(target.shape)}
 
 
-def preprocessing_words(preprocess: Preprocess) -> str:
+def preprocessing_words(s: PreprocessSettings) -> str:
     """What is done to raw values, in words."""
-    s = preprocess.settings
     root = {"sqrt": "the square root", "log": "log(1 + x)", "none": "the value itself"}.get(s.transform, s.transform)
     words = [f"inside the file: {root}"]
     whose = {"individual": "its individual", "shared": "all individuals"}

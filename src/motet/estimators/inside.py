@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,23 +31,34 @@ class Inside:
 
     Attributes:
         target: what is decoded.
-        prepare: from raw values to those that the EITs read.
+        prepare: from raw values to those that the EITs read; None if there are none.
         learner: the EITs; their tables of individuals are rows in the order of `prepare`.
         rules: by name, of individuals in the order of `of_rule`.
         shares: of every rule, and of the EITs.
         of_rule: which of the given individuals rules read.
         individual_ids: those given; None if any may be, in any number.
-        longest: bins of a trial; None if there is no bound.
+        longest: bins that are read at once; longer trials are read in windows. None if there is no bound.
+        most_bins: of a trial; None if there is no bound.
+        n_features: of an individual in a bin.
+        reads_counts: whether values are never negative.
     """
 
     target: Target
-    prepare: Prepared
-    learner: Learner
+    prepare: Prepared | None
+    learner: Learner | None
     rules: Mapping[str, RuleGraph]
     shares: Mapping[str, float]
     of_rule: Chosen | None
     individual_ids: tuple[str, ...] | None
-    longest: int | None
+    longest: int | None = None
+    most_bins: int | None = None
+    n_features: int = 1
+    reads_counts: bool = True
+
+    @classmethod
+    def of_one(cls, name: str, graph: FittedGraph, target: Target, ids: tuple[str, ...], **more: Any) -> Inside:
+        """One closed form alone, of individuals in the order in which they are given; `more` are other attributes."""
+        return cls(target, None, None, {name: RuleGraph(graph, target)}, {name: 1.0}, Chosen(ids, ids), ids, **more)
 
     @classmethod
     def of(
@@ -62,6 +73,7 @@ class Inside:
         default_ids: tuple[str, ...],
         individual_ids: Sequence[str] | None,
         longest: int | None,
+        n_features: int,
     ) -> Inside:
         """See `Inside`.
 
@@ -75,17 +87,20 @@ class Inside:
             default_ids: the individuals that are given if none are named.
             individual_ids: those that are given, in their order.
             longest: see `Inside`.
+            n_features: see `Inside`.
 
         Raises:
             InputError: if individuals are not known, or known to no rule.
         """
         tables = [module for module in learner.modules() if isinstance(module, ById)]
         parts: Mapping[str, float] = getattr(shares, whom)
+        more: dict[str, Any] = {"longest": longest, "n_features": n_features}
+        more["reads_counts"] = preprocess.settings.transform != "none"
         uses_rule = rule is not None and whom != "eit" and bool(rule.names)
         reads_anyone = not tables and not preprocess.individual_ids
         if reads_anyone and not uses_rule and individual_ids is None:
             prepare = Prepared(preprocess, None)
-            return cls(target, prepare, graph_copy(learner, ()), {}, parts, None, None, longest)
+            return cls(target, prepare, graph_copy(learner, ()), {}, parts, None, None, **more)
         ids = default_ids if individual_ids is None else tuple(individual_ids)
         if not ids or len(set(ids)) < len(ids):
             raise InputError(f"individual_ids are {list(ids)[:5]}; give the name of each individual once.")
@@ -93,7 +108,7 @@ class Inside:
         learner = graph_copy(learner, [ids[place] for place in read])
         found = Prepared(preprocess, [ids[place] for place in read], read)
         if not uses_rule:
-            return cls(target, found, learner, {}, parts, None, ids, longest)
+            return cls(target, found, learner, {}, parts, None, ids, **more)
         assert rule is not None
         place = _place(rule, ids, preprocess.silent_ids)
         usual = rule.usual[place]
@@ -102,7 +117,7 @@ class Inside:
             for name, one in rule.fitted[place].items()
             if parts.get(name, 0.0) > 0  # the others are of no account
         }
-        return cls(target, found, learner, rules, parts, Chosen(rule.individual_ids[place], ids), ids, longest)
+        return cls(target, found, learner, rules, parts, Chosen(rule.individual_ids[place], ids), ids, **more)
 
 
 class Answer(nn.Module):
@@ -174,8 +189,8 @@ class RuleGraph(nn.Module):
         self.fitted = fitted
         self.coded: nn.Module = nn.Identity()
         if target.classes:
-            known = getattr(getattr(fitted, "model", None), "classes", ())
-            self.coded = Coded(known, len(target.classes))
+            known = getattr(getattr(fitted, "model", None), "classes", None)
+            self.coded = nn.Identity() if known is None else Coded(known, len(target.classes))
 
     def forward(self, values: Tensor, observed: Tensor) -> Tensor:
         return self.coded(self.fitted(values, observed))

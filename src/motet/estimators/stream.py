@@ -41,23 +41,14 @@ class StepGraph(nn.Module):
         self.target, self.answer = inside.target, Answer(inside)
         self.prepare, self.of_rule = inside.prepare, inside.of_rule
         self.rules = nn.ModuleDict(dict(inside.rules))
-        learner = inside.learner
-        members: list[Any] = list(learner.members) if isinstance(learner, Committee) else [learner]
-        heads = [cast(Supervised, cast(Joint, member.objective).parts[0]) for member in members]
-        assert inside.prepare.places is not None, "individuals are named"
-        self.steps = Steps(
-            [cast(EIT, member.model) for member in members],
-            [(head.individual_readout, head.population_readout) for head in heads],
-            len(inside.prepare.places),
-        )
-        self.needs_eit = EIT_PART in inside.shares
+        self.steps = _steps(inside) if EIT_PART in inside.shares else None
 
     def start(self) -> Memory:
         """What is remembered before a trial, beside the past of EITs."""
         memory = {name: cast(Any, rule).fitted.start() for name, rule in self.rules.items()}
         if self.target.level == "trial":
             memory["anybody"] = (torch.tensor(False),)
-            if self.needs_eit:
+            if self.steps is not None:
                 n_outputs = len(self.target.classes) or int(np.prod(self.target.shape))
                 none = torch.zeros(self.steps.n_members, 2, n_outputs)
                 memory["votes"] = (none, none[..., :1], none[..., :1] + HARDLY)
@@ -87,12 +78,12 @@ class StepGraph(nn.Module):
                 said[name] = cast(Any, rule).coded(found)[0]
 
         # 2. EITs
-        prepared, seen = self.prepare(values, observed)
+        prepared, seen = (values, observed) if self.prepare is None else self.prepare(values, observed)
         is_observed = is_now = seen.any()
         if "anybody" in memory:
             is_observed = is_now | memory["anybody"][0]
             memory["anybody"] = (is_observed,)
-        if self.needs_eit:
+        if self.steps is not None:
             read = [self.steps(prepared[0, :, 0], seen[0, :, 0], time - begun, past) for begun, past in pasts]
             output = read[0]
             if "votes" in memory:
@@ -110,6 +101,20 @@ class StepGraph(nn.Module):
         if len(probability) > 1:
             probability = probability.log().mean(0, keepdim=True).softmax(-1)
         return logs(probability[0])
+
+
+def _steps(inside: Inside) -> Steps:
+    """The EITs of a decoder and their readouts."""
+    learner: Any = inside.learner
+    members: list[Any] = list(learner.members) if isinstance(learner, Committee) else [learner]
+    heads = [cast(Supervised, cast(Joint, member.objective).parts[0]) for member in members]
+    places = None if inside.prepare is None else inside.prepare.places
+    assert places is not None, "individuals are named"
+    return Steps(
+        [cast(EIT, member.model) for member in members],
+        [(head.individual_readout, head.population_readout) for head in heads],
+        len(places),
+    )
 
 
 def voted(
@@ -161,8 +166,7 @@ class Stream:
         assert inside.individual_ids is not None, "individuals are named"
         self.individual_ids = inside.individual_ids
         self.classes: NDArray[Any] = np.asarray(inside.target.classes)
-        self._graph, self._longest = StepGraph(inside).eval(), inside.longest
-        self._reads_counts = inside.prepare.transform != "none"
+        self._inside, self._graph = inside, StepGraph(inside).eval()
         self._pasts: list[tuple[int, Room]] = []
         self._spare: list[Room] = []
         self.reset()
@@ -185,22 +189,28 @@ class Stream:
             (class,) probabilities, or the quantity in its shape; NaN where nothing is observed.
 
         Raises:
-            InputError: for another number of individuals or features, or values that cannot be; the bin is then not
-                read.
+            InputError: for another number of individuals or features, values that cannot be, or a bin too many; it is
+                then not read.
         """
+        if self._inside.most_bins == self.n_bins:
+            raise InputError(
+                f"trials of this decoder have {self.n_bins} bins at most, as those that taught it; reset() begins a "
+                "new one."
+            )
         x, seen = self._given(values)
-        self._begin_windows()
+        if self._graph.steps is not None:
+            self._begin_windows(self._graph.steps)
         time = torch.tensor(self.n_bins)
         answer = self._graph(torch.from_numpy(x), torch.from_numpy(seen), time, self._pasts, self._memory)
         self.n_bins += 1
         return np.asarray(answer.numpy())
 
-    def _begin_windows(self) -> None:
+    def _begin_windows(self, steps: Steps) -> None:
         """Begin the window that begins in this bin, and leave the one that ended before it."""
-        length = self._longest
+        length = self._inside.longest
         step = 1 if length is None else length - 2 * (length // 8)
         if not self._pasts or (length is not None and self.n_bins % step == 0):
-            past = self._spare.pop() if self._spare else Room(self._graph.steps.start())
+            past = self._spare.pop() if self._spare else Room(steps.start())
             past.forget()
             self._pasts.append((self.n_bins, past))
         if length is not None and self.n_bins - self._pasts[0][0] >= length:
@@ -208,7 +218,7 @@ class Stream:
 
     def _given(self, values: ArrayLike | None) -> tuple[Array, NDArray[np.bool_]]:
         """(individual, feature) values, 0 where not observed, and (individual,) who is."""
-        shape = (len(self.individual_ids), self._graph.steps.n_features)
+        shape = (len(self.individual_ids), self._inside.n_features)
         if values is None:
             return np.zeros(shape), np.zeros(shape[0], dtype=bool)
         if type(values) is np.ndarray and values.dtype.kind in "biuf":  # as they come, bin after bin
@@ -223,10 +233,10 @@ class Stream:
         x = x.reshape(shape)
         seen: NDArray[np.bool_] = np.asarray(~np.isnan(x).any(axis=1))
         x = np.where(seen[:, None], x, 0.0)
-        if not np.isfinite(x.sum()) or (self._reads_counts and x.min() < 0):
+        if not np.isfinite(x.sum()) or (self._inside.reads_counts and x.min() < 0):
             raise InputError(
                 f"a bin has values from {x.min():g} to {x.max():g}; give finite ones"
-                f"{', and counts or rates are not negative' if self._reads_counts else ''}."
+                f"{', and counts or rates are not negative' if self._inside.reads_counts else ''}."
             )
         return x, seen
 

@@ -205,6 +205,34 @@ class Tuning:
         return dataclasses.replace(self, seen=self.seen[:0], prior_share=1.0)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Likelihood:
+    """Of the signals of trials in which certain individuals are present, as constants.
+
+    Attributes:
+        individuals: who they are.
+        mean: of their signals.
+        variance: around it.
+        explains: from deviations to what factors explain of them.
+        log_det: of the covariance.
+        power: of the likelihood.
+    """
+
+    individuals: Int[Tensor, " present"]
+    mean: Float[Tensor, "signal candidate"]
+    variance: Float[Tensor, "signal candidate"]
+    explains: Float[Tensor, "candidate factor signal"]
+    log_det: Float[Tensor, " candidate"]
+    power: float
+
+    def __call__(self, values: Float[Tensor, "trial individual channel"]) -> Float[Tensor, "trial candidate"]:
+        """Log-likelihoods of the signals of trials, up to a constant of the trial."""
+        away = values.index_select(1, self.individuals).transpose(1, 2).flatten(1)[:, :, None] - self.mean
+        explained = torch.einsum("cfs,nsc->ncf", self.explains, away)
+        distance = (away.square() / self.variance).sum(1) - explained.square().sum(2)
+        return -(distance + self.log_det) / 2 * self.power
+
+
 class Numbers(nn.Module):
     """A few numbers, float64, which learn faster than weights do and are not drawn to 0.
 
@@ -275,19 +303,23 @@ class TuningReadout(nn.Module):
         share = seen / n_seen.clamp(min=1)
         mean = (root * share).sum(-1, keepdim=True)
         filled = torch.where(observed, root, mean).double()
-        n_bins = root.shape[-1]
-        time = (torch.arange(n_bins, dtype=torch.float64, device=root.device) + 0.5) / n_bins
-        frequency = torch.arange(min(self.time_course.shape[1], n_bins), device=root.device)
-        waves = (math.pi * frequency[:, None] * time).cos() * (2.0 - (frequency[:, None] == 0).double()).sqrt()
-        channels = tuple(range(min(self.settings.root_channels, n_bins)))
-        course = self.time_course[: len(channels), : len(waves)].double() @ waves
-        values = filled @ course.T / math.sqrt(n_bins)
+        courses = self.courses(root.shape[-1])
+        channels = tuple(range(len(courses)))
+        values = filled @ courses.T
         if self.to_channels is not None and embedding is not None:
             read = self.to_channels((embedding * share[..., None].to(embedding.dtype)).sum(2))
             values = torch.cat((values, read.double()), -1)
             channels += tuple(range(self.settings.root_channels, self.settings.root_channels + self.n_read))
         present = n_seen.squeeze(-1) > 0
         return Signals(values * present[..., None], present, channels)
+
+    def courses(self, n_bins: int) -> Float[Tensor, "channel time"]:
+        """The time courses by which root counts over so many bins are summed, float64."""
+        time = (torch.arange(n_bins, dtype=torch.float64, device=self.time_course.device) + 0.5) / n_bins
+        frequency = torch.arange(min(self.time_course.shape[1], n_bins), device=time.device)
+        waves = (math.pi * frequency[:, None] * time).cos() * (2.0 - (frequency[:, None] == 0).double()).sqrt()
+        n_channels = min(self.settings.root_channels, n_bins)
+        return self.time_course[:n_channels, : len(waves)].double() @ waves / math.sqrt(n_bins)
 
     def read(self, encoding: Encoding | None, batch: Batch, trials: Int[Tensor, " trial"] | None = None) -> Signals:
         """The signals of trials of one recording, of the individuals and bins that any of them has.
@@ -457,18 +489,19 @@ class TuningReadout(nn.Module):
         return mean, variance, scaled, torch.linalg.cholesky(inner)
 
     @torch.no_grad()
-    def of_everybody(self, tuning: Tuning) -> dict[str, Tensor]:
-        """What the likelihood of trials in which all individuals are observed is made of, as constants.
-
-        Returns:
-            "mean" and "variance" (signal, candidate); "explains" (candidate, factor, signal), from deviations to what
-            factors explain of them; "log_det" (candidate,).
-        """
-        present = torch.ones(tuning.mean.shape[1], dtype=torch.bool, device=tuning.mean.device)
+    def likelihood(self, tuning: Tuning, present: Bool[Tensor, " individual"] | None = None) -> Likelihood:
+        """The likelihood of trials in which these individuals are present; by default all."""
+        if present is None:
+            present = torch.ones(tuning.mean.shape[1], dtype=torch.bool, device=tuning.mean.device)
         mean, variance, scaled, root = self._moments(tuning, present)
-        log_det = variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        explains = torch.linalg.solve_triangular(root, scaled.mT, upper=False)
-        return {"mean": mean.contiguous(), "variance": variance, "explains": explains, "log_det": log_det}
+        return Likelihood(
+            present.nonzero().flatten(),
+            mean,
+            variance,
+            torch.linalg.solve_triangular(root, scaled.mT, upper=False),
+            variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1),
+            float(self.log_temperature().exp()),
+        )
 
     # ------------------------------------------------------------------ unlabelled trials
 

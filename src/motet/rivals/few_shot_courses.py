@@ -35,6 +35,7 @@ from motet.rivals.few_shot_classes import (
     shots_of,
     with_targets,
 )
+from motet.rivals.kernel_ridge import KernelRidge
 from motet.rivals.method import Question, TransferQuestion
 from motet.rivals.readings import Reading
 from motet.rivals.templates import kernel_correction
@@ -126,7 +127,7 @@ class FewShotRidge(FewShot):
         if not known.any():
             raise InputError(f"target {target!r} of {labelled.name!r} is unknown in every bin; give some.")
         predict = _ridge(inputs[known], answers[known], np.nonzero(bins)[0][known])
-        return lambda tested: _spread(predict(reading.inputs(tested)[0]), tested, goal)
+        return lambda tested: _spread(predict(reading.inputs(tested)[0]), tested, goal.shape[2:])
 
 
 def _ridge(inputs: Array, answers: Array, trials: NDArray[np.int64]) -> Callable[[Array], Array]:
@@ -149,10 +150,10 @@ def _ridge(inputs: Array, answers: Array, trials: NDArray[np.int64]) -> Callable
     return lambda tested: (tested - centre) @ weights + offset
 
 
-def _spread(rows: Array, tested: Recording, goal: NDArray[Any]) -> Array:
+def _spread(rows: Array, tested: Recording, shape: tuple[int, ...]) -> Array:
     """(trial, time, …) of rows per observed bin, NaN elsewhere."""
-    prediction = np.full((*tested.bin_is_observed.shape, *goal.shape[2:]), np.nan)
-    prediction[tested.bin_is_observed] = rows.reshape(-1, *goal.shape[2:])
+    prediction = np.full((*tested.bin_is_observed.shape, *shape), np.nan)
+    prediction[tested.bin_is_observed] = rows.reshape(-1, *shape)
     return prediction
 
 
@@ -181,7 +182,7 @@ class _Examples:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Decoders:
+class Decoders:
     """Decoders of the class, each from so many first bins; one serves until the next."""
 
     steps: Sequence[tuple[int, Classify]]
@@ -194,6 +195,36 @@ class _Decoders:
             if n_bins <= roots.shape[1]:
                 logs[:, n_bins - 1 :] = classify(roots[:, :n_bins])[:, None]
         return logs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedCourses:
+    """Mean courses of the classes, by how probable the classes are so far: from trials to the quantity per bin.
+
+    Attributes:
+        reading: how inputs are read from a recording.
+        decoders: of the class.
+        courses: (class, time, output).
+        temperature: by which log-probabilities are multiplied.
+        correction: what adds to the courses, if it was asked for.
+        shape: of a prediction for a bin.
+    """
+
+    reading: Reading
+    decoders: Decoders
+    courses: Array
+    temperature: float
+    correction: KernelRidge | None
+    shape: tuple[int, ...]
+
+    def __call__(self, tested: Recording) -> Array:
+        """(trial, time, …), NaN where nothing is observed."""
+        logs = self.decoders.logs(self.reading.roots(tested))
+        found = _averaged(self.courses, logs, self.temperature)[tested.bin_is_observed]
+        if self.correction is not None:
+            parts = _parts(self.reading.inputs(tested)[0], found)
+            found = found + self.correction.predict(np.concatenate(parts, axis=1))
+        return _spread(found, tested, self.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -256,7 +287,7 @@ class CourseRival(FewShot):
 
     def adapted(
         self, before: _Known, labelled: Recording, unlabelled: Recording | None, question: TransferQuestion
-    ) -> Decode:
+    ) -> FittedCourses:
         labelled = _known(labelled, question)
         reading, goal = _reading(labelled), question.goal.read(labelled)
         trials = _Trials.of(labelled, reading, question)
@@ -275,15 +306,7 @@ class CourseRival(FewShot):
             rest = (trials.goal - found)[trials.is_known]
             correction, _ = kernel_correction([part[known] for part in parts], rest, folds=folds)
 
-        def decode(tested: Recording) -> NDArray[Any]:
-            bins = tested.bin_is_observed
-            found = _averaged(courses, decoders.logs(reading.roots(tested)), temperature)[bins]
-            if correction is not None:
-                parts = _parts(reading.inputs(tested)[0], found)
-                found = found + correction.predict(np.concatenate(parts, axis=1))
-            return _spread(found, tested, goal)
-
-        return decode
+        return FittedCourses(reading, decoders, courses, temperature, correction, goal.shape[2:])
 
     def _taught(self, populations: Sequence[_Trials], question: TransferQuestion, n_bins: int) -> Any:
         """What populations teach the classifier of the first bins; most of their trials must be as long."""
@@ -309,7 +332,7 @@ class CourseRival(FewShot):
         shares = softmax(POWERS[1] * classify(first), axis=1)
         return _Examples(roots[lengths >= n_bins], lengths[lengths >= n_bins], shares)
 
-    def _decoders(self, at: Callable[[int], Any], examples: _Examples, classes: Classes) -> _Decoders:
+    def _decoders(self, at: Callable[[int], Any], examples: _Examples, classes: Classes) -> Decoders:
         """Decoders of the class from the first bins; the last reads as many as half of the trials have."""
         longest = max(1, int(np.median(examples.lengths)))
 
@@ -318,7 +341,7 @@ class CourseRival(FewShot):
             return self.classifier.fitted(at(n_bins), examples.roots[reach, :n_bins], examples.shares[reach], classes)
 
         steps = np.unique(np.linspace(1, longest, min(longest, MOST_STEPS)).astype(int))
-        return _Decoders([(int(step), decoder(int(step))) for step in steps], len(classes.names))
+        return Decoders([(int(step), decoder(int(step))) for step in steps], len(classes.names))
 
     def _cross_fitted(
         self, before: _Known, labelled: _Trials, more: _Examples | None, classes: Classes

@@ -291,41 +291,102 @@ class TrialGraph(FittedGraph):
         return self._read(bins), (bins,)
 
 
-class TemplateGraph(FittedGraph):
-    """Mean courses of classes, by how probable these are so far, and what corrects them."""
+class Scores(nn.Module, abc.ABC):
+    """Decoders of the class from the first bins, each of which serves until the next.
 
-    courses: Tensor
-    steps: Tensor
+    Attributes:
+        steps: the bins at which there is one; the first is 0.
+    """
+
+    steps: Int[Tensor, " step"]
+
+    def __init__(self, steps: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.tensor(steps))
+
+    def serving(self, time: Int[Tensor, " time"]) -> Int[Tensor, " time"]:
+        """Which decoder serves at a time: the last that was made by then."""
+        return (self.steps <= time[:, None]).sum(1) - 1
+
+    @abc.abstractmethod
+    def forward(self, roots: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial step class"]:
+        """What each says; of one that was made after the end of the trials it is void."""
+
+    @abc.abstractmethod
+    def start(self) -> State: ...
+
+    @abc.abstractmethod
+    def step(
+        self, now: Float[Tensor, "1 input"], time: Int[Tensor, ""], state: State
+    ) -> tuple[Float[Tensor, "1 class"], State]:
+        """What the one that serves says after the next bin."""
+
+
+class DiscriminantScores(Scores):
+    """Shrinkage LDA on the roots of totals so far; a class that one does not know has the score −∞."""
+
     weights: Tensor
     offsets: Tensor
 
-    def __init__(self, fitted: FittedTemplate) -> None:
-        super().__init__()
-        self.roots, self.temperature = Roots(fitted.reading), float(fitted.chosen["temperature"])
-        self.lags = fitted.reading.lags
-        self.correction = None if fitted.correction is None else model_graph(fitted.correction)
-        steps, weights, offsets = _class_scores(fitted.template)
-        self.register_buffer("steps", torch.from_numpy(steps))
+    def __init__(self, template: Template, roots: Roots) -> None:
+        super().__init__([step for step, _ in template.decoders])
+        self.roots = roots
+        n_classes, n_inputs = len(template.courses), template.decoders[0][1].coef_.shape[1]
+        weights = np.zeros((len(self.steps), n_inputs, n_classes))
+        offsets = np.full((len(self.steps), n_classes), -np.inf)
+        for place, (_, lda) in enumerate(template.decoders):
+            weights[place][:, lda.classes_] = lda.coef_.T
+            offsets[place, lda.classes_] = lda.intercept_
         self.register_buffer("weights", _double(weights))
         self.register_buffer("offsets", _double(offsets))
-        self.register_buffer("courses", _double(fitted.template.courses.swapaxes(0, 1)))
+
+    def forward(self, roots: Tensor) -> Tensor:
+        so_far = self.roots.so_far(roots).index_select(1, self.steps.clamp(max=roots.shape[1] - 1))
+        return torch.einsum("nsi,sic->nsc", so_far, self.weights) + self.offsets
+
+    def start(self) -> State:
+        return torch.zeros(1, self.roots.n_inputs, dtype=torch.float64), self.offsets[:1].clone()
+
+    def step(self, now: Tensor, time: Tensor, state: State) -> tuple[Tensor, State]:
+        total, score = state
+        total = total + (now.square() if self.roots.is_rooted else now)
+        serving = self.serving(time[None])
+        so_far = total.sqrt() if self.roots.is_rooted else total
+        fresh = so_far @ self.weights.index_select(0, serving)[0] + self.offsets.index_select(0, serving)
+        score = torch.where(self.steps.index_select(0, serving) == time, fresh, score)
+        return score, (total, score)
+
+
+class TemplateGraph(FittedGraph):
+    """Mean courses of classes, by how probable these are so far, and what corrects them.
+
+    Args:
+        reading: how inputs are read.
+        scores: how probable classes are.
+        temperature: by which log-probabilities are multiplied.
+        courses: (class, time, output).
+        correction: what adds to the courses, if anything.
+    """
+
+    courses: Tensor
+
+    def __init__(
+        self, reading: Reading, scores: Scores, temperature: float, courses: NDArray[np.float64], correction: Any = None
+    ) -> None:
+        super().__init__()
+        self.roots, self.scores, self.temperature, self.lags = Roots(reading), scores, temperature, reading.lags
+        self.correction = None if correction is None else model_graph(correction)
+        self.register_buffer("courses", _double(courses.swapaxes(0, 1)))
 
     def forward(self, values: Tensor, observed: Tensor) -> Tensor:
         roots = self.roots(values, observed)
         time = torch.arange(roots.shape[1], device=roots.device)
-        at = self.steps.clamp(max=roots.shape[1] - 1)
-        so_far = self.roots.so_far(roots).index_select(1, at)
-        score = torch.einsum("nsi,sic->nsc", so_far, self.weights) + self.offsets
-        score = score.index_select(1, self._serving(time))
+        score = self.scores(roots).index_select(1, self.scores.serving(time))
         found = torch.einsum("ntc,tco->nto", self._belief(score), self._course(time))
         if self.correction is None:
             return found
         rows = lagged_rows(roots, self.lags, reads_time=True)
         return found + self.correction(torch.cat((rows[..., :-1], found, rows[..., -1:]), -1))
-
-    def _serving(self, time: Int[Tensor, " time"]) -> Int[Tensor, " time"]:
-        """Which decoder of the class serves at a time: the last that was made by then."""
-        return (self.steps <= time[:, None]).sum(1) - 1
 
     def _belief(self, score: Tensor) -> Tensor:
         return (self.temperature * score.log_softmax(-1)).softmax(-1)
@@ -334,37 +395,16 @@ class TemplateGraph(FittedGraph):
         return self.courses.index_select(0, time.clamp(max=len(self.courses) - 1))
 
     def start(self) -> State:
-        nothing = torch.zeros(1, self.roots.n_inputs, dtype=torch.float64)
-        return before_trial(self.roots, self.lags), nothing, self.offsets[:1].clone()
+        return before_trial(self.roots, self.lags), *self.scores.start()
 
     def step(self, values: Tensor, observed: Tensor, time: Tensor, state: State) -> tuple[Tensor, State]:
-        past, total, score = state
         now = self.roots(values, observed)
-        total = total + (now[:, 0].square() if self.roots.is_rooted else now[:, 0])
-        serving = self._serving(time[None])
-        so_far = total.sqrt() if self.roots.is_rooted else total
-        fresh = so_far @ self.weights.index_select(0, serving)[0] + self.offsets.index_select(0, serving)
-        score = torch.where(self.steps.index_select(0, serving) == time, fresh, score)
+        score, remembered = self.scores.step(now[:, 0], time, state[1:])
         found = self._belief(score) @ self._course(time[None])[0]
-        row, past = next_row(now, self.lags, past, time)
+        row, past = next_row(now, self.lags, state[0], time)
         if self.correction is not None:
             found = found + self.correction(torch.cat((row[:, :-1], found, row[:, -1:]), -1))
-        return found, (past, total, score)
-
-
-def _class_scores(template: Template) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of every decoder of the class its bin (step,), weights (step, input, class) and offsets (step, class).
-
-    A class that it does not know has the offset −∞.
-    """
-    n_classes, n_inputs = len(template.courses), template.decoders[0][1].coef_.shape[1]
-    steps = np.asarray([step for step, _ in template.decoders], dtype=np.int64)
-    weights = np.zeros((len(steps), n_inputs, n_classes))
-    offsets = np.full((len(steps), n_classes), -np.inf)
-    for place, (_, lda) in enumerate(template.decoders):
-        weights[place][:, lda.classes_] = lda.coef_.T
-        offsets[place, lda.classes_] = lda.intercept_
-    return steps, weights, offsets
+        return found, (past, *remembered)
 
 
 def lagged_rows(
@@ -410,7 +450,9 @@ def graph_of(fitted: Fitted, usual: NDArray[np.float64]) -> FittedGraph:
         InputError: if it cannot be written so.
     """
     if isinstance(fitted, FittedTemplate):
-        return TemplateGraph(fitted)
+        scores = DiscriminantScores(fitted.template, Roots(fitted.reading))
+        temperature = float(fitted.chosen["temperature"])
+        return TemplateGraph(fitted.reading, scores, temperature, fitted.template.courses, fitted.correction)
     if not isinstance(fitted, FittedDecoder):
         raise InputError(f"a {type(fitted).__name__} cannot be written as tensor operations; choose another rule.")
     model = model_graph(fitted.model)

@@ -44,9 +44,10 @@ FLOORS = [
 ]
 PUBLIC = [
     "Alignment", "Batch", "EIT", "EITClassifier", "EITEncoder", "EITForecaster", "EITInteractions", "EITReference",
-    "EITRegressor", "EITSettings", "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess",
-    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "align", "fetch", "list_recordings", "load",
-    "read_recording", "recover_interactions", "simulate", "write_recording",
+    "EITRegressor", "EITSettings", "Encoding", "EpisodeSettings", "ForecastSettings", "InputError",
+    "InteractionSettings", "MotionSettings", "ObjectiveSettings", "PairSettings", "PopulationDataset", "Preprocess",
+    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "TuningSettings", "align", "fetch",
+    "list_recordings", "load", "read_recording", "recover_interactions", "simulate", "write_recording",
 ]  # fmt: skip
 
 

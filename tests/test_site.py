@@ -39,6 +39,13 @@ def test_every_public_name_has_its_place_in_the_reference():
     assert sorted(named) == sorted(motet.__all__)
 
 
+def test_every_public_name_and_whatever_is_a_part_of_its_settings_has_an_example():
+    public = {name: getattr(motet, name) for name in motet.__all__}
+    assert [name for name, one in public.items() if ">>>" not in (one.__doc__ or "")] == []
+    parts = {part for one in public.values() for part in getattr(one, "_part_settings", dict)().values()}
+    assert parts <= set(public.values())
+
+
 def test_a_figure_shows_itself_in_a_notebook():
     (animal,) = motet.simulate("population", n_subjects=1, n_trials=16, n_neurons=4)
     assert animal.plot.psths("direction")._repr_png_().startswith(b"\x89PNG")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from motet.data.batch import Batch
     from motet.data.catalogue import fetch, list_recordings, load
     from motet.data.dataset import PopulationDataset
+    from motet.data.motion import MotionSettings
     from motet.data.preprocess import Preprocess, PreprocessSettings
     from motet.data.readers import read_recording, write_recording
     from motet.data.recording import Recording
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from motet.estimators.forecaster import EITForecaster
     from motet.estimators.interactions import EITInteractions, recover_interactions
     from motet.models.eit import EIT, EITSettings, Encoding
+    from motet.models.pairs import PairSettings
     from motet.models.reference import EITReference
+    from motet.models.tuning import TuningSettings
     from motet.systems import simulate
-    from motet.training.objectives import ObjectiveSettings
+    from motet.training.objectives import EpisodeSettings, ForecastSettings, InteractionSettings, ObjectiveSettings
     from motet.training.run import Run
     from motet.training.settings import TrainingSettings
 
@@ -45,14 +48,20 @@ _HOME = {
     "EITRegressor": "motet.estimators.decoders",
     "EITSettings": "motet.models.eit",
     "Encoding": "motet.models.eit",
+    "EpisodeSettings": "motet.training.objectives",
+    "ForecastSettings": "motet.training.objectives",
     "InputError": "motet.errors",
+    "InteractionSettings": "motet.training.objectives",
+    "MotionSettings": "motet.data.motion",
     "ObjectiveSettings": "motet.training.objectives",
+    "PairSettings": "motet.models.pairs",
     "PopulationDataset": "motet.data.dataset",
     "Preprocess": "motet.data.preprocess",
     "PreprocessSettings": "motet.data.preprocess",
     "Recording": "motet.data.recording",
     "Run": "motet.training.run",
     "TrainingSettings": "motet.training.settings",
+    "TuningSettings": "motet.models.tuning",
     "align": "motet.estimators.alignment",
     "fetch": "motet.data.catalogue",
     "list_recordings": "motet.data.catalogue",
@@ -66,9 +75,10 @@ _HOME = {
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 (the list that users read)
     "Alignment", "Batch", "EIT", "EITClassifier", "EITEncoder", "EITForecaster", "EITInteractions", "EITReference",
-    "EITRegressor", "EITSettings", "Encoding", "InputError", "ObjectiveSettings", "PopulationDataset", "Preprocess",
-    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "align", "fetch", "list_recordings", "load",
-    "read_recording", "recover_interactions", "simulate", "write_recording",
+    "EITRegressor", "EITSettings", "Encoding", "EpisodeSettings", "ForecastSettings", "InputError",
+    "InteractionSettings", "MotionSettings", "ObjectiveSettings", "PairSettings", "PopulationDataset", "Preprocess",
+    "PreprocessSettings", "Recording", "Run", "TrainingSettings", "TuningSettings", "align", "fetch",
+    "list_recordings", "load", "read_recording", "recover_interactions", "simulate", "write_recording",
 ]  # fmt: skip
 
 

@@ -13,6 +13,14 @@ class InputError(ValueError):
 
     The message says what was given, what is allowed and what to do. The command line prints it in
     one line and exits with status 2.
+
+    Example:
+        >>> import motet
+        >>> try:
+        ...     motet.EITSettings(width=0)
+        ... except motet.InputError as error:
+        ...     print(error)
+        model.width is 0; give a whole number, at least 1.
     """
 
 

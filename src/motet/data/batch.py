@@ -26,6 +26,13 @@ class Batch:
         recording_index: (trial,) which recording each trial came from.
         targets: by name; classes are int64 with -1 for unknown, quantities float32 with NaN for
             unknown and padding.
+
+    Example:
+        >>> import motet
+        >>> small, large = (motet.Recording.from_trials([[[1.0]] * n], name=str(n)) for n in (2, 3))
+        >>> batch = motet.PopulationDataset([small, large]).batch()
+        >>> batch.values.shape, batch.observed[:, :, 0].tolist()
+        (torch.Size([2, 3, 1, 1]), [[True, True, False], [True, True, True]])
     """
 
     values: Float[Tensor, "trial individual time feature"]

@@ -187,6 +187,13 @@ def load(name: str, **options: Any) -> Recording:
 
     Raises:
         InputError: if the name or an option is unknown, or a file cannot be had or is not the public one.
+
+    Example:
+        >>> load("reach/chewie-1")  # doctest: +SKIP
+        Recording('reach/chewie-1': 159 trials × 174 individuals × …)
+        >>> load("reach/chewi-1")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        motet.errors.InputError: unknown recording 'reach/chewi-1'; did you mean 'reach/chewie-1'? Allowed: ...
     """
     entry = _entry(name)
     refuse_unknown_options(entry.reader, options, what=f"option for {name}", fixed=entry.fixed)
@@ -198,6 +205,13 @@ def fetch(name: str) -> list[Path]:
 
     Raises:
         InputError: if the name is unknown, or a file cannot be had or is not the public one.
+
+    Example:
+        >>> fetch("reach/chewie-1")  # doctest: +SKIP
+        [PosixPath('…/full-chewie-10032013-bin0.10-vel_thresh0.00.pkl')]
+        >>> fetch("sleep/mouse")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        motet.errors.InputError: unknown recording 'sleep/mouse'; did you mean 'sleep/mouse-ca1'? Allowed: ...
     """
     group = name.partition("/")[0]
     return [_find_local(file, group) or _download(file) for file in _entry(name).files]

@@ -40,6 +40,12 @@ class MotionSettings(Settings, role="motion"):
         half_width: bins on either side of the local fit. Near the ends the window is shifted, not shortened.
         degree: of the local polynomial; where fewer bins are observed than it needs, the highest they determine.
         smooth: whether what was measured (positions, velocities, phases) is replaced by the local fit too.
+
+    Example:
+        >>> import motet
+        >>> motion = MotionSettings("position-velocity", half_width=2)
+        >>> motet.EITInteractions(motion=motion).get_params()["motion__half_width"]
+        2
     """
 
     features: Features = "position"

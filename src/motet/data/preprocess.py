@@ -41,6 +41,11 @@ class PreprocessSettings(Settings, role="preprocess"):
 
     Individuals that never vary in training (see `varies`) are silent. They are left out, and reported, unless neither
     statistic is by individual: then unseen individuals can be read, and none is left out.
+
+    Example:
+        >>> import motet
+        >>> motet.EITClassifier(preprocess=PreprocessSettings("sqrt", centre="shared")).preprocess.centre
+        'shared'
     """
 
     transform: Literal["auto", "none", "sqrt", "log"] = "auto"
@@ -65,6 +70,13 @@ class Preprocess:
         individual_ids: those kept; empty where no statistic is by individual.
         silent_ids: those seen in training, but silent there.
         mean: (individual or 1, feature), as `std`.
+
+    Example:
+        >>> from motet.data.recording import Recording
+        >>> train = PopulationDataset(Recording.from_trials([[[0, 4, 16], [1, 1, 1]]], individual_ids=["a", "silent"]))
+        >>> prepare = Preprocess.fit(train, PreprocessSettings("sqrt"))
+        >>> prepare.individual_ids, prepare.silent_ids, prepare(train).recordings[0].individual_ids
+        (('a',), ('silent',), ('a',))
     """
 
     settings: PreprocessSettings

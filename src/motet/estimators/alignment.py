@@ -32,6 +32,13 @@ class Alignment:
         individual_ids: of a and of b.
         matches: positions, confidences, and which are declared (see `Matches`).
         distance: (a, b) Wasserstein-2 distance of the shapes of responses, or of the embeddings.
+
+    Example:
+        >>> import motet
+        >>> (animal,) = motet.simulate("population", n_subjects=1, n_trials=64, n_neurons=6)
+        >>> found = motet.align(animal, animal, target="direction")
+        >>> found.distance.shape, len(found.matches.partner)
+        ((6, 6), 6)
     """
 
     individual_ids: tuple[tuple[str, ...], tuple[str, ...]]

@@ -246,6 +246,14 @@ def recover_interactions(run: Run | Path | str, system: Population) -> Any:
 
     Returns:
         `EITInteractions.predict_proba` of the recording; a list if there are several.
+
+    Example:
+        >>> import tempfile, motet
+        >>> (system,) = motet.simulate("gravity", groups=("2x2",), n_trials=8, n_bins=12)
+        >>> recovery = EITInteractions(training=TrainingSettings(max_steps=1)).fit(system)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     recover_interactions(recovery.save(folder), system).shape
+        (8, 4, 4)
     """
     recovery = EITInteractions.load(run)
     if isinstance(system, Recording):

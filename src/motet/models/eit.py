@@ -53,6 +53,12 @@ class EITSettings(Settings, role="model"):
             "learned": free weights of each id. "context": one net of what the individual does in the trials that are
             learned from, or that a new population is adapted on (see `context_statistics`). "none": nothing does, and
             the model reads any individual.
+
+    Example:
+        >>> import motet
+        >>> decoder = motet.EITClassifier(model=EITSettings(width=32, causal=True))
+        >>> decoder.set_params(model__n_heads=2).model.n_heads
+        2
     """
 
     width: Count = 16
@@ -84,6 +90,13 @@ class Encoding:
         observed: (trial, individual, time) bool; both embeddings are 0 where False.
         pair: (trial, individual, individual, pair width), how the first sees the second; of models that read pairs.
         coupling: (trial, individual, individual, law), how strongly the first follows the second; of those too.
+
+    Example:
+        >>> import motet
+        >>> pair = motet.PopulationDataset(motet.Recording.from_trials([[[1.0], [2.0]]])).batch()
+        >>> encoding = EIT(EITSettings(width=8, identity="none"))(pair)
+        >>> encoding.individual.shape, encoding.observed.tolist()
+        (torch.Size([1, 2, 1, 8]), [[[True], [True]]])
     """
 
     individual: Float[Tensor, "trial individual time width"]
@@ -107,6 +120,13 @@ class EIT(nn.Module):
         settings: see `EITSettings`.
         n_features: features per individual and time bin.
         individual_ids: those to learn an identity for, or whose context is known; ignored with identity="none".
+
+    Example:
+        >>> import motet
+        >>> (animal,) = motet.simulate("population", n_subjects=1, n_trials=4, n_neurons=5)
+        >>> eit = EIT(EITSettings(width=8, identity="none"))
+        >>> eit(motet.PopulationDataset(animal).batch()).population.shape == (4, 5, animal.n_bins, 8)
+        True
     """
 
     def __init__(self, settings: EITSettings, *, n_features: int = 1, individual_ids: tuple[str, ...] = ()) -> None:

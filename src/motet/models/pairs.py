@@ -35,6 +35,11 @@ class PairSettings(Settings, role="pairs"):
             individuals holds among many.
         geometry: whether a pair sees where its two individuals are and how they move, at every time.
         embeddings: whether a pair sees what the EIT makes of its two individuals; without, nothing of it reaches pairs.
+
+    Example:
+        >>> import motet
+        >>> motet.EITInteractions(pairs=PairSettings(geometry=False, laws=1)).method
+        'eit + force fit'
     """
 
     width: Count = 32

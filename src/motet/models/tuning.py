@@ -57,6 +57,11 @@ class TuningSettings(Settings, role="tuning"):
         rounds: of expectation maximisation, where there are unlabelled trials.
         first_tempering: posteriors of unlabelled trials begin at this power, and end at 1.
         balance: how far, from 0 to 1, unlabelled trials are believed to be of all classes equally.
+
+    Example:
+        >>> import motet
+        >>> motet.EITEncoder(tuning=TuningSettings(harmonics=2)).get_params()["tuning__harmonics"]
+        2
     """
 
     root_channels: Count = 3

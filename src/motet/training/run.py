@@ -47,6 +47,14 @@ class Run:
 
     Args:
         folder: made when something is first written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = Run(folder)
+        ...     run.write_settings({"target": "direction"})
+        ...     run.read_settings()
+        {'target': 'direction'}
     """
 
     def __init__(self, folder: Path | str) -> None:

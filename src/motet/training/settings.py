@@ -41,6 +41,11 @@ class TrainingSettings(Settings, role="training"):
         precision: "32-true", or mixed precision.
         compile: whether to compile the model with torch.compile.
         tensorboard: whether to write TensorBoard events too (needs motet[tensorboard]).
+
+    Example:
+        >>> import motet
+        >>> motet.EITClassifier(training=TrainingSettings(max_steps=100, accelerator="auto")).training.max_steps
+        100
     """
 
     max_steps: Count | None = None

@@ -35,6 +35,11 @@ class EpisodeSettings(Settings, role="objective"):
         root_weight: of context, of the loss of root counts alone beside that of root counts and embeddings.
         hidden_bins: of masked, the fraction of a trial's bins that are hidden in all individuals.
         hidden_stretches: of masked, the fraction of individuals of which a stretch of a trial, or all of it, is hidden.
+
+    Example:
+        >>> import motet
+        >>> motet.EITEncoder(objective=EpisodeSettings(learn={"masked": 1, "views": 1})).objective.hidden_bins
+        0.1
     """
 
     learn: dict[Use, NonNegative] | None = None

@@ -47,6 +47,12 @@ class ForecastSettings(Settings, role="objective"):
             the first bins of the horizon, at least this fraction of them.
         shoot: whether a prediction starts from a trajectory that is fitted finely to the whole context under the
             recovered forces: slower, and better by far where individuals come close between bins.
+
+    Example:
+        >>> import motet
+        >>> objective = ForecastSettings(context_bins=16, horizon_bins=8)
+        >>> motet.EITForecaster(objective=objective).get_params()["objective__horizon_bins"]
+        8
     """
 
     context_bins: Annotated[int, Range(least=FEWEST_BINS)] = 20

@@ -39,6 +39,11 @@ class InteractionSettings(Settings, role="objective"):
         repair: whether independent systems are recombined from step to step; needs the target "system".
         turn: whether trials are turned and mirrored from step to step.
         shortest: a training step reads a random stretch of its trials, of at least this fraction of their bins.
+
+    Example:
+        >>> import motet
+        >>> motet.EITInteractions(objective=InteractionSettings(is_directed=True)).objective.is_directed
+        True
     """
 
     is_directed: bool = False

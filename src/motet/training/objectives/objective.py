@@ -59,6 +59,12 @@ class ObjectiveSettings(Settings, role="objective"):
         window_bins: with a target per bin, longer trials are read in windows of this many bins, in training and in
             prediction; they overlap, so that every bin has bins around it. With a target per trial, trials are read
             whole.
+
+    Example:
+        >>> import motet
+        >>> objective = ObjectiveSettings(readout="pooled", noise=0.5)
+        >>> motet.EITClassifier(objective=objective).get_params()["objective__readout"]
+        'pooled'
     """
 
     name: str = "auto"

@@ -113,7 +113,13 @@ class KernelMap(nn.Module):
 
     def forward(self, rows: Float[Tensor, "*row input"]) -> Float[Tensor, "*row output"]:
         x = rows * self.stretch
-        squares = x.square().sum(-1, keepdim=True) + self.sizes - 2 * (x @ self.centres)
+        return self.of_products(x.square().sum(-1, keepdim=True), x @ self.centres)
+
+    def of_products(
+        self, size: Float[Tensor, "*row 1"], products: Float[Tensor, "*row centre"]
+    ) -> Float[Tensor, "*row output"]:
+        """From the squares of stretched rows and their products with the centres."""
+        squares = size + self.sizes - 2 * products
         return (-squares.clamp(min=0)).exp() @ self.dual + self.offset
 
 
@@ -235,6 +241,7 @@ class BinGraph(FittedGraph):
         self.roots, self.model = Roots(reading), model
         self.lags, self.reads_time = reading.lags, reading.reads_time
         self.is_causal = min(self.lags) >= 0
+        self.by_bin = by_bin(model, self.lags, reading.n_inputs)
 
     def forward(self, values: Tensor, observed: Tensor) -> Tensor:
         return self.model(self.rows(self.roots(values, observed)))
@@ -243,11 +250,12 @@ class BinGraph(FittedGraph):
         return lagged_rows(roots, self.lags, reads_time=self.reads_time)
 
     def start(self) -> State:
-        return (before_trial(self.roots, self.lags),)
+        return self.by_bin.start()
 
     def step(self, values: Tensor, observed: Tensor, time: Tensor, state: State) -> tuple[Tensor, State]:
-        row, past = next_row(self.roots(values, observed), self.lags, state[0], time if self.reads_time else None)
-        return self.model(row), (past,)
+        now = self.roots(values, observed)[:, 0]
+        more = time.to(now.dtype).view(1, 1) if self.reads_time else now[:, :0]
+        return self.by_bin.step(now, more, state)
 
 
 class TrialGraph(FittedGraph):
@@ -369,6 +377,8 @@ class TemplateGraph(FittedGraph):
     """
 
     courses: Tensor
+    correction: nn.Module | None
+    by_bin: RowsByBin | None
 
     def __init__(
         self, reading: Reading, scores: Scores, temperature: float, courses: NDArray[np.float64], correction: Any = None
@@ -376,6 +386,7 @@ class TemplateGraph(FittedGraph):
         super().__init__()
         self.roots, self.scores, self.temperature, self.lags = Roots(reading), scores, temperature, reading.lags
         self.correction = None if correction is None else model_graph(correction)
+        self.by_bin = None if self.correction is None else by_bin(self.correction, self.lags, reading.n_inputs)
         self.register_buffer("courses", _double(courses.swapaxes(0, 1)))
 
     def forward(self, values: Tensor, observed: Tensor) -> Tensor:
@@ -395,16 +406,16 @@ class TemplateGraph(FittedGraph):
         return self.courses.index_select(0, time.clamp(max=len(self.courses) - 1))
 
     def start(self) -> State:
-        return before_trial(self.roots, self.lags), *self.scores.start()
+        return *self.scores.start(), *(() if self.by_bin is None else self.by_bin.start())
 
     def step(self, values: Tensor, observed: Tensor, time: Tensor, state: State) -> tuple[Tensor, State]:
-        now = self.roots(values, observed)
-        score, remembered = self.scores.step(now[:, 0], time, state[1:])
+        now, n_scores = self.roots(values, observed)[:, 0], len(state) - (self.by_bin is not None)
+        score, remembered = self.scores.step(now, time, state[:n_scores])
         found = self._belief(score) @ self._course(time[None])[0]
-        row, past = next_row(now, self.lags, state[0], time)
-        if self.correction is not None:
-            found = found + self.correction(torch.cat((row[:, :-1], found, row[:, -1:]), -1))
-        return found, (past, *remembered)
+        if self.by_bin is None:
+            return found, remembered
+        more, past = self.by_bin.step(now, torch.cat((found, time.to(now.dtype).view(1, 1)), 1), state[n_scores:])
+        return found + more, (*remembered, *past)
 
 
 def lagged_rows(
@@ -420,23 +431,65 @@ def lagged_rows(
     return torch.cat(parts, -1)
 
 
-def before_trial(roots: Roots, lags: Sequence[int]) -> Float[Tensor, "1 before input"]:
-    """What the bins before a trial read as."""
-    return torch.zeros(1, max(lags), roots.n_inputs, dtype=torch.float64)
+class RowsByBin(nn.Module):
+    """A model of rows of a bin and those before it, read bin by bin: what is remembered are these bins.
+
+    Args:
+        model: of rows.
+        lags: from a row's bin to those that are side by side in it.
+        n_inputs: of a bin.
+    """
+
+    def __init__(self, model: nn.Module, lags: Sequence[int], n_inputs: int) -> None:
+        super().__init__()
+        self.model, self.lags, self.n_inputs, self.n_before = model, lags, n_inputs, max(lags)
+
+    def start(self) -> State:
+        return (torch.zeros(self.n_before, self.n_inputs, dtype=torch.float64),)
+
+    def step(
+        self, now: Float[Tensor, "1 input"], more: Float[Tensor, "1 more"], state: State
+    ) -> tuple[Float[Tensor, "1 output"], State]:
+        """What the model says of the next bin, and of what else comes last in its row."""
+        bins = torch.cat((state[0], now))
+        row = torch.cat([*(bins[self.n_before - lag] for lag in self.lags), more[0]])
+        return self.model(row[None]), (bins[1:],)
 
 
-def next_row(
-    now: Float[Tensor, "1 1 input"],
-    lags: Sequence[int],
-    past: Float[Tensor, "1 before input"],
-    time: Int[Tensor, ""] | None,
-) -> tuple[Float[Tensor, "1 row"], Float[Tensor, "1 before input"]]:
-    """The row of the next bin, as `lagged_rows` has it, and the bins before the one after."""
-    bins = torch.cat((past, now), 1)
-    parts = [bins[:, past.shape[1] - lag] for lag in lags]
-    if time is not None:
-        parts.append(time.to(now.dtype)[None, None])
-    return torch.cat(parts, -1), bins[:, 1:]
+class KernelByBin(RowsByBin):
+    """The same of a sum of Gaussians around such rows, whose bins are shared: one is before, at and after another.
+
+    So a bin is multiplied with every bin of training once, and its products are what is remembered.
+    """
+
+    model: KernelMap
+
+    def __init__(self, model: KernelMap, lags: Sequence[int], n_inputs: int) -> None:
+        super().__init__(model, lags, n_inputs)
+        n_lags, n_lagged = len(lags), len(lags) * n_inputs
+        bins, place = torch.unique(model.centres[:n_lagged].T.reshape(-1, n_inputs), dim=0, return_inverse=True)
+        self.bins, self.places = bins.T.contiguous(), place.view(-1, n_lags).T.contiguous().unbind()  # of a lag
+        self.stretch, self.more_stretch = model.stretch[:n_inputs], model.stretch[n_lagged:]
+        self.more = model.centres[n_lagged:]
+
+    def start(self) -> State:
+        nothing = torch.zeros(self.n_before, self.bins.shape[1] + 1, dtype=torch.float64)
+        return (nothing,)
+
+    def step(self, now: Tensor, more: Tensor, state: State) -> tuple[Tensor, State]:
+        x, rest = now * self.stretch, more * self.more_stretch
+        products = torch.cat((state[0], torch.cat((x @ self.bins, x @ x.mT), 1)))  # its own square is last
+        lagged = [products[self.n_before - lag] for lag in self.lags]
+        dots = sum((one.index_select(0, at) for one, at in zip(lagged, self.places, strict=True)), rest @ self.more)
+        size = sum((one[-1] for one in lagged), rest @ rest.mT)
+        return self.model.of_products(size, dots), (products[1:],)
+
+
+def by_bin(model: nn.Module, lags: Sequence[int], n_inputs: int) -> RowsByBin:
+    """A model of rows, read bin by bin."""
+    if isinstance(model, KernelMap):
+        return KernelByBin(model, lags, n_inputs)
+    return RowsByBin(model, lags, n_inputs)
 
 
 def graph_of(fitted: Fitted, usual: NDArray[np.float64]) -> FittedGraph:

@@ -34,6 +34,23 @@ def test_the_cells_of_a_guide_are_python(page):
         ast.parse(re.sub(r"^:\w+:.*\n|^!.*$", "", cell, flags=re.MULTILINE))
 
 
+@pytest.mark.parametrize(
+    "begins",
+    [
+        "motet.Recording.from_spikes(spike_times, ",
+        "motet.Recording.from_spikes(spikes, trials)",  # of pynapple
+        "motet.Recording.from_continuous(",
+        "motet.Recording.from_signals(calcium, ",
+        'motet.read_recording("session.nwb")',
+        "motet.read_recording(frame, ",
+    ],
+)
+def test_from_what_a_user_has_to_a_score_are_three_lines(begins):
+    text = (DOCS / "guides" / "decode.md").read_text() + (DOCS.parent / "README.md").read_text()
+    blocks = [block.strip().splitlines() for block in re.split(r"\n\n|^```.*$", text, flags=re.MULTILINE)]
+    assert any(len(block) == 3 and begins in block[0] and ".score(test)" in block[2] for block in blocks)
+
+
 def test_every_public_name_has_its_place_in_the_reference():
     named = re.findall(r"^\.\. auto\w+:: motet\.(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(motet.__all__)

@@ -75,7 +75,9 @@ def _variables_of_4(path: Path) -> Iterator[_Variable]:
         import h5netcdf
         import h5py
     except ImportError as error:
-        raise InputError(f"{path} is NetCDF-4, and {error.name} is not installed; install motet[xarray].") from error
+        raise InputError(
+            f"{path} is NetCDF-4, and {error.name} is not installed; pip install 'motet[xarray]'."
+        ) from error
 
     with h5py.File(path, "r") as stored:
         for name in stored:
@@ -232,5 +234,5 @@ def import_xarray() -> Any:
     try:
         import xarray
     except ImportError as error:
-        raise InputError("xarray is not installed; install motet[xarray].") from error
+        raise InputError("xarray is not installed; pip install 'motet[xarray]'.") from error
     return xarray

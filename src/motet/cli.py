@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import itertools
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ def _parse(parser: ArgumentParser, command: Command, words: list[str]) -> Any:
         parsed = parser.parse_args([*(f"--config={file}" for file in files), *rest])
     except InputError:
         for found in read:
-            _check_options(command.settings, found)
+            _check("", found, command.settings)
         _check_words(command.settings, rest)
         raise
     groups = {name.split(".")[0].removeprefix("--") for name in options if "." in name}
@@ -185,15 +186,6 @@ def _hints(settings: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(settings)}
 
 
-def _check_options(settings: type[Any], options: Mapping[str, Any], prefix: str = "") -> None:
-    """Refuse the first name or value of a file that a settings class does not admit, in our own words."""
-    hints = _hints(settings)
-    for name, value in options.items():
-        if name not in hints:
-            raise did_you_mean(f"{prefix}{name}", [f"{prefix}{known}" for known in hints], what="option")
-        _check_option(f"{prefix}{name}", value, hints[name])
-
-
 def _check_words(settings: type[Any], words: Sequence[str]) -> None:
     """Refuse the first value of a command that a settings class does not admit, in our own words."""
     from motet.plain import read_yaml
@@ -209,14 +201,14 @@ def _check_words(settings: type[Any], words: Sequence[str]) -> None:
         for part in inside:
             hints = _hints(hints[part]) if isinstance(hints.get(part), type) else {}
         if last in hints:
-            try:
+            value = text
+            with contextlib.suppress(InputError):
                 value = read_yaml(text, what=name)
-            except InputError:
-                value = text
-            _check_option(name.removeprefix("--"), value, hints[last], text=text)
+            _check(name.removeprefix("--"), value, hints[last], text=text)
 
 
-def _check_option(name: str, value: Any, hint: Any, *, text: str | None = None) -> None:
+def _check(name: str, value: Any, hint: Any, *, text: str | None = None) -> None:
+    """Refuse what a setting does not admit, or the first such thing inside a part, in our own words."""
     import dataclasses
 
     from motet.plain import refuse_imports
@@ -229,17 +221,19 @@ def _check_option(name: str, value: Any, hint: Any, *, text: str | None = None) 
                 "and nothing is imported for them."
             )
         refuse_imports(value, name)
-        _check_options(hint, value, f"{name}.")
-        return
+        hints, start = _hints(hint), f"{name}." if name else ""
+        for key, inner in value.items():
+            if key not in hints:
+                raise did_you_mean(f"{start}{key}", [f"{start}{known}" for known in hints], what="option")
+            _check(f"{start}{key}", inner, hints[key])
+        return None
     try:
         check_value(name, value, hint)
-    except InputError as error:
-        if text is None or text == value:
-            raise
-        try:
-            check_value(name, text, hint)  # text stays text, whatever YAML makes of it
-        except InputError:
-            raise error from None
+    except InputError:
+        if text is not None:
+            with contextlib.suppress(InputError):
+                return check_value(name, text, hint)  # text stays text, whatever YAML makes of it
+        raise
 
 
 # ------------------------------------------------------------------ the terminal

@@ -20,6 +20,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtr, stdtrit
+from scipy.stats import false_discovery_control
 
 from motet.errors import InputError, did_you_mean
 from motet.settings import Range, check_arguments
@@ -239,12 +240,7 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.04, 0.04]
     """
-    values = _p_values(p)
-    order = np.argsort(values)[::-1]
-    stepped = values[order] * len(values) / np.arange(len(values), 0, -1)
-    corrected = np.empty_like(values)
-    corrected[order] = np.minimum.accumulate(stepped).clip(max=1)
-    return corrected
+    return np.asarray(false_discovery_control(_p_values(p)))
 
 
 def compare_all(

@@ -102,7 +102,7 @@ def group_sizes(group: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def simulate_gravity(settings: GravitySettings | None = None) -> list[Recording]:
+def simulate_gravity(settings: GravitySettings = GravitySettings()) -> list[Recording]:
     """Simulate systems of bodies that attract each other: one recording of positions per entry of `groups`.
 
     Values are x and y. Bodies come in the order of their systems: shuffle them before a model that could tell their
@@ -119,7 +119,6 @@ def simulate_gravity(settings: GravitySettings | None = None) -> list[Recording]
         Recording('gravity/2x3': 8 trials × 6 individuals × 20 bins of 0.204082 s × 2 features; targets: \
 interacts per pair, coupling per pair, system per individual, mass per individual, energy per bin)
     """
-    settings = settings or GravitySettings()
     return [_record(*group_sizes(group), settings) for group in settings.groups]
 
 

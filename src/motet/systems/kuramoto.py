@@ -53,7 +53,7 @@ class KuramotoSettings(SimulationSettings):
         check_each_once("n_oscillators", self.n_oscillators)
 
 
-def simulate_kuramoto(settings: KuramotoSettings | None = None) -> list[Recording]:
+def simulate_kuramoto(settings: KuramotoSettings = KuramotoSettings()) -> list[Recording]:
     """Simulate coupled oscillators: one recording per number of them.
 
     Values are cos φ, sin φ, dφ/dt and, as asked, ω. Targets: "interacts" and "coupling" per pair, "frequency" ω per
@@ -64,7 +64,6 @@ def simulate_kuramoto(settings: KuramotoSettings | None = None) -> list[Recordin
         Recording('kuramoto/5': 8 trials × 5 individuals × 12 bins of 0.1 s × 4 features; targets: \
 interacts per pair, coupling per pair, frequency per individual)
     """
-    settings = settings or KuramotoSettings()
     return [_record(n, settings) for n in settings.n_oscillators]
 
 

@@ -72,7 +72,7 @@ class ChargedSettings(ParticlesSettings):
     """Particles in a box that attract or repel by their charge; one recording per number of particles."""
 
 
-def simulate_springs(settings: SpringsSettings | None = None) -> list[Recording]:
+def simulate_springs(settings: SpringsSettings = SpringsSettings()) -> list[Recording]:
     """Simulate particles joined by springs, F_i = -0.1 Σ_j k_ij (x_i - x_j): one recording per number of particles.
 
     Values are x, y and their velocities. Targets: "interacts" k_ij and "coupling" 0.1 k_ij per pair, "energy" per bin.
@@ -87,10 +87,10 @@ interacts per pair, coupling per pair, energy per bin)
         graphs = random_graphs(n_trials, n, rng)
         return {"interacts": graphs, "coupling": SPRING * graphs}
 
-    return _record(SPRINGS, draw, SPRINGS_WIDTH, settings or SpringsSettings())
+    return _record(SPRINGS, draw, SPRINGS_WIDTH, settings)
 
 
-def simulate_charged(settings: ChargedSettings | None = None) -> list[Recording]:
+def simulate_charged(settings: ChargedSettings = ChargedSettings()) -> list[Recording]:
     """Simulate charged particles, F_i = Σ_j q_i q_j (x_i - x_j) / r³: one recording per number of particles.
 
     Values are x, y and their velocities. Targets: "interacts" per pair, 1 where two attract (unlike charges) and 0
@@ -108,7 +108,7 @@ interacts per pair, coupling per pair, charge per individual, energy per bin)
         products = charge[:, :, None] * charge[:, None]
         return {"interacts": (products < 0).astype(np.int64), "coupling": products, "charge": charge}
 
-    return _record(CHARGES, draw, CHARGED_WIDTH, settings or ChargedSettings())
+    return _record(CHARGES, draw, CHARGED_WIDTH, settings)
 
 
 def box_orbits(

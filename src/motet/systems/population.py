@@ -137,7 +137,7 @@ class PopulationSettings(Settings):
             raise InputError(f"n_neurons is {self.n_neurons!r}; give (smallest, largest).")
 
 
-def simulate_population(settings: PopulationSettings | None = None) -> list[Recording]:
+def simulate_population(settings: PopulationSettings = PopulationSettings()) -> list[Recording]:
     """Simulate subjects who reach to targets: one recording of spike counts per subject.
 
     Values are counts per bin, (trial, neuron, time, 1). Targets: "direction" per trial, an integer from 0 to
@@ -153,16 +153,15 @@ def simulate_population(settings: PopulationSettings | None = None) -> list[Reco
         Recording('population/subject-1': 16 trials × 20 individuals × 10 bins of 0.1 s; targets: \
 direction per trial, velocity per bin, position per bin, type per individual)
     """
-    settings = settings or PopulationSettings()
     return [_record(subject, settings, number) for number, subject in enumerate(_subjects(settings), start=1)]
 
 
-def population_rates(settings: PopulationSettings | None = None) -> list[Array]:
+def population_rates(settings: PopulationSettings = PopulationSettings()) -> list[Array]:
     """The firing rates behind `simulate_population`: per subject (trial, neuron, time) in Hz.
 
     Given the same settings, the counts were drawn from Poisson(rate × bin_seconds).
     """
-    return [subject.rates_hz for subject in _subjects(settings or PopulationSettings())]
+    return [subject.rates_hz for subject in _subjects(settings)]
 
 
 def is_simulated(recording: Recording) -> bool:

@@ -27,6 +27,7 @@ from motet.settings import Range, check_arguments
 from motet.trial_sums import TrialSums
 
 RUNAWAY = 1e100  # stands for infinity, so that quantiles can be interpolated
+N_BLOCKS = 10  # of trials, whose scattering gives the interval of a score
 FEWEST_FOLDS = 5  # that tell how much a score scatters
 Interval = tuple[float, float]
 _Inside = Annotated[float, Range(above=0, below=1)]
@@ -99,6 +100,16 @@ def estimate_mean(
         else:
             interval, p = _percentiles(trials.resampled(), confidence) or (None, None)
     return Estimate(mean, None if interval is None else _inside(interval, bounds, mean), p)
+
+
+def blocks_of(trial_ids: ArrayLike) -> list[NDArray[np.int64]]:
+    """Positions of trials in ten blocks, or as many as there are ids; those of one id are in one block.
+
+    >>> [block.tolist() for block in blocks_of(["b", "a", "b"])]
+    [[1], [0, 2]]
+    """
+    ids = np.unique(trial_ids)
+    return [np.flatnonzero(np.isin(trial_ids, part)) for part in np.array_split(ids, min(N_BLOCKS, len(ids)))]
 
 
 def blockwise(value: float, blocks: Sequence[float], *, bounds: Interval = UNBOUNDED) -> Score:

@@ -58,7 +58,7 @@ class Places:
         n_bins = min(encoding["individual"].shape[2] for encoding in encodings)
         stages = {
             stage: [
-                _courses(encoding[stage][:, :, :n_bins], code, len(classes))
+                courses_by_class(encoding[stage][:, :, :n_bins], code, len(classes))
                 for encoding, code in zip(encodings, codes, strict=True)
             ]
             for stage in ("individual", "population")
@@ -92,7 +92,7 @@ def _codes_among(classes: NDArray[Any], codes: NDArray[np.int64], known: NDArray
     return np.where((codes >= 0) & (classes[found] == own), found, -1)
 
 
-def _courses(embedding: NDArray[Any], codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+def courses_by_class(embedding: NDArray[Any], codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
     """(individual, class · bin · width) means over trials; where a class was not seen, those of all trials."""
     seen = np.isfinite(embedding)
     filled = np.where(seen, embedding, 0.0).astype(np.float64)

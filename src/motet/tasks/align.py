@@ -22,6 +22,7 @@ from motet.data.preprocess import varies
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.alignment import Same, conditions, embedded, refuse_known_individuals
+from motet.estimators.embeddings import courses_by_class
 from motet.estimators.encoder import EITEncoder
 from motet.matching import Embedding, Pairing, clusters, match_by_distance
 from motet.metrics import Reliability
@@ -606,17 +607,11 @@ class EITCourses(EITDistance):
     def squares(self, test: PopulationDataset) -> Floats:
         """(a, b) squared distances."""
         q = self.question
-        sides = []
-        for recording, encoding in zip(test.recordings, self.estimator.encode(test), strict=True):
-            embedding, labels = encoding["individual"][:, :, : q.n_bins], q.labels[recording.name]
-            is_in = (labels == np.arange(q.n_conditions)[:, None]).astype(np.float64)
-            seen = ~np.isnan(embedding)
-            n, total = (np.tensordot(is_in, part, axes=1) for part in (seen, np.where(seen, embedding, 0.0)))
-            course = (total / np.maximum(n, 1)).swapaxes(0, 1)  # individual, condition, time, width
-            lacking = q.n_bins - course.shape[2]
-            course = np.pad(course, ((0, 0), (0, 0), (0, lacking), (0, 0)))
-            sides.append(course.reshape(recording.n_individuals, -1))
-        return squared_distances(*sides)
+        a, b = (
+            courses_by_class(encoding["individual"][:, :, : q.n_bins], q.labels[recording.name], q.n_conditions)
+            for recording, encoding in zip(test.recordings, self.estimator.encode(test), strict=True)
+        )
+        return squared_distances(a, b)
 
 
 class RuleAndEIT(EITCourses):

@@ -15,13 +15,12 @@ from motet.metrics import auroc, differs_by_order, known_pairs
 from motet.models.continuation import distance, what_follows
 from motet.models.geometry import Geometry
 from motet.rivals.method import Answer
-from motet.statistics import Score, quartiles
+from motet.statistics import Score, blocks_of, quartiles
 from motet.systems.laws import Law
 from motet.tasks.comparison import Column
 
 Array = NDArray[np.float64]
 
-N_BLOCKS = 10  # of windows, over which methods are compared
 MARKS = (0.05, 0.25, 0.5, 1.0)  # of the horizon, in a table
 
 
@@ -157,8 +156,7 @@ class Errors:
     def scores(self, trial_ids: NDArray[Any]) -> dict[str, Score]:
         """The scores of `columns_of`; windows of one trial are in one block."""
         low, middle, high = quartiles(self.error)
-        ids = np.unique(trial_ids)
-        blocks = [np.isin(trial_ids, part) for part in np.array_split(ids, min(N_BLOCKS, len(ids)))]
+        blocks = blocks_of(trial_ids)
         scores = {}
         for n in marked_bins(self.error.shape[1]):
             samples = [float(quartiles(self.error[block, n - 1])[1]) for block in blocks]

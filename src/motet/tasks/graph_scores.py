@@ -17,14 +17,13 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.models.partition import assign_groups, assign_groups_of_sizes
 from motet.rivals.method import PairQuestion
-from motet.statistics import Score, blockwise
+from motet.statistics import Score, blocks_of, blockwise
 from motet.tasks.comparison import Column
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
-N_BLOCKS = 10  # of trials, whose scattering gives the interval of a score
 MOST_INDIVIDUALS_OF_SIZES = 12  # up to here all groups of given sizes can be tried
 SHARE = (0.0, 1.0)
 COLUMNS = {
@@ -85,15 +84,13 @@ class GraphTruth:
             )
         is_symmetric = np.array_equal(types, types.swapaxes(1, 2))
         is_grouped = len(q.types) == 2 and is_symmetric and np.array_equal(known, are_pairs(recording.observed))
-        trial_ids = np.asarray(recording.trial_ids)
-        parts = np.array_split(np.unique(trial_ids), min(N_BLOCKS, len(np.unique(trial_ids))))
         known_states = {n: recording.targets[n].astype(np.float64) for n in states if n in recording.targets}
         return cls(
             types=types,
             counted=metrics.known_pairs(types, are_directed=q.is_directed or not is_symmetric),
             groups=_groups(types > 0, np.asarray(recording.observed.any(axis=2))) if is_grouped else None,
             states={n: values for n, values in known_states.items() if np.isfinite(values).any()},
-            blocks=tuple(np.flatnonzero(np.isin(trial_ids, part)) for part in parts),
+            blocks=tuple(blocks_of(recording.trial_ids)),
         )
 
     @property

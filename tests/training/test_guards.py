@@ -19,7 +19,7 @@ from motet.models.randomness import draws_from
 from motet.training.learner import Learner
 from motet.training.loop import train
 from motet.training.objectives import ObjectiveSettings, Target, hidden, make_objective
-from motet.training.optimizer import TableAdam
+from motet.training.optimizer import BETAS, TableAdam
 from motet.training.settings import TrainingSettings
 from motet.training.state import fingerprint
 
@@ -44,14 +44,16 @@ def learner_of(recording, **model):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What every step of a training does: its learning rates, the norm of its gradient, the weights after it."""
+    """What every step of a training does: its learning rates, the norm of the gradient that counts, the weights."""
     seen = []
     step = TableAdam.step
 
     def spy(self, closure=None):
-        norm = torch.stack([p.grad.norm() for g in self.param_groups for p in g["params"] if p.grad is not None]).norm()
         rates = [group["lr"] / group["peak"] for group in self.param_groups]
+        before = [moments["mean"].clone() for moments in self.moments]
         found = step(self, closure)
+        counted = [(m["mean"] - BETAS[0] * b) / (1 - BETAS[0]) for m, b in zip(self.moments, before, strict=True)]
+        norm = torch.cat(counted).norm()
         weights = [p.detach().clone() for g in self.param_groups for p in g["params"]]
         seen.append((rates, float(norm), weights))
         return found
@@ -91,7 +93,7 @@ def test_the_weights_kept_are_the_running_mean_of_those_of_the_steps(steps):
 
 def _in_order(learner):
     """The parameters in the order of the optimiser's groups."""
-    optimizer = TableAdam(learner, learning_rate=1, table_learning_rate=1, weight_decay=0)
+    optimizer = TableAdam([learner], learning_rate=1, table_learning_rate=1, weight_decay=0)
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 

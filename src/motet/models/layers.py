@@ -24,8 +24,11 @@ FARTHEST = 4.0  # standard deviations that a statistic counts for at most
 
 
 def rotary(
-    x: Float[Tensor, "batch head time width"], bins: Int[Tensor, "batch time"] | None = None, *, base: float = 100.0
-) -> Float[Tensor, "batch head time width"]:
+    x: Float[Tensor, "*part batch head time width"],
+    bins: Int[Tensor, "batch time"] | None = None,
+    *,
+    base: float = 100.0,
+) -> Float[Tensor, "*part batch head time width"]:
     """Turn each pair of features by an angle that grows with time (Su et al. 2021, arXiv:2104.09864).
 
     The product of a turned query and a turned key depends on their distance in time alone. `bins` says which bin each
@@ -100,10 +103,11 @@ class Attention(nn.Module):
         return allowed.tril() | torch.eye(n_tokens, dtype=torch.bool, device=readable.device)
 
     def _heads(self, x: Tensor, bins: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = rearrange(
+        parts = rearrange(
             self.to_qkv(x), "batch token (part head width) -> part batch head token width", part=3, head=self.n_heads
-        ).unbind(0)
-        return (rotary(query, bins), rotary(key, bins), value) if self.is_temporal else (query, key, value)
+        )
+        query, key, value = parts.unbind(0)
+        return (*rotary(parts[:2], bins).unbind(0), value) if self.is_temporal else (query, key, value)
 
 
 def _rows(

@@ -55,7 +55,7 @@ class Committee(Learner):
         return self._members
 
     def judged_every(self, n_epochs: int) -> int:
-        return max(1, n_epochs // MOST_JUDGED)
+        return -(-n_epochs // MOST_JUDGED)
 
     def parts(self, batch: Batch) -> list[Batch]:
         n_bytes = len(self._members) * self.model.n_bytes(*batch.observed.shape[1:])
@@ -102,9 +102,10 @@ class Committee(Learner):
         self.eval()
         self.check_room(dataset)
         device = next(self.parameters()).device
-        for batch in dataset.batches(self.model.n_bytes, most_trials=most_trials):
+        n_members = len(self.members)  # each of which reads its part of a batch alone
+        for batch in dataset.batches(self.model.n_bytes, most_trials=n_members * most_trials):
             batch = batch.to(device)
-            for number in range(len(self.members)):
+            for number in range(n_members):
                 rows = (batch.targets[PART] == number).nonzero().flatten()
                 if len(rows):
                     yield batch, number, rows

@@ -123,8 +123,6 @@ def _one_epoch(
             batch = state.learner.objective.hide(dataset.batch(mine), generator)
             rate = state.set_learning_rate(_schedule(settings, epoch * n_steps + step, state.n_epochs * n_steps))
             losses.append(_backward(fabric, wrapped, state.learner.parts(batch)))
-            for module in state.learner.independent:
-                fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             state.average()

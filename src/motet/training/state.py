@@ -29,10 +29,11 @@ class TrainingState:
         self.n_epochs = settings.n_epochs(n_trials)
         self.fingerprint = fingerprint
         self.optimizer = TableAdam(
-            learner,
+            learner.independent,
             learning_rate=settings.learning_rate,
             table_learning_rate=settings.table_learning_rate,
             weight_decay=settings.weight_decay,
+            gradient_clip=settings.gradient_clip,
         )
         self.parameters = dict(learner.named_parameters())
         self.mean = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -53,8 +54,7 @@ class TrainingState:
         self.learner.to(device)
         for tensors in (self.mean, self.best):
             tensors.update({name: tensor.to(device) for name, tensor in tensors.items()})
-        for slots in self.optimizer.state.values():
-            slots.update({key: value if key == "step" else value.to(device) for key, value in slots.items()})
+        self.optimizer.to(device)
 
     def set_learning_rate(self, share: float) -> float:
         """Set every group's to a share of its highest; the one of ordinary weights."""
@@ -65,7 +65,7 @@ class TrainingState:
     @torch.no_grad()
     def average(self) -> None:
         """Move the mean weights towards the present ones; early on the mean is over all steps so far."""
-        n_steps = max(float(slots["step"]) for slots in self.optimizer.state.values())
+        n_steps = int(self.optimizer.n_steps)
         decay = min(self.settings.averaging, (1 + n_steps) / (10 + n_steps))
         torch._foreach_lerp_(list(self.mean.values()), list(self.parameters.values()), 1 - decay)
 
@@ -101,9 +101,7 @@ class TrainingState:
         tensors: dict[str, Tensor] = {
             f"{kind}/{name}": tensor for kind, some in of_weights.items() for name, tensor in some.items()
         }
-        for name, parameter in self.parameters.items():
-            tensors |= {f"optimizer/{slot}/{name}": value for slot, value in self.optimizer.state[parameter].items()}
-        return tensors
+        return tensors | {f"optimizer/{name}": value for name, value in self.optimizer.tensors()}
 
     def write(self, run: Run) -> None:
         about = {"fingerprint": self.fingerprint, "best_epoch": self.best_epoch, "history": self.history}

@@ -348,6 +348,16 @@ FAULTS = (
         ("tests/training/test_guards.py::test_no_gradient_is_longer_than_it_may_be",),
     ),
     Fault(
+        "fit: members of a committee feel the gradients of the others, through the clip",
+        "src/motet/training/optimizer.py",
+        'if group["part"] == part]',
+        "]",
+        (
+            "tests/training/test_optimizer.py::test_the_gradient_of_each_part_is_clipped_alone",
+            "tests/training/test_committee.py::test_a_member_never_learns_from_its_part",
+        ),
+    ),
+    Fault(
         "fit: weights are not averaged",
         "src/motet/training/loop.py",
         "            state.average()\n",

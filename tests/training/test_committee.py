@@ -35,7 +35,8 @@ def parts_of(decoder, recording):
 
 
 def test_a_member_never_learns_from_its_part(recording):
-    one_epoch = SMALL | {"training": TrainingSettings(max_steps=2, batch_trials=24)}  # or the best one may differ
+    # One epoch, or the best one may differ; and gradients are clipped at every step, which members must not notice.
+    one_epoch = SMALL | {"training": TrainingSettings(max_steps=2, batch_trials=24, gradient_clip=0.01)}
     first = EITClassifier("side", **one_epoch).fit(recording)
     part = parts_of(first, recording)
     side = recording.targets["side"].copy()
@@ -78,6 +79,12 @@ def test_every_epoch_is_judged_by_trials_not_learned_from(recording):
     scores = [row.validation_score for row in history if np.isfinite(row.validation_score)]
     assert len(scores) >= 10
     assert max(scores) < 0.75
+
+
+@pytest.mark.parametrize("n_epochs", [1, 9, 19, 25, 100])
+def test_a_training_is_judged_ten_times_at_most(n_epochs):
+    every = Committee([]).judged_every(n_epochs)
+    assert min(n_epochs, 5) <= len({*range(every, n_epochs + 1, every), n_epochs}) <= 10
 
 
 def test_parts_are_stretches_with_a_share_of_every_class():

@@ -94,7 +94,7 @@ class TableAdam(torch.optim.Optimizer):
         if group["weight_decay"]:
             decayed = [parameter for parameter in parameters if parameter.grad is not None]
             torch._foreach_mul_(decayed, 1 - group["lr"] * group["weight_decay"])
-        parts = moves.split([parameter.numel() for parameter in parameters])
+        parts = torch.split(moves, [parameter.numel() for parameter in parameters])
         torch._foreach_add_(parameters, [move.view_as(p) for move, p in zip(parts, parameters, strict=True)])
 
 

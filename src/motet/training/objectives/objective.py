@@ -89,6 +89,8 @@ class ObjectiveSettings(Settings, role="objective"):
             >>> ObjectiveSettings().chosen(40.0).noise
             0.5
         """
+        if self.hidden_individuals is not None and self.noise is not None:
+            return self
         size = (FEW_TARGETS / max(FEW_TARGETS, targets_per_individual)) ** 0.5
         least, most = MOST_HIDDEN
         hidden = (least * size, most * size) if self.hidden_individuals is None else self.hidden_individuals

@@ -15,7 +15,6 @@ import dataclasses
 import itertools
 import math
 import multiprocessing
-import os
 import platform
 import resource
 import sys
@@ -31,6 +30,7 @@ from reference_bodies import Partitions, permuted_bodies
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.files import write_text
+from motet.memory import available_bytes
 from motet.systems import simulate
 
 GROUP, N_SYSTEMS, N_OF_SYSTEM, N_BINS, N_AXES = "2x3", 2, 3, 50, 2
@@ -124,11 +124,6 @@ def bytes_of_all(recording: Recording) -> dict[str, int]:
     """What all orders of all trials take: positions, float32, and a class per bin, int64."""
     n_orders = math.factorial(recording.n_individuals) * recording.n_trials
     return {"positions": n_orders * recording.values[0].nbytes, "classes": n_orders * recording.n_bins * 8}
-
-
-def available_bytes() -> int:
-    """Memory that is free for us."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def report(recording: Recording, ours: Measured, stored: Measured | None, reason: str) -> str:

@@ -444,8 +444,8 @@ FAULTS = (
     Fault(
         "rivals: unobserved entries are read",
         "src/motet/rivals/readings.py",
-        "np.where(seen, roots, self.mean), 0.0)",
-        "roots, 0.0)",
+        "torch.where(seen, x, self.mean)",
+        "torch.where(seen, x, 0.0)",
         ("tests/rivals/test_decoders.py::test_an_unobserved_individual_reads_as_its_training_mean",),
     ),
     Fault(

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -26,7 +25,7 @@ from motet.rivals.decoders import FittedDecoder
 from motet.rivals.discriminant import ShrinkageLDA
 from motet.rivals.kernel_ridge import KernelRidge
 from motet.rivals.method import Fitted
-from motet.rivals.readings import Reading
+from motet.rivals.readings import Reading, Roots, lagged_rows
 from motet.rivals.ridge import Linear
 from motet.rivals.templates import FittedTemplate, Template
 
@@ -155,47 +154,7 @@ def _double(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.float64))
 
 
-# ------------------------------------------------------------------ what is read of bins
-
-
-class Roots(nn.Module):
-    """What `Reading.roots` reads of bins: roots of counts, or centred and scaled values."""
-
-    mean: Tensor
-    spread: Tensor
-    kept: Tensor
-
-    def __init__(self, reading: Reading) -> None:
-        super().__init__()
-        self.is_rooted = reading.is_rooted
-        self.n_inputs = reading.n_inputs
-        self.register_buffer("mean", _double(reading.mean))
-        self.register_buffer("spread", _double(reading.spread))
-        self.register_buffer("kept", torch.from_numpy(np.flatnonzero(reading.is_kept)))
-        self.is_all_kept = bool(reading.is_kept.all())
-
-    def forward(
-        self,
-        values: Float[Tensor, "trial individual time feature"],
-        observed: Bool[Tensor, "trial individual time"],
-    ) -> Float[Tensor, "trial time input"]:
-        x = values.transpose(1, 2).flatten(2)
-        seen = observed.transpose(1, 2)
-        if values.shape[3] > 1:
-            seen = seen.repeat_interleave(values.shape[3], dim=2)
-        if self.is_rooted:
-            read = torch.where(seen, x.sqrt(), self.mean) * seen.any(2, keepdim=True)
-        else:
-            read = torch.where(seen, (x - self.mean) / self.spread, 0.0)
-        return read if self.is_all_kept else read.index_select(2, self.kept)
-
-    def total(self, bins: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial input"]:
-        """Root of the total of some bins."""
-        return bins.square().sum(1).sqrt() if self.is_rooted else bins.sum(1)
-
-    def so_far(self, bins: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial time input"]:
-        """Roots of the totals up to each bin."""
-        return bins.square().cumsum(1).sqrt() if self.is_rooted else bins.cumsum(1)
+# ------------------------------------------------------------------ fitted rivals
 
 
 class FittedGraph(nn.Module, abc.ABC):
@@ -275,8 +234,7 @@ class TrialGraph(FittedGraph):
         self.n_bins, self.pools_bins = fitted.reading.n_bins, fitted.reading.pools_bins
         self.register_buffer("usual", _double(usual)[None, :, None])
         self.register_buffer("bins", torch.arange(self.n_bins)[:, None])
-        everybody = torch.ones(1, len(usual), 1, dtype=torch.bool)
-        self.register_buffer("expected", self.roots(self.usual, everybody))
+        self.register_buffer("expected", self.roots.of_known(self.usual))
 
     def forward(self, values: Tensor, observed: Tensor) -> Tensor:
         last = values.shape[2] - 1
@@ -286,7 +244,7 @@ class TrialGraph(FittedGraph):
         return self._read(self._known(values.index_select(2, there), seen))
 
     def _known(self, values: Tensor, seen: Tensor) -> Tensor:
-        return self.roots(torch.where(seen[..., None], values, self.usual), torch.ones_like(seen))
+        return self.roots.of_known(torch.where(seen[..., None], values, self.usual))
 
     def _read(self, bins: Tensor) -> Tensor:
         return self.model(self.roots.total(bins) if self.pools_bins else bins.flatten(1))
@@ -416,19 +374,6 @@ class TemplateGraph(FittedGraph):
             return found, remembered
         more, past = self.by_bin.step(now, torch.cat((found, time.to(now.dtype).view(1, 1)), 1), state[n_scores:])
         return found + more, (*remembered, *past)
-
-
-def lagged_rows(
-    roots: Float[Tensor, "trial time input"], lags: Sequence[int], *, reads_time: bool
-) -> Float[Tensor, "trial time row"]:
-    """The bins t − lag side by side, zeros beyond either end of the trial, and t last if it is read."""
-    margin, n_bins = max(map(abs, lags)), roots.shape[1]
-    padded = F.pad(roots, (0, 0, margin, margin))
-    parts = [padded.narrow(1, margin - lag, n_bins) for lag in lags]
-    if reads_time:
-        time = torch.arange(n_bins, dtype=roots.dtype, device=roots.device)
-        parts.append(time[None, :, None].expand(roots.shape[0], -1, -1))
-    return torch.cat(parts, -1)
 
 
 class RowsByBin(nn.Module):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from einops import rearrange
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from motet import given
 from motet.data.preprocess import varies
@@ -108,16 +113,13 @@ class Reading:
                 "recording in their order; a rival knows each by its id, use "
                 "recording.select(individuals=…)."
             )
-        if not self.is_rooted:
-            return np.where(seen, (values - self.mean) / self.spread, 0.0)[..., self.is_kept]
-        if (values[seen] < 0).any():
+        if self.is_rooted and (values[seen] < 0).any():
             raise InputError(
                 f"recording {recording.name!r} has negative values, and the training recording has none; give alike "
                 "values."
             )
-        roots = np.sqrt(np.where(seen, values, 0))
-        bins = recording.bin_is_observed
-        return np.where(bins[..., None], np.where(seen, roots, self.mean), 0.0)[..., self.is_kept]
+        numbers, observed = torch.from_numpy(recording.values.astype(np.float64)), torch.tensor(recording.observed)
+        return Roots(self)(numbers, observed).numpy()
 
     def so_far(self, roots: NDArray[np.float64]) -> NDArray[np.float64]:
         """(…, time, input) √(counts up to each bin), from √counts; of values that are no counts, their sums."""
@@ -142,11 +144,68 @@ class Reading:
             if self.pools_bins:
                 return self.so_far(roots)[:, -1], np.ones(len(roots), dtype=bool)
             return rearrange(roots, "trial time input -> trial (time input)"), np.ones(len(roots), dtype=bool)
-        inputs = _lagged(roots, self.lags)
-        if self.reads_time:
-            time = np.broadcast_to(np.arange(recording.n_bins)[:, None], (*bins.shape, 1))
-            inputs = np.concatenate([inputs, time], axis=2)
-        return inputs[bins], bins
+        return lagged_rows(torch.from_numpy(roots), self.lags, reads_time=self.reads_time).numpy()[bins], bins
+
+
+class Roots(nn.Module):
+    """What `Reading.roots` reads of bins: roots of counts, or centred and scaled values."""
+
+    mean: Tensor
+    spread: Tensor
+    kept: Tensor
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__()
+        self.is_rooted, self.n_inputs = reading.is_rooted, reading.n_inputs
+        self.register_buffer("mean", torch.tensor(reading.mean, dtype=torch.float64))
+        self.register_buffer("spread", torch.tensor(reading.spread, dtype=torch.float64))
+        self.register_buffer("kept", torch.from_numpy(np.flatnonzero(reading.is_kept)))
+        self.is_all_kept = bool(reading.is_kept.all())
+
+    def forward(
+        self,
+        values: Float[Tensor, "trial individual time feature"],
+        observed: Bool[Tensor, "trial individual time"],
+    ) -> Float[Tensor, "trial time input"]:
+        seen = observed.transpose(1, 2)
+        if values.shape[3] > 1:
+            seen = seen.repeat_interleave(values.shape[3], dim=2)
+        x = self._read(values)
+        return self._kept(
+            torch.where(seen, x, self.mean) * seen.any(2, keepdim=True) if self.is_rooted else torch.where(seen, x, 0.0)
+        )
+
+    def of_known(self, values: Float[Tensor, "trial individual time feature"]) -> Float[Tensor, "trial time input"]:
+        """The same where everybody is observed."""
+        return self._kept(self._read(values))
+
+    def _read(self, values: Tensor) -> Tensor:
+        x = values.transpose(1, 2).flatten(2)
+        return x.sqrt() if self.is_rooted else (x - self.mean) / self.spread
+
+    def _kept(self, x: Tensor) -> Tensor:
+        return x if self.is_all_kept else x.index_select(2, self.kept)
+
+    def total(self, bins: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial input"]:
+        """Root of the total of some bins."""
+        return bins.square().sum(1).sqrt() if self.is_rooted else bins.sum(1)
+
+    def so_far(self, bins: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial time input"]:
+        """Roots of the totals up to each bin."""
+        return bins.square().cumsum(1).sqrt() if self.is_rooted else bins.cumsum(1)
+
+
+def lagged_rows(
+    roots: Float[Tensor, "trial time input"], lags: Sequence[int], *, reads_time: bool
+) -> Float[Tensor, "trial time row"]:
+    """The bins t − lag side by side, zeros beyond either end of the trial, and t last if it is read."""
+    margin, n_bins = max(map(abs, lags)), roots.shape[1]
+    padded = F.pad(roots, (0, 0, margin, margin))
+    parts = [padded.narrow(1, margin - lag, n_bins) for lag in lags]
+    if reads_time:
+        time = torch.arange(n_bins, dtype=roots.dtype, device=roots.device)
+        parts.append(time[None, :, None].expand(roots.shape[0], -1, -1))
+    return torch.cat(parts, -1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -207,10 +266,3 @@ def _values(recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_
     seen = np.broadcast_to(recording.observed[..., None], values.shape)
     axes = "trial individual time feature -> trial time (individual feature)"
     return rearrange(values, axes), rearrange(seen, axes)
-
-
-def _lagged(roots: NDArray[np.float64], lags: tuple[int, ...]) -> NDArray[np.float64]:
-    """(trial, time, lag × input): the bins t − lag, zeros beyond either end of the trial."""
-    margin, n_bins = max(map(abs, lags)), roots.shape[1]
-    padded = np.pad(roots, ((0, 0), (margin, margin), (0, 0)))
-    return np.concatenate([padded[:, margin - lag : margin - lag + n_bins] for lag in lags], axis=2)

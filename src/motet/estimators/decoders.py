@@ -760,6 +760,10 @@ class EITClassifier(ClassifierMixin, _Decoder):
         objective: see `ObjectiveSettings`.
         training: see `TrainingSettings`.
         preprocess: see `PreprocessSettings`.
+        rule: the closed form inside: "auto" fits those that suit the target (shrinkage LDA for classes; ridge, kernel
+            ridge and, for trials of known classes, the template for quantities), "none" none, a name that rival.
+        members: EITs, each of which leaves out a part of the training trials; by what they and the rule say of these
+            the share of each is learned.
         seed: of initial weights, order, dropout and the validation part.
         batch_trials: trials predicted at a time.
         random_state: see `Estimator`.

@@ -25,7 +25,7 @@ from motet.report.style import save_figure
 from motet.statistics import compare, interval_text, markdown
 from motet.systems import simulate
 from motet.tasks.pretrain import PretrainSettings, pretrain
-from motet.tasks.transfer import TransferSettings, transfer
+from motet.tasks.transfer import CORRECTED, COURSES, TRAINED, TransferSettings, transfer
 from motet.training.settings import TrainingSettings
 
 RECORDINGS = ("reach/chewie-1", "reach/chewie-2", "reach/mihi-1")
@@ -94,7 +94,7 @@ def transfer_job(name: str, recordings: Sequence[str], encoder: str | None = Non
         given = dict(settings)
         if encoder is not None:
             given["encoder"] = str(folder.parent / encoder)
-        if gpu and "adapting" in given:
+        if gpu and {"continued", "scratch"} & {*given.get("ways", ())}:
             given["adapting"] = TrainingSettings(accelerator="gpu")
         transfer(TransferSettings(tuple(recordings), **{"target": "direction", **given}, output=str(folder)))
 
@@ -127,9 +127,15 @@ def jobs() -> Iterator[Job]:
                 for how in HOWS:
                     velocity = {"target": "velocity", "k": (2,), "unlabelled": (how,), "draws": 10}
                     yield transfer_job(f"velocity-{seed}-{short(new)}-{how}", [new], encoder, **velocity, seed=seed)
-                ways = ("context", "readout", "fine-tune", "scratch")
-                full = {"k": ("all",), "unlabelled": ("none",), "ways": ways, "adapting": TrainingSettings()}
-                yield transfer_job(f"full-{short(new)}", [new], encoder, **full)
+    for seed in SEEDS:
+        for new in RECORDINGS:
+            encoder, full = f"encoder-0-{short(new)}", {"k": ("all",), "unlabelled": ("none",), "seed": seed}
+            for target in ("velocity", "direction"):
+                alone = {**full, "target": target, "rivals": False, "control": False}
+                for way in ("continued", "scratch"):
+                    name = f"full-{target}-{way}-{seed}-{short(new)}"
+                    yield transfer_job(name, [new], encoder, ways=(way,), **alone)
+            yield transfer_job(f"full-direction-context-{seed}-{short(new)}", [new], encoder, **full)
     yield from (simulated_job(n_neurons) for n_neurons in SIZES)
     yield transfer_job("no-label", RECORDINGS, k=(0,), unlabelled=("others", "tested"), period=8.0, training=SHORT)
     for new in RECORDINGS:
@@ -187,7 +193,12 @@ def mean(found: list[dict[str, Any]], method: str) -> str:
 
 def against(found: list[dict[str, Any]], method: str, rival: str) -> str:
     """The paired difference over draws, with its interval."""
-    gap = compare(scores=samples(found, method), against=samples(found, rival), test_fraction=None)
+    return _gap(samples(found, method), samples(found, rival))
+
+
+def _gap(scores: list[float], against: list[float]) -> str:
+    n = min(len(scores), len(against))
+    gap = compare(scores=scores[:n], against=against[:n], test_fraction=None)
     return f"{gap.mean:+.3f} {interval_text(gap.interval, '+.3f')}"
 
 
@@ -269,19 +280,27 @@ def placed(runs: Path) -> str:
     return markdown(rows)
 
 
-def full(runs: Path) -> str:
-    """All methods with all other trials labelled."""
-    found = [[f for _, _, f in sections(runs, [f"full-{short(recording)}"])] for recording in RECORDINGS]
-    if not all(found):
-        return ""
-    methods = list(found[0][0]["methods"])
-    order = sorted(methods, key=lambda m: -sum(float(mean(one, m)) for one in found))
-    rows = [[m, *(mean(one, m) for one in found)] for m in order]
-    rows.append(
-        ["eit, fine-tuned − from scratch", *(against(f, "eit, fine-tuned", "eit, from scratch") for f in found)]
-    )
-    rows.append(["tuning − not pretrained", *(against(f, "tuning", "tuning, not pretrained") for f in found)])
-    return markdown([["five folds", *map(short, RECORDINGS)], *rows])
+def full(runs: Path, target: str) -> str:
+    """All methods with all other trials labelled, five folds of each seed, and what beginning with others gains."""
+    ways, rows = ("context", "scratch", "continued"), []
+    columns: list[dict[str, list[float]]] = []
+    for recording in RECORDINGS:
+        scores: dict[str, list[float]] = {}
+        for way in ways:
+            names = [f"full-{target}-{way}-{seed}-{short(recording)}" for seed in SEEDS]
+            for _, _, found in sections(runs, names):
+                for method in found["methods"]:
+                    scores.setdefault(method, []).extend(samples([found], method))
+        columns.append(scores)
+    methods = [method for method in columns[0] if all(method in scores for scores in columns)]
+    for method in sorted(methods, key=lambda m: -sum(float(np.mean(scores[m])) for scores in columns)):
+        cells = [f"{np.mean(scores[method]):.3f} ({len(scores[method])})" for scores in columns]
+        rows.append([method, *cells])
+    for one, other in ((TRAINED["continued"], TRAINED["scratch"]), (RULE, "tuning, not pretrained")):
+        if one in methods and other in methods:
+            cells = [_gap(scores[one], scores[other]) for scores in columns]
+            rows.append([f"{one} − {other}", *cells])
+    return markdown([["method (folds)", *map(short, RECORDINGS)], *rows]) if rows else "Not measured yet."
 
 
 def draw(runs: Path, folder: Path) -> None:
@@ -317,7 +336,7 @@ def write_page(runs: Path, output: Path) -> None:
     """All tables into the template."""
     has_context = functools.partial(lambda names, found: [m for m in names if m in found["methods"]])
     few = functools.partial(has_context, (RULE, MODEL))
-    courses = functools.partial(has_context, ("tuning, courses", "tuning, courses + kernel ridge"))
+    courses = functools.partial(has_context, (CORRECTED, COURSES))
     known = functools.partial(has_context, (RULE, MODEL, "tuning, not pretrained", "true tuning"))
     velocity = [f"velocity-0-{short(recording)}-{how}" for recording in RECORDINGS for how in HOWS]
     finished = {k: [seed for seed in SEEDS if _is_finished(runs, seed, k)] for k in (1, 2, 3)}
@@ -328,7 +347,8 @@ def write_page(runs: Path, output: Path) -> None:
         "everybody": "\n\n".join(f"k = {k}:\n\n{everybody(runs, k)}" for k in (1, 2, 3)),
         "share": share(runs),
         "velocity": plain(runs, velocity, courses),
-        "full": full(runs),
+        "full": full(runs, "direction"),
+        "full_velocity": full(runs, "velocity"),
         "simulated": plain(runs, [f"simulated-{size}" for size in SIZES], known),
         "no_label": placed(runs),
         **{f"across_{name}": plain(runs, [f"across-{name}"], few) for name in DESIGNS},

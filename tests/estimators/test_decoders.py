@@ -127,6 +127,22 @@ def test_ragged_trials_and_gaps_are_read(small_recording):
     assert EITClassifier(**QUICK).fit(X, y).score(X, y) > 0.8
 
 
+def test_a_decoder_begins_with_what_another_learned_of_other_individuals():
+    (X, y), (other, labels) = arrays(), arrays(seed=1)
+    start = EITClassifier(**QUICK).fit(other[:, :6], labels)
+    still = QUICK | {"training": TrainingSettings(max_steps=1, learning_rate=1e-9, table_learning_rate=1e-9)}
+    for members in (1, 2):
+        begun = EITClassifier(**still | {"members": members, "rule": "none"}).fit(X, y, start=start)
+        own = begun.learner_.independent[-1].state_dict()
+        for name, weight in start.learner_.state_dict().items():
+            is_alike = own[name].shape == weight.shape and torch.allclose(own[name], weight, atol=1e-6)
+            assert is_alike != ("table" in name or "identity" in name), name
+    with pytest.raises(InputError, match="other settings"):
+        EITClassifier(model=EITSettings(width=12, n_heads=2), training=still["training"]).fit(X, y, start=start)
+    with pytest.raises(InputError, match="fitted EITEncoder"):
+        EITClassifier(**still).fit(X, y, start="run")
+
+
 def test_a_regressor_reads_a_quantity_per_bin(small_recording):
     decoder = EITRegressor("velocity", **QUICK).fit(small_recording)
     assert decoder.predict(small_recording).shape == (48, 7, 2)

@@ -131,6 +131,20 @@ def test_one_trial_of_each_class_decodes_and_unlabelled_trials_help(readout: Tun
     assert together > alone + 0.05
 
 
+def test_unlabelled_trials_of_a_few_classes_are_not_taken_for_trials_of_all(readout: TuningReadout) -> None:
+    root, code = population(n_trials=240, n_individuals=10, n_bins=3)
+    read = signals(readout, root)
+    right = []
+    for draw in range(4):
+        few = torch.stack([(code == label).nonzero()[draw, 0] for label in range(8)])
+        rest = torch.tensor(np.setdiff1d(((code - draw) % 8 < 3).nonzero().flatten(), few))
+        alone = readout.log_likelihood(readout(read[few], certain(code[few]), CIRCLE), read[rest]).argmax(1)
+        _, together = readout.learn_unlabelled(read[few], certain(code[few]), read[rest], CIRCLE)
+        right.append([(found == code[rest]).double().mean() for found in (alone, together.argmax(1))])
+    alone, together = np.mean(right, axis=0)
+    assert together > alone + 0.05  # .32 where they are believed to be of all classes equally
+
+
 def test_gradients_reach_every_number_and_the_signals(readout: TuningReadout) -> None:
     root, code = population()
     root.requires_grad_()

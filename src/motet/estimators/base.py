@@ -175,6 +175,7 @@ class Estimator(BaseEstimator, abc.ABC):
         *,
         run: Run | Path | str | None,
         on_epoch: Callable[[Epoch], None] | None,
+        start: Estimator | None = None,
     ) -> Self:
         """How every estimator is fitted; until all is done, it is not fitted.
 
@@ -182,6 +183,7 @@ class Estimator(BaseEstimator, abc.ABC):
             read: gives the trials, and those to validate by if there are any of their own.
             run: see `fit`.
             on_epoch: see `fit`.
+            start: whose weights are begun with, but for those of single individuals.
         """
         # 1. Begin
         self._check_settings()
@@ -204,6 +206,8 @@ class Estimator(BaseEstimator, abc.ABC):
 
         # 4. Learner
         self._new_learner()
+        if start is not None:
+            self.learner_.begin_with(start.learner_)
 
         # 5. Prepared
         train_part = self._prepared(dataset, trains=True)

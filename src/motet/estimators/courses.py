@@ -26,8 +26,9 @@ from motet.estimators.inside import Inside
 from motet.estimators.stream import Stream
 from motet.metrics import r2
 from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout
+from motet.rivals.empirical_bayes import EmpiricalBayes
 from motet.rivals.few_shot_classes import Array, Classes, Classify, ClassRival
-from motet.rivals.few_shot_courses import CourseRival, Decoders
+from motet.rivals.few_shot_courses import START, CourseRival, Decoders, MeanOfCourses
 from motet.rivals.graphs import Scores, State, TemplateGraph
 from motet.rivals.method import Draw, TargetQuestion, TransferQuestion
 from motet.settings import check_arguments
@@ -142,11 +143,15 @@ class TuningScores(Scores):
         return self._logs(sums.index_select(1, serving).flatten(2), *parts)[:, 0], (sums,)
 
 
-def courses(
-    name: str, readout: TuningReadout, *, reads_unlabelled: bool = True, is_corrected: bool = False
-) -> CourseRival:
-    """Decoders of a quantity by courses of the classes that a readout decides among; arguments as `CourseRival`."""
-    return CourseRival(name, TuningClasses(name, reads_unlabelled, readout), is_corrected)
+def courses(name: str, readout: TuningReadout, *, is_corrected: bool = False) -> CourseRival:
+    """A decoder of a quantity by courses of the classes that a readout decides among; arguments as `CourseRival`."""
+    return CourseRival(name, TuningClasses(name, True, readout), is_corrected, chosen=START)
+
+
+def mean_of_courses(name: str, readout: TuningReadout) -> MeanOfCourses:
+    """Corrected decoders, one of which is decided by the readout and one by empirical Bayes."""
+    rule = CourseRival(name, EmpiricalBayes(name, reads_unlabelled=True), is_corrected=True, chosen=START)
+    return MeanOfCourses(name, (courses(name, readout, is_corrected=True), rule))
 
 
 class AdaptedCourses:

@@ -105,6 +105,7 @@ class _Decoder(TransformerMixin, Estimator):
         sample_weight: ArrayLike | None = None,
         *,
         individual_ids: Sequence[str] | None = None,
+        start: Estimator | None = None,
         run: Run | Path | str | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> Self:
@@ -120,12 +121,21 @@ class _Decoder(TransformerMixin, Estimator):
                 teach the model nothing, but that they belong to what preprocessing takes for usual.
             individual_ids: with arrays, names of the individuals, by which they are found again in other arrays;
                 without, these must have the same individuals in the same order.
+            start: a decoder or an encoder of other populations, with the same settings of the model, whose weights are
+                begun with; those of single individuals begin anew, as does a readout of another target. It must not
+                have seen these trials: members could not leave them out.
             run: a folder where the state of training is kept, so that a fit that was interrupted continues.
             on_epoch: called after every epoch with its `Epoch`, instead of a progress bar on a terminal.
 
         Raises:
             InputError: for data or targets that cannot be used.
         """
+        if start is not None:
+            if not isinstance(start, Estimator):
+                raise InputError(
+                    f"start is {type(start).__name__}; give a fitted EITEncoder, EITClassifier or EITRegressor."
+                )
+            check_is_fitted(start)
 
         def read() -> tuple[PopulationDataset, None]:
             name = self.target or _ARRAY_TARGET
@@ -136,7 +146,7 @@ class _Decoder(TransformerMixin, Estimator):
                 dataset = _weighted(dataset, _trial_weights(dataset, sample_weight))
             return dataset, None
 
-        return self._fit(read, run=run, on_epoch=on_epoch)
+        return self._fit(read, run=run, on_epoch=on_epoch, start=start)
 
     @property
     def _n_members(self) -> int:

@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout, trust_of
+from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout, balanced, trust_of
 
 FINE = 3  # candidates of the ring for each class
 ROUNDS = 12
 FIRST_WIDTH = 3.0  # of beliefs, in classes; the last is 1
 CONCENTRATION = 4.0  # of beliefs around a guess
 LEAST_SPREAD = 0.3  # of a root count: individuals that are nearly silent have no say in the first guess
+BALANCE = 0.5  # how far trials are believed to be of all classes equally: no label says anything of it
 N_BISECTIONS = 30
 
 
@@ -61,7 +62,7 @@ def find_ring(
     ring = Candidates.circle(_angles(FINE * n), readout.settings.harmonics)
     for round in range(ROUNDS):
         _, likelihood, trust = step(belief, ring)
-        belief = readout.balanced(_as_wide(likelihood, FINE * FIRST_WIDTH ** (1 - round / (ROUNDS - 1))), trust)
+        belief = balanced(_as_wide(likelihood, FINE * FIRST_WIDTH ** (1 - round / (ROUNDS - 1))), trust, BALANCE)
 
     # 3. Classes
     phase = (belief * torch.exp(1j * _angles(FINE * n))).sum(1).angle()
@@ -69,7 +70,7 @@ def find_ring(
     belief = _around(phase, n) * trust[:, None]
     for _ in range(readout.settings.rounds):
         _, likelihood, trust = step(belief, candidates)
-        belief = readout.balanced(likelihood.softmax(1), trust)
+        belief = balanced(likelihood.softmax(1), trust, BALANCE)
 
     # 4. Placement
     ways = torch.tensor(placements(n))

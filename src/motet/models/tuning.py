@@ -37,6 +37,7 @@ FLAT = 4.0  # log variance of the prior of an individual's mean
 LEAST_SIZE = 0.05  # of a root count; below it, an individual counts as silent
 N_PARTS = 4  # of the labelled trials, each of which is judged by the others
 FEWEST_AROUND = 3  # candidates that make a circle
+N_SHARE_ROUNDS, LEAST_SHARE = 20, 1e-4  # of how frequent candidates are
 DOUBT = 5.0  # times firmer the prior of noise is, where trials have no label
 STRANGE = 2.0  # times as far from its curve as is usual, a trial loses trust
 LEAST_TRUST = 0.3  # with less, a trial counts for nothing
@@ -56,7 +57,8 @@ class TuningSettings(Settings, role="tuning"):
         depths: how many classes of individuals there are, from hardly to strongly tuned.
         rounds: of expectation maximisation, where there are unlabelled trials.
         first_tempering: posteriors of unlabelled trials begin at this power, and end at 1.
-        balance: how far, from 0 to 1, unlabelled trials are believed to be of all classes equally.
+        balance: how far, from 0 to 1, unlabelled trials are believed to be of all classes equally, where what labelled
+            trials say of them does not speak against it.
 
     Example:
         >>> import motet
@@ -71,7 +73,7 @@ class TuningSettings(Settings, role="tuning"):
     depths: Count = 3
     rounds: Count = 12
     first_tempering: Annotated[float, Range(above=0, most=1)] = 0.3
-    balance: Annotated[float, Range(least=0, most=1)] = 0.5
+    balance: Annotated[float, Range(least=0, most=1)] = 1.0
 
     def check(self) -> None:
         if self.cosines < self.root_channels:
@@ -521,6 +523,10 @@ class TuningReadout(nn.Module):
     ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
         """Expectation maximisation: what is believed of unlabelled trials, and curves fitted to all, in turn.
 
+        How frequent candidates are among unlabelled trials is taken from what the labelled ones say of them. As far as
+        it is probable that all are equally frequent, beliefs are balanced; where that is far from probable, they begin
+        with the shares that are likeliest, to the power ½, since few labels overstate differences.
+
         Args:
             labelled: calibration trials.
             belief: of them.
@@ -533,9 +539,14 @@ class TuningReadout(nn.Module):
         """
         s = self.settings
         likelihood = self.log_likelihood(self(labelled, belief, candidates), unlabelled)
+        trust = torch.ones_like(likelihood[:, 0]) if trust is None else trust
+        odds, share = unevenness(likelihood, trust)
+        n, far = len(candidates), torch.sigmoid(odds - len(candidates))
+        frequency = (1 - far) / n + far * share.sqrt() / share.sqrt().sum()
+        balance = s.balance * torch.sigmoid(-odds) * trust.sum() / (trust.sum() + n)
         for step in range(s.rounds):
             power = s.first_tempering + (1 - s.first_tempering) * step / max(1, s.rounds - 1)
-            guess = self.balanced((likelihood * power).softmax(1), trust)
+            guess = balanced((likelihood * power + frequency.log()).softmax(1), trust, balance)
             tuning, likelihood = self.judged(labelled, belief, unlabelled, guess, candidates)
         return tuning, likelihood
 
@@ -588,16 +599,38 @@ class TuningReadout(nn.Module):
         strange = self.strangeness(self(labelled, belief, candidates), others)
         return trust_of(strange, usual) * is_present
 
-    def balanced(
-        self, belief: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"] | None = None
-    ) -> Float[Tensor, "trial candidate"]:
-        """Beliefs moved towards equal numbers of trials for every candidate; trials count by how they are trusted."""
-        weight = (torch.ones_like(belief[:, 0]) if trust is None else trust)[:, None]
-        for _ in range(2):
-            share = (weight * belief).sum(0) / weight.sum().clamp(min=1e-9)
-            belief = belief / share.clamp(min=1e-9) ** self.settings.balance
-            belief = belief / belief.sum(1, keepdim=True)
-        return belief * weight
+
+def balanced(
+    belief: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"], balance: Float[Tensor, ""] | float
+) -> Float[Tensor, "trial candidate"]:
+    """Beliefs moved towards equal numbers of trials for every candidate; trials count by how they are trusted."""
+    weight = trust[:, None]
+    for _ in range(2):
+        share = (weight * belief).sum(0) / weight.sum().clamp(min=1e-9)
+        belief = belief / share.clamp(min=1e-9) ** balance
+        belief = belief / belief.sum(1, keepdim=True)
+    return belief * weight
+
+
+def unevenness(
+    likelihood: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, " candidate"]]:
+    """Log-odds that candidates are not equally frequent (Schwarz's criterion), and how frequent they are then.
+
+    Example:
+        >>> likelihood = 9 * torch.eye(4).repeat(10, 1)
+        >>> for of in (likelihood, likelihood[::2].repeat(2, 1)):
+        ...     odds, share = unevenness(of, torch.ones(40))
+        ...     print(round(float(odds)), share.round(decimals=2).tolist())
+        -6 [0.25, 0.25, 0.25, 0.25]
+        22 [0.5, 0.0, 0.5, 0.0]
+    """
+    n, n_trials, own = likelihood.shape[1], trust.sum().clamp(min=1), likelihood.log_softmax(1)
+    share = torch.full_like(likelihood[0], 1 / n)
+    for _ in range(N_SHARE_ROUNDS):
+        share = (trust[:, None] * (own + share.log()).softmax(1)).sum(0) / n_trials + LEAST_SHARE
+    gain = (trust * (own + (n * share).log()).logsumexp(1)).sum()
+    return gain - (n - 1) / 2 * n_trials.log(), share / share.sum()
 
 
 def trust_of(strange: Float[Tensor, " trial"], usual: Float[Tensor, ""]) -> Float[Tensor, " trial"]:

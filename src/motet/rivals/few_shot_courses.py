@@ -244,11 +244,13 @@ class CourseRival(FewShot):
         classifier: decodes the class.
         is_corrected: whether kernel ridge, on five bins of √counts, the courses and time, adds what they leave. It is
             fitted to courses that are cross-fitted: with one trial per class there is none.
+        chosen: the temperature of probabilities and the smoothing of courses; by default tuned on other populations.
     """
 
     name: str
     classifier: ClassRival
     is_corrected: bool = False
+    chosen: Options | None = None
 
     def answers(self, question: Question) -> bool:
         return _answers(question)
@@ -259,8 +261,8 @@ class CourseRival(FewShot):
         populations = [_Trials.of(recording, _reading(recording), question) for recording in recordings]
         at = functools.partial(self._taught, populations, question)
         options: Mapping[str, Sequence[Any]] = {"temperature": TEMPERATURES, "smoothing": SMOOTHINGS}
-        if len(populations) < 2:
-            return _Known(functools.cache(at), START)
+        if self.chosen is not None or len(populations) < 2:
+            return _Known(functools.cache(at), self.chosen or START)
         has_more = question.tests_together or question.draws[0].unlabelled is not None
         parts = []
         for number, trials in enumerate(populations):
@@ -361,6 +363,33 @@ class CourseRival(FewShot):
             courses = _courses(rest, classes, before.chosen["smoothing"])
             found[folds == fold] = _averaged(courses, logs, before.chosen["temperature"])
         return found
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanOfCourses(FewShot):
+    """The mean of what several decoders by courses say.
+
+    Attributes:
+        name: the row of a table.
+        parts: these decoders.
+    """
+
+    name: str
+    parts: tuple[CourseRival, ...]
+
+    def answers(self, question: Question) -> bool:
+        return _answers(question)
+
+    def known_before(self, train: PopulationDataset, question: TransferQuestion) -> list[_Known]:
+        return [part.known_before(train, question) for part in self.parts]
+
+    def adapted(
+        self, before: list[_Known], labelled: Recording, unlabelled: Recording | None, question: TransferQuestion
+    ) -> Decode:
+        decoders = [
+            part.adapted(known, labelled, unlabelled, question) for part, known in zip(self.parts, before, strict=True)
+        ]
+        return lambda tested: np.mean([decode(tested) for decode in decoders], axis=0)
 
 
 def _parts(inputs: Array, courses: Array) -> tuple[Array, Array, Array]:

@@ -17,8 +17,8 @@ from sklearn.model_selection import StratifiedKFold
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording, without_targets
 from motet.errors import InputError
-from motet.estimators.courses import courses
-from motet.estimators.decoders import EITClassifier
+from motet.estimators.courses import courses, mean_of_courses
+from motet.estimators.decoders import EITClassifier, EITRegressor
 from motet.estimators.encoder import EITEncoder
 from motet.given import is_known
 from motet.metrics import r2
@@ -45,7 +45,7 @@ from motet.training.settings import TrainingSettings
 from motet.trial_sums import BOUNDS
 
 Unlabelled = Literal["none", "others", "tested"]
-Way = Literal["context", "readout", "fine-tune", "scratch"]
+Way = Literal["context", "readout", "fine-tune", "scratch", "continued"]
 Shots = Whole | Literal["all"]
 WORDS: Mapping[Unlabelled, str] = {
     "none": "labelled trials only",
@@ -56,10 +56,12 @@ MODEL, RULE, UNTRAINED, EMBEDDINGS = "tuning + eit", "tuning", "tuning, not pret
 TRAINED: Mapping[Way, str] = {
     "readout": "eit, new readout",
     "fine-tune": "eit, fine-tuned",
-    "scratch": "eit, from scratch",
+    "scratch": "decoder, from scratch",
+    "continued": "decoder, continued from others",
 }
+CONTINUED_STEPS = 1200  # of a decoder on what is learned from
 N_FOLDS = 5  # of a recording, all but one of which are labelled
-COURSES, CORRECTED = "tuning, courses", "tuning, courses + kernel ridge"
+COURSES, CORRECTED = "tuning, courses", "tuning and empirical bayes, courses + kernel ridge"
 METRIC = {"class": "accuracy", "quantity": "R²"}
 
 
@@ -77,8 +79,9 @@ class TransferSettings(AcrossSettings):
             the other half is tested. "tested": so are the tested trials themselves.
         draws: of labelled trials.
         ways: of adapting the model. "context": in closed form. "readout": a readout is trained on the frozen encoder,
-            the paper's probe. "fine-tune": the encoder is trained with it. "scratch": all is trained on the labelled
-            trials alone. Those that are trained look at no unlabelled trials.
+            the paper's probe. "fine-tune": the encoder is trained with it. "scratch": a decoder as anybody would fit
+            it, rule and committee included, to the labelled trials alone. "continued": the same, which begins with the
+            weights of a decoder of what is learned from. Those that are trained look at no unlabelled trials.
         adapting: how the ways that are trained are trained; see TrainingSettings.
         rivals: whether classical decoders get the same trials, and a readout in closed form that learned nothing.
         control: whether the model is also adapted to shuffled labels, to show chance.
@@ -184,9 +187,10 @@ class Transfer(Task):
         else:
             self.weights = Run(s.encoder)
             check_unlearned(self.weights, dataset.recordings)
-            train = self._pretrained_on(self.weights) if s.rivals else None
+            train = self._pretrained_on(self.weights) if s.rivals or "continued" in s.ways else None
             self._trains = dict.fromkeys((case.source for case in self.cases.values()), train)
         self._encoders: dict[str, EITEncoder] = {}
+        self._decoders: dict[str, EITClassifier | EITRegressor] = {}
         self._classes = np.unique(np.concatenate([_labels(case.new, self.by) for case in self.cases.values()]))
         if self.weights is not None and (goal := EITEncoder.load(self.weights).target_) is not None:
             self._classes = np.union1d(self._classes, np.asarray(goal.classes))
@@ -202,8 +206,10 @@ class Transfer(Task):
         s = self.settings
         if 0 in s.k:
             raise InputError(f"k is 0, and {s.target!r} is a quantity; give 1 or more.")
-        if s.ways != ("context",):
-            raise InputError(f"ways is {s.ways}, and {s.target!r} is a quantity; give ways='[context]'.")
+        if {"readout", "fine-tune"} & {*s.ways}:
+            raise InputError(
+                f"ways is {list(s.ways)}, and {s.target!r} is a quantity; give context, scratch or continued."
+            )
         if not s.design.reads_quantities:
             raise InputError(f"across={s.across!r} is for a class per trial, and {s.target!r} is a quantity per bin.")
 
@@ -216,8 +222,8 @@ class Transfer(Task):
             return PopulationDataset([as_then.cut(one) if self.goal.kind == "class" else one for one in found])
         except (InputError, KeyError, TypeError) as error:
             raise InputError(
-                f"rivals learn from what {run.folder} was pretrained on, which cannot be read ({error}); give "
-                "rivals=false."
+                f"rivals, and ways='[continued]', learn from what {run.folder} was pretrained on, which cannot be read "
+                f"({error}); give rivals=false, and other ways."
             ) from error
 
     @staticmethod
@@ -287,10 +293,14 @@ class Transfer(Task):
     def _models(self, part: Part, way: Way) -> list[Method]:
         """The rows of one way of adapting the model."""
         s, encoder = self.settings, functools.partial(self._encoder, part)
-        if way == "scratch":
-            model = s.model if self.weights is None else encoder(None).model
-            new = EITClassifier(self.by, model=model, training=s.adapting, seed=s.seed)
-            return [Trained(TRAINED[way], lambda say, labelled: clone(new).fit(labelled, on_epoch=_quietly))]
+        if way in ("scratch", "continued"):
+            new = self._new_decoder()
+            start = functools.partial(self._decoder, part) if way == "continued" else lambda say: None
+
+            def trained(say: Say | None, labelled: Recording) -> EITClassifier | EITRegressor:
+                return clone(new).fit(labelled, start=start(say), on_epoch=_quietly)
+
+            return [Trained(TRAINED[way], trained)]
         if way != "context":
 
             def adapted(say: Say | None, labelled: Recording) -> EITClassifier:
@@ -298,7 +308,7 @@ class Transfer(Task):
 
             return [Trained(TRAINED[way], adapted)]
         if self.goal.kind == "quantity":
-            return [Courses(COURSES, encoder), Courses(CORRECTED, encoder, is_corrected=True)]
+            return [Courses(COURSES, encoder), Courses(CORRECTED, encoder, is_whole=True)]
         has_learned = not self._learned_unlabelled()
         whole: list[Method] = [Adapted(MODEL, encoder)] if s.tuning.embedding_channels and has_learned else []
         ablated = [Adapted(EMBEDDINGS, encoder, reads="embeddings")] if whole else []
@@ -362,6 +372,31 @@ class Transfer(Task):
             self._encoders[name] = encoder
         return self._encoders[name]
 
+    def _new_decoder(self) -> EITClassifier | EITRegressor:
+        """A decoder of the target, not yet trained, with the settings of the encoder's model."""
+        s = self.settings
+        model = s.model if self.weights is None else EITEncoder.load(self.weights).model
+        kind = EITClassifier if self.goal.kind == "class" else EITRegressor
+        known = dataclasses.replace(model, identity="learned")
+        return kind(self.goal.target, model=known, training=s.adapting, seed=s.seed)
+
+    def _decoder(self, part: Part, say: Say | None) -> EITClassifier | EITRegressor:
+        """A decoder of what is learned from, trained once."""
+        name = self.cases[self.asked[part.name][0].case].source
+        if name not in self._decoders:
+            run, decoder = self.run.part(f"continued/{in_path(name)}"), self._new_decoder()
+            if not run.has_tensors("weights"):
+                training = self.settings.adapting
+                if training.max_steps is None:
+                    training = dataclasses.replace(training, max_steps=CONTINUED_STEPS)
+                decoder.set_params(members=1, rule="none", training=training)
+                train = self._trains[name]
+                assert train is not None
+                decoder.fit(train, run=run, on_epoch=_quietly).save(run)
+                run.delete_tensors("checkpoint")
+            self._decoders[name] = type(decoder).load(run)
+        return self._decoders[name]
+
     # ------------------------------------------------------------------ what people read
 
     def heading(self, section: str, parts: Sequence[Part]) -> str:
@@ -391,6 +426,7 @@ class Transfer(Task):
                 yield f"'{TRAINED['readout']}' is the paper's probe: a linear readout, trained on the frozen encoder."
         else:
             yield f"Causal. '{COURSES}': '{RULE}', on the bins so far, decides among mean courses by {self.by}."
+            yield f"'{CORRECTED}': the mean of what courses say by it and by empirical Bayes, each with kernel ridge."
 
         if any(case.share for case in self.cases.values()):
             yield from (
@@ -419,7 +455,8 @@ class Transfer(Task):
 
     @property
     def _own(self) -> tuple[str, ...]:
-        return (MODEL, RULE, *TRAINED.values()) if self.goal.kind == "class" else (COURSES, CORRECTED)
+        own = (MODEL, RULE) if self.goal.kind == "class" else (COURSES, CORRECTED)
+        return (*own, *TRAINED.values())
 
     def figures(self, evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
         s = self.settings
@@ -546,7 +583,7 @@ class Adapted(Method):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained(Method):
-    """A classifier that is trained on the labelled trials of every draw.
+    """A decoder that is trained on the labelled trials of every draw.
 
     Attributes:
         name: the row of a table.
@@ -554,13 +591,13 @@ class Trained(Method):
     """
 
     name: str
-    train: Callable[[Say | None, Recording], EITClassifier]
+    train: Callable[[Say | None, Recording], EITClassifier | EITRegressor]
     kind: Kind = "model"
 
     def fit(
         self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
     ) -> Fitted:
-        trained: dict[int, EITClassifier] = {}
+        trained: dict[int, EITClassifier | EITRegressor] = {}
         for number, draw in enumerate(question.draws, start=1):
             trained[id(draw.labelled)] = self.train(say, draw.labelled)
             if say is not None:
@@ -577,25 +614,25 @@ class Courses(Method):
     Attributes:
         name: the row of a table.
         encoder: as of `Adapted`.
-        is_corrected: whether kernel ridge adds what they leave.
+        is_whole: whether kernel ridge adds what they leave, and empirical Bayes is asked too: the mean of both answers.
     """
 
     name: str
     encoder: Callable[[Say | None], EITEncoder]
-    is_corrected: bool = False
+    is_whole: bool = False
     kind: Kind = "model"
 
     def fit(
         self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
     ) -> Fitted:
         encoder = self.encoder(say)
-        rival = courses(self.name, encoder.readout, is_corrected=self.is_corrected)
+        rival = (mean_of_courses if self.is_whole else courses)(self.name, encoder.readout)
         before = rival.known_before(PopulationDataset(question.draws[0].labelled) if train is None else train, question)
 
         def adapt(labelled: Recording, unlabelled: Recording | None) -> Decode:
             return rival.adapted(before, labelled, unlabelled, question)
 
-        return FittedFewShot(adapt, question, encoder.n_priors_, {"chosen": before.chosen})
+        return FittedFewShot(adapt, question, encoder.n_priors_)
 
 
 class ShuffledLabels(Shuffled):

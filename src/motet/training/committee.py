@@ -54,6 +54,11 @@ class Committee(Learner):
     def independent(self) -> Sequence[nn.Module]:
         return self._members
 
+    def begin_with(self, other: Learner) -> None:
+        theirs = cast(Sequence[Learner], other.independent)
+        for number, member in enumerate(self._members):
+            member.begin_with(theirs[number % len(theirs)])
+
     def judged_every(self, n_epochs: int) -> int:
         return -(-n_epochs // MOST_JUDGED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from motet.data.batch import BATCH_BYTES, Batch
 from motet.data.context import context_statistics
 from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
+from motet.errors import InputError
 from motet.memory import check_room
 from motet.models.eit import EIT, Encoding
-from motet.models.layers import ContextTable
+from motet.models.layers import ContextTable, IndividualTable
 from motet.models.pairs import PairEIT
 from motet.training.objectives import Objective
 
@@ -102,6 +104,25 @@ class Learner(nn.Module):
     def parts(self, batch: Batch) -> list[Batch]:
         """A training batch in parts that are not too large for memory."""
         return batch.split(max(1, BATCH_BYTES // self.model.n_bytes(*batch.observed.shape[1:])))
+
+    @property
+    def shared_weights(self) -> dict[str, Tensor]:
+        """All weights but those that belong to single individuals, by name."""
+        tables = tuple(f"{name}." for name, module in self.named_modules() if isinstance(module, IndividualTable))
+        return {name: weight for name, weight in self.state_dict().items() if not name.startswith(tables)}
+
+    def begin_with(self, other: Learner) -> None:
+        """Take the shared weights of another; of its objective those that have the same names and sizes.
+
+        Raises:
+            InputError: if the models differ.
+        """
+        own, theirs = self.shared_weights, cast(Learner, other.independent[0]).shared_weights
+        of_model = [{n: w.shape for n, w in one.items() if n.startswith("model.")} for one in (own, theirs)]
+        if of_model[0] != of_model[1]:
+            raise InputError("start has a model of other settings (width, layers or features); give it the same ones.")
+        taken = {n: w for n, w in theirs.items() if n in own and own[n].shape == w.shape}
+        self.load_state_dict({**self.state_dict(), **taken})
 
     def check_room(self, dataset: PopulationDataset) -> None:
         """Refuse trials of which one alone does not fit in memory; in training with what is kept for gradients."""

@@ -26,7 +26,7 @@ from motet.models.ring import placements
 from motet.models.tuning import Reads
 from motet.names import in_path
 from motet.report.few_shot import draw_few_shot, draw_pairs
-from motet.rivals.few_shot import Decode, FittedFewShot
+from motet.rivals.few_shot import Decode, FewShot, FittedFewShot
 from motet.rivals.method import Answer, Draw, Fitted, Kind, Method, Say, TargetQuestion, TransferQuestion
 from motet.rivals.registry import rivals_of
 from motet.rivals.shuffled import Shuffled, with_shuffled_targets
@@ -301,7 +301,7 @@ class Transfer(Task):
                 return clone(new).fit(labelled, start=start(say), on_epoch=_quietly)
 
             return [Trained(TRAINED[way], trained)]
-        if way != "context":
+        if way in ("readout", "fine-tune"):
 
             def adapted(say: Say | None, labelled: Recording) -> EITClassifier:
                 return encoder(say).adapt(labelled, way=way, training=s.adapting, on_epoch=_quietly)
@@ -626,7 +626,7 @@ class Courses(Method):
         self, train: PopulationDataset | None, question: Any, *, run: Run | None = None, say: Say | None = None
     ) -> Fitted:
         encoder = self.encoder(say)
-        rival = (mean_of_courses if self.is_whole else courses)(self.name, encoder.readout)
+        rival: FewShot = (mean_of_courses if self.is_whole else courses)(self.name, encoder.readout)
         before = rival.known_before(PopulationDataset(question.draws[0].labelled) if train is None else train, question)
 
         def adapt(labelled: Recording, unlabelled: Recording | None) -> Decode:

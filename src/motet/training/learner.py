@@ -109,7 +109,7 @@ class Learner(nn.Module):
     def shared_weights(self) -> dict[str, Tensor]:
         """All weights but those that belong to single individuals, by name."""
         tables = tuple(f"{name}." for name, module in self.named_modules() if isinstance(module, IndividualTable))
-        return {name: weight for name, weight in self.state_dict().items() if not name.startswith(tables)}
+        return {name: weight for name, weight in self.named_parameters() if not name.startswith(tables)}
 
     def begin_with(self, other: Learner) -> None:
         """Take the shared weights of another; of its objective those that have the same names and sizes.
@@ -122,7 +122,9 @@ class Learner(nn.Module):
         if of_model[0] != of_model[1]:
             raise InputError("start has a model of other settings (width, layers or features); give it the same ones.")
         taken = {n: w for n, w in theirs.items() if n in own and own[n].shape == w.shape}
-        self.load_state_dict({**self.state_dict(), **taken})
+        with torch.no_grad():
+            for name, weight in taken.items():
+                own[name].copy_(weight)
 
     def check_room(self, dataset: PopulationDataset) -> None:
         """Refuse trials of which one alone does not fit in memory; in training with what is kept for gradients."""

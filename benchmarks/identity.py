@@ -59,14 +59,14 @@ def another_animal(recordings: Sequence[Recording], n_steps: int, n_draws: int, 
     return markdown(rows)
 
 
-def known_individuals(recording: Recording, n_folds: int, n_tested: int, seed: int) -> str:
+def known_individuals(recording: Recording, readouts: Sequence[str], n_folds: int, n_tested: int, seed: int) -> str:
     """Accuracy of one EIT without a rule, of the first of some folds."""
     rows = [["readout", "none", "learned", "context", "context − learned", "context − none"]]
-    for readout, settings in READOUTS.items():
+    for readout in readouts:
         found: dict[str, list[float]] = {}
         for identity in ("none", "learned", "context"):
             model = EITSettings(identity=identity)
-            decoder = motet.EITClassifier(TARGET, model=model, rule="none", members=1, seed=seed, **settings)
+            decoder = motet.EITClassifier(TARGET, model=model, rule="none", members=1, seed=seed, **READOUTS[readout])
             folds = motet.PopulationDataset(recording).folds(n_folds, stratify=TARGET, seed=seed)
             parts = [part for _, part in zip(range(n_tested), folds, strict=False)]
             found[identity] = [decoder.fit(train, on_epoch=lambda row: None).score(test) for train, test in parts]
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--tested_folds", type=int, default=5)
+    parser.add_argument("--readouts", nargs="+", choices=READOUTS, default=list(READOUTS))
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,7 +102,7 @@ def main() -> None:
     if len(recordings) > 1:
         print(another_animal(recordings, a.steps, a.draws, a.seed), flush=True)
     if a.tested_folds:
-        print("", known_individuals(recordings[0], a.folds, a.tested_folds, a.seed), sep="\n")
+        print("", known_individuals(recordings[0], a.readouts, a.folds, a.tested_folds, a.seed), sep="\n")
 
 
 if __name__ == "__main__":

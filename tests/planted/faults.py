@@ -791,6 +791,20 @@ FAULTS = (
         ("tests/models/test_tuning.py::test_a_trial_is_read_alone_whoever_is_missing_in_others",),
     ),
     Fault(
+        "adapt: unlabelled trials are taken for trials of all classes equally",
+        "src/motet/models/tuning.py",
+        "torch.sigmoid(odds - len(candidates))",
+        "0 * odds",
+        ("tests/models/test_tuning.py::test_unlabelled_trials_of_a_few_classes_are_not_taken_for_trials_of_all",),
+    ),
+    Fault(
+        "transfer: a decoder goes on from one of the new population",
+        "src/motet/tasks/transfer.py",
+        "decoder.fit(train, run=run, on_epoch=_quietly)",
+        "decoder.fit(self._tests[self.asked[part.name][0].case], run=run, on_epoch=_quietly)",
+        ("tests/tasks/test_transfer.py::test_a_decoder_goes_on_from_one_of_other_recordings",),
+    ),
+    Fault(
         "adapt: unlabelled trials are halved by their place",
         "src/motet/models/tuning.py",
         "unlabelled.rank % 2",

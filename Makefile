@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 DATA := runs/demo/data
 demo: $(READY)  ## simulated populations: decode, transfer to a new one from few trials, align; beside rivals and chance
 	$(BIN)/motet simulate population --n_subjects 3 --n_trials 96 --neuron_gain_variability 0.3 --latency_jitter_seconds 0.03 --output $(DATA)
-	$(BIN)/motet decode $(DATA)/subject-1.npz --target direction --folds 3 --training.max_steps 300 --output runs/demo/decode
+	$(BIN)/motet decode $(DATA)/subject-1.npz --target direction --folds 3 --training.max_steps 150 --output runs/demo/decode
 	$(BIN)/motet pretrain $(DATA)/subject-1.npz $(DATA)/subject-2.npz --target direction --period 8 --training.max_steps 20 --output runs/demo/encoder
 	$(BIN)/motet transfer $(DATA)/subject-3.npz --encoder runs/demo/encoder --target direction --k '[1]' --unlabelled '[none,tested]' --draws 5 --output runs/demo/transfer
 	$(BIN)/motet align $(DATA)/subject-1.npz $(DATA)/subject-3.npz --halves 1 --output runs/demo/align

@@ -392,7 +392,7 @@ def test_training_that_cannot_be_is_one_clear_error(make, words, small):
     ("change", "words"),
     [
         (lambda r: dataclasses.replace(r, values=r.values[..., :1]), "1 features .* trained on 2"),
-        (lambda r: dataclasses.replace(r, bin_seconds=0.1), "trained on bins of"),
+        (lambda r: dataclasses.replace(r, bin_seconds=0.1), "last 0.1 s, and those of the training trials"),
         (lone, "one individual"),
     ],
 )

@@ -218,13 +218,14 @@ class Prepared(nn.Module):
             found = statistic[rows] if len(statistic) > 1 else statistic
             self.register_buffer(name, torch.from_numpy(np.array(found, dtype=np.float64))[:, None])
         self.register_buffer("places", None if ids is None else torch.tensor(places))
+        self.are_in_order = list(places) == list(range(len(places)))
 
     def forward(
         self,
         values: Float[Tensor, "trial individual time feature"],
         observed: Bool[Tensor, "trial individual time"],
     ) -> tuple[Float[Tensor, "trial kept time feature"], Bool[Tensor, "trial kept time"]]:
-        if self.places is not None:
+        if self.places is not None and not (self.are_in_order and len(self.places) == values.shape[1]):
             values, observed = values.index_select(1, self.places), observed.index_select(1, self.places)
         x = values.double()
         if self.transform != "none":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -51,7 +52,7 @@ class StepGraph(nn.Module):
             if self.steps is not None:
                 n_outputs = len(self.target.classes) or int(np.prod(self.target.shape))
                 none = torch.zeros(self.steps.n_members, 2, n_outputs)
-                memory["votes"] = (none, none[..., :1], none[..., :1] + HARDLY)
+                memory["votes"] = (none, none[..., :1] + HARDLY)
         return memory
 
     def forward(
@@ -67,7 +68,7 @@ class StepGraph(nn.Module):
         Pasts are of the windows that the bin is in, each with the bin in which it began; the first one answers. They,
         and `memory`, then remember this bin too.
         """
-        values, observed = values[None, :, None], observed[None, :, None]
+        values, observed = values.view(1, len(values), 1, -1), observed.view(1, -1, 1)
 
         # 1. Rules
         said: dict[str, Tensor] = {}
@@ -84,7 +85,8 @@ class StepGraph(nn.Module):
             is_observed = is_now | memory["anybody"][0]
             memory["anybody"] = (is_observed,)
         if self.steps is not None:
-            read = [self.steps(prepared[0, :, 0], seen[0, :, 0], time - begun, past) for begun, past in pasts]
+            bin_, of_whom = prepared.flatten(0, 2), seen.flatten()
+            read = [self.steps(bin_, of_whom, time - begun, past) for begun, past in pasts]
             output = read[0]
             if "votes" in memory:
                 output, memory["votes"] = voted(output, is_now, memory["votes"])
@@ -97,10 +99,7 @@ class StepGraph(nn.Module):
         """Both heads of every member: the mean of quantities, in units, or of logarithms of probabilities."""
         if not self.target.classes:
             return output.double().mean((0, 1))
-        probability = output.log_softmax(-1).mean(1).softmax(-1)
-        if len(probability) > 1:
-            probability = probability.log().mean(0, keepdim=True).softmax(-1)
-        return logs(probability[0])
+        return logs(output.mean((0, 1)).softmax(-1))  # what normalises each is the same for all classes
 
 
 def _steps(inside: Inside) -> Steps:
@@ -125,14 +124,13 @@ def voted(
     Args:
         output: of this bin, its weight last.
         is_observed: whether anybody is in this bin.
-        votes: weighted outputs, the sum of their weights, and the greatest score, to which weights are relative.
+        votes: the mean before, and the logarithm of the sum of its weights.
     """
-    total, weights, most = votes
+    mean, before = votes
     score = torch.where(is_observed, output[..., -1:], HARDLY)
-    greatest = torch.maximum(most, score)
-    before, now = (most - greatest).exp(), (score - greatest).exp()
-    total, weights = total * before + output[..., :-1] * now, weights * before + now
-    return total / weights, (total, weights, greatest)
+    weight = torch.logaddexp(before, score)
+    mean = torch.lerp(mean, output[..., :-1], (score - weight).exp())
+    return mean, (mean, weight)
 
 
 class Stream:
@@ -231,9 +229,13 @@ class Stream:
                 "order of individual_ids, or None for a bin that is missing."
             )
         x = x.reshape(shape)
-        seen: NDArray[np.bool_] = np.asarray(~np.isnan(x).any(axis=1))
-        x = np.where(seen[:, None], x, 0.0)
-        if not np.isfinite(x.sum()) or (self._inside.reads_counts and x.min() < 0):
+        seen: NDArray[np.bool_] = np.ones(shape[0], dtype=bool)
+        total = x.sum()
+        if not math.isfinite(total):
+            seen = np.asarray(~np.isnan(x).any(axis=1))
+            x = np.where(seen[:, None], x, 0.0)
+            total = x.sum()
+        if not math.isfinite(total) or (self._inside.reads_counts and x.min() < 0):
             raise InputError(
                 f"a bin has values from {x.min():g} to {x.max():g}; give finite ones"
                 f"{', and counts or rates are not negative' if self._inside.reads_counts else ''}."

@@ -8,8 +8,8 @@ beforehand is: the gains of layer norms and the scale of queries into the weight
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,20 @@ from motet.models.readouts import ByIndividual, Readout
 
 FIRST_BINS = 256  # that there is room for, before it is doubled
 HARDLY = -1e30  # the score of what is not read: finite, since a softmax over nothing is NaN
+
+
+class Moment(NamedTuple):
+    """What depends on the time alone.
+
+    Attributes:
+        token: (member, 1, width) what is added to every token.
+        turned: of every layer of the individual module, (member, 3 × head × width, 1) bias and (…, in) weights.
+        course: (head, course, output) the courses of readouts, if there are any.
+    """
+
+    token: Tensor
+    turned: list[tuple[Tensor, Tensor]]
+    course: Tensor | None
 
 
 class Past:
@@ -40,6 +54,10 @@ class Past:
         self.kept[place] = torch.cat((self.kept[place], present[None]))
         return self.kept[place]
 
+    def moment(self, at: Callable[[Tensor], Moment], time: Tensor) -> Moment:
+        """What is there at the present time."""
+        return at(time)
+
 
 class Room(Past):
     """The same, in room that is made once and used again by the next trial.
@@ -51,6 +69,7 @@ class Room(Past):
     def __init__(self, empty: Past) -> None:
         super().__init__(empty.recent, [one.new_empty(FIRST_BINS, *one.shape[1:]) for one in empty.kept])
         self._first, self._n_bins = empty.recent, [0] * len(empty.kept)
+        self._moments: list[Moment] = []
 
     def forget(self) -> None:
         """Begin a new trial."""
@@ -64,6 +83,12 @@ class Room(Past):
         kept[time] = present
         self._n_bins[place] = time + 1
         return kept[: time + 1]
+
+    def moment(self, at: Callable[[Tensor], Moment], time: Tensor) -> Moment:
+        """What is there at the present time, found once for all trials."""
+        if self._n_bins[0] == len(self._moments):
+            self._moments.append(at(time))
+        return self._moments[self._n_bins[0]]
 
 
 class Linears:
@@ -146,24 +171,30 @@ class Memories(Blocks):
         across[:, 2] = 0  # values are not turned
         self.straight, self.across = parts.flatten(1, 3), across.flatten(1, 3)
 
+    def turned(
+        self, cosine: Float[Tensor, "row 1"], sine: Float[Tensor, "row 1"]
+    ) -> tuple[Float[Tensor, "member row 1"], Float[Tensor, "member row in"]]:
+        """Bias and weights at a time, by the angles of queries, keys and values."""
+        weight = torch.addcmul(self.straight * cosine, self.across, sine)
+        return weight[..., -1:], weight[..., :-1]
+
     def __call__(
         self,
         x: Float[Tensor, "member individual width"],
         past: Past,
         layer: int,
-        turn: tuple[Tensor, Tensor],
-        hidden: Bool[Tensor, "time 1 1 individual"] | None,
+        turned: tuple[Float[Tensor, "member row 1"], Float[Tensor, "member row in"]],
+        hidden: Bool[Tensor, "time 1 1 1 individual"] | None,
     ) -> Float[Tensor, "member individual width"]:
         """The present token of each individual, over its past ones."""
         # individuals last, where sums over time are fast
-        weight = torch.addcmul(self.straight * turn[0], self.across, turn[1])
-        qkv = torch.baddbmm(weight[..., -1:], weight[..., :-1], self.to_qkv.norm(x).mT)
+        qkv = torch.baddbmm(*turned, self.to_qkv.norm(x).mT)
         query, key, value = qkv.view(len(x), 3, self.n_heads, self.head_width, -1).unbind(1)
         keys, values = past.add(1 + 2 * layer, key), past.add(2 + 2 * layer, value)
-        score = (keys * query).sum(3)  # (time, member, head, individual)
+        score = (keys * query).sum(3, keepdim=True)  # (time, member, head, 1, individual)
         if hidden is not None:
             score = score.masked_fill(hidden, HARDLY)
-        read = (values * score.softmax(0)[:, :, :, None]).sum(0)
+        read = (values * score.softmax(0)).sum(0)
         return self._after(x, read.flatten(1, 2).mT)
 
 
@@ -196,21 +227,29 @@ class Heads:
         x: Float[Tensor, "head individual width"],
         observed: Bool[Tensor, " individual"],
         readable: Bool[Tensor, "1 individual"] | None,
-        time: Int[Tensor, ""],
+        course: Float[Tensor, "head course output"] | None,
     ) -> Float[Tensor, "head output"]:
-        if self.is_by_individual:
-            x = x if readable is None else x * observed[:, None]
-            latent = torch.bmm(x.flatten(1)[:, None], self.weight) / observed.sum().clamp(min=1) + self.bias
+        if self.is_by_individual and readable is None:
+            latent = torch.baddbmm(self.bias, x.flatten(1)[:, None], self.weight, alpha=1 / x.shape[1])
+        elif self.is_by_individual:
+            x = (x * observed[:, None]).flatten(1)[:, None]
+            latent = torch.bmm(x, self.weight) / observed.sum().clamp(min=1) + self.bias
         else:
             score = self.to_score(x)
             if readable is not None:
                 score = score.masked_fill(~readable.mT, HARDLY)
             latent = self.to_latent(torch.bmm(score.softmax(1).mT, self.to_value(x)).flatten(1)[:, None])
         output = self.linear(latent) + self.nonlinear(latent)
-        if self.has_courses:
-            course = self.to_course(self.clock.waves(time).expand(len(x), 1, -1)).view(self.level.shape) + self.level
-            output = output + torch.bmm(self.to_share(latent).softmax(-1), course)
+        if course is not None:
+            output = torch.baddbmm(output, self.to_share(latent).softmax(-1), course)
         return output[:, 0]
+
+    def course(self, time: Int[Tensor, ""]) -> Float[Tensor, "head course output"] | None:
+        """The courses at a time, if there are any."""
+        if not self.has_courses:
+            return None
+        waves = self.clock.waves(time).expand(len(self.level), 1, -1)
+        return self.to_course(waves).view(self.level.shape) + self.level
 
 
 class Steps:
@@ -254,6 +293,15 @@ class Steps:
         seen = torch.zeros(0, self.n_individuals, dtype=torch.bool)
         return Past(torch.zeros(self.n_individuals, self.n_recent), [seen, *[past] * (2 * len(self.memories))])
 
+    def moment(self, time: Int[Tensor, ""]) -> Moment:
+        """What depends on the time alone."""
+        token = self.token.bias
+        if self.to_clock is not None:
+            token = token + self.to_clock(self.clock.waves(time).expand(self.n_members, 1, -1))
+        angle = time.float() * self.speed
+        cosine, sine = angle.cos(), angle.sin()
+        return Moment(token, [memory.turned(cosine, sine) for memory in self.memories], self.heads.course(time))
+
     def __call__(
         self,
         values: Float[Tensor, "individual feature"],
@@ -262,21 +310,18 @@ class Steps:
         past: Past,
     ) -> Float[Tensor, "member 2 output"]:
         """Read the bin at a time, of values that are 0 where not observed; where nobody is, what is said is void."""
-        may_be_read = readable(observed[None])
+        may_be_read = None if is_known_to_be_all(observed) else readable(observed[None])
+        moment = past.moment(self.moment, time)
 
         # 1. Token
         past.recent = torch.cat((past.recent[:, self.n_features :], values), 1)
-        x = self.token(past.recent.expand(self.n_members, -1, -1))
-        if self.to_clock is not None:
-            x = x + self.to_clock(self.clock.waves(time).expand(self.n_members, 1, -1))
+        x = torch.baddbmm(moment.token, past.recent.expand(self.n_members, -1, -1), self.token.weight)
 
         # 2. Individual module
         seen = past.add(0, observed)
-        hidden = None if is_known_to_be_all(seen) else ~seen[:, None, None]
-        angle = time.float() * self.speed
-        turn = angle.cos(), angle.sin()
+        hidden = None if is_known_to_be_all(seen) else ~seen[:, None, None, None]
         for layer, memory in enumerate(self.memories):
-            x = memory(x, past, layer, turn, hidden)
+            x = memory(x, past, layer, moment.turned[layer], hidden)
         individual = x
 
         # 3. Identity
@@ -290,7 +335,7 @@ class Steps:
 
         # 5. Readouts
         both = torch.stack((individual, x), 1).flatten(0, 1)
-        return self.heads(both, observed, may_be_read, time).view(self.n_members, 2, -1)
+        return self.heads(both, observed, may_be_read, moment.course).view(self.n_members, 2, -1)
 
 
 def _layers(modules: Sequence[Any]) -> list[tuple[Block, ...]]:

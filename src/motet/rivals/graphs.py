@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -52,11 +53,11 @@ class LinearClasses(ClassModel):
 
     def __init__(self, weights: NDArray[Any], offset: NDArray[Any], classes: NDArray[Any]) -> None:
         super().__init__(classes)
-        self.register_buffer("weights", _double(weights.T))
+        self.register_buffer("weights", _double(weights))
         self.register_buffer("offset", _double(offset))
 
     def forward(self, rows: Float[Tensor, "*row input"]) -> Float[Tensor, "*row known"]:
-        score = rows @ self.weights + self.offset
+        score = F.linear(rows, self.weights, self.offset)
         if score.shape[-1] > 1:
             return score.log_softmax(-1).clamp(min=LEAST_LOG)
         second = score.sigmoid()
@@ -87,11 +88,11 @@ class LinearMap(nn.Module):
 
     def __init__(self, model: Linear) -> None:
         super().__init__()
-        self.register_buffer("weights", _double(model.weights))
+        self.register_buffer("weights", _double(model.weights.T))
         self.register_buffer("offset", _double(model.offset))
 
     def forward(self, rows: Float[Tensor, "*row input"]) -> Float[Tensor, "*row output"]:
-        return rows[..., : len(self.weights)] @ self.weights + self.offset
+        return F.linear(rows[..., : self.weights.shape[1]], self.weights, self.offset)
 
 
 class KernelMap(nn.Module):
@@ -112,14 +113,11 @@ class KernelMap(nn.Module):
 
     def forward(self, rows: Float[Tensor, "*row input"]) -> Float[Tensor, "*row output"]:
         x = rows * self.stretch
-        return self.of_products(x.square().sum(-1, keepdim=True), x @ self.centres)
+        return self.of_squares(2 * x @ self.centres - x.square().sum(-1, keepdim=True) - self.sizes)
 
-    def of_products(
-        self, size: Float[Tensor, "*row 1"], products: Float[Tensor, "*row centre"]
-    ) -> Float[Tensor, "*row output"]:
-        """From the squares of stretched rows and their products with the centres."""
-        squares = size + self.sizes - 2 * products
-        return (-squares.clamp(min=0)).exp() @ self.dual + self.offset
+    def of_squares(self, negative: Float[Tensor, "*row centre"]) -> Float[Tensor, "*row output"]:
+        """From the negative squares of the distances of stretched rows from the centres."""
+        return negative.clamp(max=0).exp() @ self.dual + self.offset
 
 
 def model_graph(model: Any) -> nn.Module:
@@ -318,7 +316,7 @@ class DiscriminantScores(Scores):
         total = total + (now.square() if self.roots.is_rooted else now)
         serving = self.serving(time[None])
         so_far = total.sqrt() if self.roots.is_rooted else total
-        fresh = so_far @ self.weights.index_select(0, serving)[0] + self.offsets.index_select(0, serving)
+        fresh = torch.addmm(self.offsets.index_select(0, serving), so_far, self.weights.index_select(0, serving)[0])
         score = torch.where(self.steps.index_select(0, serving) == time, fresh, score)
         return score, (total, score)
 
@@ -358,7 +356,7 @@ class TemplateGraph(FittedGraph):
         return found + self.correction(torch.cat((rows[..., :-1], found, rows[..., -1:]), -1))
 
     def _belief(self, score: Tensor) -> Tensor:
-        return (self.temperature * score.log_softmax(-1)).softmax(-1)
+        return (self.temperature * score).softmax(-1)  # what normalises scores is the same for all classes
 
     def _course(self, time: Int[Tensor, " time"]) -> Float[Tensor, "time known output"]:
         return self.courses.index_select(0, time.clamp(max=len(self.courses) - 1))
@@ -404,7 +402,8 @@ class RowsByBin(nn.Module):
 class KernelByBin(RowsByBin):
     """The same of a sum of Gaussians around such rows, whose bins are shared: one is before, at and after another.
 
-    So a bin is multiplied with every bin of training once, and its products are what is remembered.
+    So a bin x is compared with every bin b of training once, and 2 x·b − |x|² is what is remembered; |b|² is added
+    to the row.
     """
 
     model: KernelMap
@@ -413,21 +412,20 @@ class KernelByBin(RowsByBin):
         super().__init__(model, lags, n_inputs)
         n_lags, n_lagged = len(lags), len(lags) * n_inputs
         bins, place = torch.unique(model.centres[:n_lagged].T.reshape(-1, n_inputs), dim=0, return_inverse=True)
-        self.bins, self.places = bins.T.contiguous(), place.view(-1, n_lags).T.contiguous().unbind()  # of a lag
-        self.stretch, self.more_stretch = model.stretch[:n_inputs], model.stretch[n_lagged:]
-        self.more = model.centres[n_lagged:]
+        first = len(bins) * torch.tensor([[self.n_before - lag] for lag in lags])
+        self.bins, self.places = 2 * bins.T.contiguous(), (place.view(-1, n_lags).T + first).flatten()  # (lag × row,)
+        self.stretch, self.more_stretch = model.stretch[:n_inputs], model.stretch[n_lagged:, None]
+        self.sizes, self.more = model.centres[:n_lagged].square().sum(0), model.centres[n_lagged:]
 
     def start(self) -> State:
-        nothing = torch.zeros(self.n_before, self.bins.shape[1] + 1, dtype=torch.float64)
+        nothing = torch.zeros(self.n_before, self.bins.shape[1], dtype=torch.float64)
         return (nothing,)
 
     def step(self, now: Tensor, more: Tensor, state: State) -> tuple[Tensor, State]:
-        x, rest = now * self.stretch, more * self.more_stretch
-        products = torch.cat((state[0], torch.cat((x @ self.bins, x @ x.mT), 1)))  # its own square is last
-        lagged = [products[self.n_before - lag] for lag in self.lags]
-        dots = sum((one.index_select(0, at) for one, at in zip(lagged, self.places, strict=True)), rest @ self.more)
-        size = sum((one[-1] for one in lagged), rest @ rest.mT)
-        return self.model.of_products(size, dots), (products[1:],)
+        x, rest = now * self.stretch, more.mT * self.more_stretch - self.more
+        found = torch.cat((state[0], torch.addmm(-x.square().sum(1, keepdim=True), x, self.bins)))
+        near = found.flatten().index_select(0, self.places).view(len(self.lags), -1).sum(0)
+        return self.model.of_squares((near - self.sizes - rest.square().sum(0))[None]), (found[1:],)
 
 
 def by_bin(model: nn.Module, lags: Sequence[int], n_inputs: int) -> RowsByBin:

@@ -18,6 +18,7 @@ from motet import given
 from motet.data.preprocess import varies
 from motet.data.recording import Recording
 from motet.errors import InputError
+from motet.models.layers import is_known_to_be_all
 from motet.rivals.method import TargetQuestion
 from motet.rivals.tuning import inner_folds
 
@@ -167,6 +168,8 @@ class Roots(nn.Module):
         values: Float[Tensor, "trial individual time feature"],
         observed: Bool[Tensor, "trial individual time"],
     ) -> Float[Tensor, "trial time input"]:
+        if is_known_to_be_all(observed):
+            return self.of_known(values)
         seen = observed.transpose(1, 2)
         if values.shape[3] > 1:
             seen = seen.repeat_interleave(values.shape[3], dim=2)

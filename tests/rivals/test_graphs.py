@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 
@@ -14,7 +15,7 @@ from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.inside import RuleGraph
 from motet.estimators.rule import INSIDE, Rule, rules_for
-from motet.rivals.graphs import graph_of, model_graph
+from motet.rivals.graphs import graph_of, model_graph, share
 from motet.training.objectives import Target
 
 TARGETS = {"direction": "class", "is_fast": "class", "is_late": "class", "peak": "quantity", "velocity": "quantity"}
@@ -103,6 +104,25 @@ def test_bin_by_bin_a_rule_says_what_it_says_of_the_trial_so_far(name, target):
         so_far = graph(values[:, :, : time + 1], observed[:, :, : time + 1])
         whole = so_far if graph.fitted.__class__.__name__ == "TrialGraph" else so_far[:, time]
         torch.testing.assert_close(graph.coded(said), whole, atol=1e-9, rtol=0)
+
+
+def test_kernels_that_learned_from_the_same_rows_share_what_is_near():
+    names = ("template-kernel-ridge", "kernel-ridge-time")
+    graphs = copy.deepcopy([made(name, "velocity")[1].fitted for name in names])
+    assert graphs[0].by_bin.near is not graphs[1].by_bin.near
+    share(graphs)
+    assert graphs[0].by_bin.near is graphs[1].by_bin.near
+    values, observed = tensors(made(names[0], "velocity")[2].select(trials=[3], bins=slice(0, 3)))
+    other = values.clone()
+    other[:, :, 0] += 1  # another trial, read in turn, that differs in its first bin
+    states = {trial: [graph.start() for graph in graphs] for trial in (values, other)}
+    for time in range(3):
+        now = slice(time, time + 1)
+        for trial, state in states.items():
+            for place, graph in enumerate(graphs):
+                said, state[place] = graph.step(trial[:, :, now], observed[:, :, now], torch.tensor(time), state[place])
+                wanted = graph(trial[:, :, : time + 1], observed[:, :, : time + 1])[:, time]
+                torch.testing.assert_close(said, wanted, atol=1e-9, rtol=0)
 
 
 def test_every_rule_that_may_be_inside_has_a_graph():

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from motet.data.batch import Batch
 from motet.data.preprocess import READS_ANYONE, Preprocess
 from motet.errors import InputError
-from motet.estimators.rule import Rule, Said, Shares
-from motet.models.layers import ById
+from motet.estimators.rule import EIT_PART, Rule, Said, Shares
+from motet.models.layers import ById, is_known_to_be_all
 from motet.rivals.graphs import Coded, FittedGraph, graph_of
 from motet.training.learner import Learner
 from motet.training.objectives import Target
@@ -128,18 +128,20 @@ class Answer(nn.Module):
     """
 
     centre: Tensor
+    shares: Tensor
 
     def __init__(self, inside: Inside) -> None:
         super().__init__()
-        self.target, self.shares = inside.target, dict(inside.shares)
+        self.target, self.names = inside.target, [name for name in inside.shares if name in (*inside.rules, EIT_PART)]
+        self.register_buffer("shares", torch.tensor([inside.shares[name] for name in self.names], dtype=torch.float64))
         centre = torch.from_numpy(inside.target.centre) if not inside.target.classes else torch.zeros(0)
         self.register_buffer("centre", centre)
 
     def forward(
         self, said: Mapping[str, Float[Tensor, "*row answer"]], is_observed: Bool[Tensor, "*row"]
     ) -> Float[Tensor, "*row_and_answer"]:
-        parts = [share * said[name] for name, share in self.shares.items() if name in said]
-        total = torch.where(is_observed[..., None], sum(parts[1:], parts[0]), torch.nan)
+        total = torch.stack([said[name] for name in self.names], -1) @ self.shares
+        total = torch.where(is_observed[..., None], total, torch.nan)
         if self.target.classes:
             return total.softmax(-1).float()
         return total.reshape((*is_observed.shape, *self.target.shape)) * self.target.std + self.centre
@@ -230,7 +232,9 @@ class Prepared(nn.Module):
         x = values.double()
         if self.transform != "none":
             x = x.sqrt() if self.transform == "sqrt" else x.log1p()
-        x = ((x - self.mean) / self.std).masked_fill(~observed[..., None], 0.0)
+        x = (x - self.mean) / self.std
+        if not is_known_to_be_all(observed):
+            x = x.masked_fill(~observed[..., None], 0.0)
         return x.float(), observed
 
 

@@ -18,7 +18,7 @@ from motet.estimators.inside import Answer, Inside, logs
 from motet.estimators.rule import EIT_PART
 from motet.models.eit import EIT
 from motet.models.step import HARDLY, Past, Room, Steps
-from motet.rivals.graphs import State
+from motet.rivals.graphs import State, share
 from motet.training.committee import Committee
 from motet.training.objectives import Joint, Supervised
 
@@ -42,6 +42,7 @@ class StepGraph(nn.Module):
         self.target, self.answer = inside.target, Answer(inside)
         self.prepare, self.of_rule = inside.prepare, inside.of_rule
         self.rules = nn.ModuleDict(dict(inside.rules))
+        share([rule.fitted for rule in inside.rules.values()])
         self.steps = _steps(inside) if EIT_PART in inside.shares else None
 
     def start(self) -> Memory:

@@ -106,8 +106,9 @@ class KernelMap(nn.Module):
 
     def __init__(self, model: KernelRidge) -> None:
         super().__init__()
-        for name in ("stretch", "dual", "offset"):
+        for name in ("stretch", "offset"):
             self.register_buffer(name, _double(getattr(model, name)))
+        self.register_buffer("dual", _double(model.dual.T))
         self.register_buffer("centres", _double(model.centres.T))
         self.register_buffer("sizes", _double((model.centres**2).sum(axis=1)))
 
@@ -117,7 +118,7 @@ class KernelMap(nn.Module):
 
     def of_squares(self, negative: Float[Tensor, "*row centre"]) -> Float[Tensor, "*row output"]:
         """From the negative squares of the distances of stretched rows from the centres."""
-        return negative.clamp(max=0).exp() @ self.dual + self.offset
+        return F.linear(negative.clamp(max=0).exp(), self.dual, self.offset)
 
 
 def model_graph(model: Any) -> nn.Module:
@@ -263,14 +264,17 @@ class Scores(nn.Module, abc.ABC):
     """
 
     steps: Int[Tensor, " step"]
+    places: Int[Tensor, " time"]
 
     def __init__(self, steps: Sequence[int]) -> None:
         super().__init__()
         self.register_buffer("steps", torch.tensor(steps))
+        by_then = (self.steps <= torch.arange(max(steps) + 1)[:, None]).sum(1)
+        self.register_buffer("places", by_then - 1)
 
     def serving(self, time: Int[Tensor, " time"]) -> Int[Tensor, " time"]:
         """Which decoder serves at a time: the last that was made by then."""
-        return (self.steps <= time[:, None]).sum(1) - 1
+        return self.places.index_select(0, time.clamp(max=len(self.places) - 1))
 
     @abc.abstractmethod
     def forward(self, roots: Float[Tensor, "trial time input"]) -> Float[Tensor, "trial step class"]:
@@ -399,33 +403,66 @@ class RowsByBin(nn.Module):
         return self.model(row[None]), (bins[1:],)
 
 
-class KernelByBin(RowsByBin):
-    """The same of a sum of Gaussians around such rows, whose bins are shared: one is before, at and after another.
+class Near(nn.Module):
+    """Rows of bins of a trial, read bin by bin, against those of training: minus the squares of their distances.
 
-    So a bin x is compared with every bin b of training once, and 2 x·b − |x|² is what is remembered; |b|² is added
-    to the row.
+    The bins of training rows are shared: one is before, at and after another. So a bin x is multiplied with every bin b
+    of training once, and 2 x·b − |x|² is what is remembered. Models that learned from the same rows share one of these,
+    and then it is found once for all of them.
+
+    Args:
+        rows: of training.
+        lags: from a row's bin to those that are side by side in it.
     """
+
+    def __init__(self, rows: Float[Tensor, "row lagged"], lags: Sequence[int]) -> None:
+        super().__init__()
+        self.rows, self.lags, n_before = rows, tuple(lags), max(lags)
+        bins, place = torch.unique(rows.reshape(len(rows) * len(lags), -1), dim=0, return_inverse=True)
+        first = len(bins) * torch.tensor([[n_before - lag] for lag in lags])
+        self.places = (place.view(-1, len(lags)).T + first).flatten()  # (lag × row,)
+        self.twice, self.sizes = 2 * bins.T.contiguous(), rows.square().sum(1)
+        self.nothing = torch.zeros(n_before, len(bins), dtype=torch.float64)
+        self._latest: tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None = None
+
+    def is_like(self, other: Near) -> bool:
+        """Whether the other one has the same rows."""
+        return self.lags == other.lags and self.rows.shape == other.rows.shape and self.rows.allclose(other.rows)
+
+    def forward(
+        self, now: Float[Tensor, "1 input"], before: Float[Tensor, "before bin"]
+    ) -> tuple[Float[Tensor, " row"], Float[Tensor, "before bin"]]:
+        """How near the next bin with those before it is to each row, and what is then remembered."""
+        if torch.compiler.is_exporting():
+            return self._found(now, before)
+        if self._latest is None or self._latest[0] is not before or not self._latest[1].equal(now):
+            self._latest = before, now, self._found(now, before)
+        return self._latest[2]
+
+    def _found(self, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        bins = torch.cat((before, torch.addmm(-now.square().sum(1, keepdim=True), now, self.twice)))
+        return bins.flatten().index_select(0, self.places).view(len(self.lags), -1).sum(0) - self.sizes, bins[1:]
+
+
+class KernelByBin(RowsByBin):
+    """The same of a sum of Gaussians around such rows."""
 
     model: KernelMap
 
     def __init__(self, model: KernelMap, lags: Sequence[int], n_inputs: int) -> None:
         super().__init__(model, lags, n_inputs)
-        n_lags, n_lagged = len(lags), len(lags) * n_inputs
-        bins, place = torch.unique(model.centres[:n_lagged].T.reshape(-1, n_inputs), dim=0, return_inverse=True)
-        first = len(bins) * torch.tensor([[self.n_before - lag] for lag in lags])
-        self.bins, self.places = 2 * bins.T.contiguous(), (place.view(-1, n_lags).T + first).flatten()  # (lag × row,)
-        self.stretch, self.more_stretch = model.stretch[:n_inputs], model.stretch[n_lagged:, None]
-        self.sizes, self.more = model.centres[:n_lagged].square().sum(0), model.centres[n_lagged:]
+        n_lagged = len(lags) * n_inputs
+        self.near = Near((model.centres[:n_lagged] / model.stretch[:n_lagged, None]).T, lags)
+        self.scale = float(model.stretch[0]) ** 2  # all that is in bins has the same
+        self.more, self.more_stretch = model.centres[n_lagged:], model.stretch[n_lagged:, None]
 
     def start(self) -> State:
-        nothing = torch.zeros(self.n_before, self.bins.shape[1], dtype=torch.float64)
-        return (nothing,)
+        return (self.near.nothing,)
 
     def step(self, now: Tensor, more: Tensor, state: State) -> tuple[Tensor, State]:
-        x, rest = now * self.stretch, more.mT * self.more_stretch - self.more
-        found = torch.cat((state[0], torch.addmm(-x.square().sum(1, keepdim=True), x, self.bins)))
-        near = found.flatten().index_select(0, self.places).view(len(self.lags), -1).sum(0)
-        return self.model.of_squares((near - self.sizes - rest.square().sum(0))[None]), (found[1:],)
+        near, past = self.near(now, state[0])
+        rest = more.mT * self.more_stretch - self.more
+        return self.model.of_squares((self.scale * near - rest.square().sum(0))[None]), (past,)
 
 
 def by_bin(model: nn.Module, lags: Sequence[int], n_inputs: int) -> RowsByBin:
@@ -433,6 +470,16 @@ def by_bin(model: nn.Module, lags: Sequence[int], n_inputs: int) -> RowsByBin:
     if isinstance(model, KernelMap):
         return KernelByBin(model, lags, n_inputs)
     return RowsByBin(model, lags, n_inputs)
+
+
+def share(graphs: Sequence[nn.Module]) -> None:
+    """Let graphs that compare rows with the same ones of training do it once."""
+    known: list[Near] = []
+    for graph in graphs:
+        by_bin = getattr(graph, "by_bin", None)
+        if isinstance(by_bin, KernelByBin):
+            by_bin.near = next((one for one in known if one.is_like(by_bin.near)), by_bin.near)
+            known.append(by_bin.near)
 
 
 def graph_of(fitted: Fitted, usual: NDArray[np.float64]) -> FittedGraph:

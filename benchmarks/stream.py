@@ -127,7 +127,7 @@ machine that is busy both are longer than the step is slow. Answers equal those 
 {rows}
 
 The default decoder, causal: three members. "both" is with the rule: shrinkage LDA on bins and on totals for classes, the template with kernel ridge, kernel ridge and ridge (those of which the share is not 0) for velocity; "eit" is the EITs alone. "stream" is `decoder.stream()`, "ONNX" the file of `decoder.export(…, step=True)` in onnxruntime. A
-bin costs one token per individual, attention over its past (which grows with the trial), and attention among individuals (which grows with the square of their number); of kernel ridge one product with all rows that it keeps.
+bin costs one token per individual, attention over its past (which grows with the trial), and attention among individuals (which grows with the square of their number); of kernel rules that learned from the same rows one product with all of these.
 """
 
 

@@ -21,8 +21,8 @@ Every method of a table saw the same trials, windows and bins, with the same fol
 that is tuned, come from training trials alone; targets of test trials are stripped before a method predicts. Means are over folds and seeds,
 with a 95 % interval; differences are paired, against the best rival of the table, with the corrected resampled t-test (Nadeau and
 Bengio) and Holm's correction over its rows. Folds in blocks of time are the same for every seed: there, scores are averaged over seeds
-first, and rivals learn once. Effect: mean ÷ standard deviation of the paired differences; won–lost: folds. A model on shuffled
-targets shows chance. Parameters are those of the first fold, seconds the mean of a fold: {machine}.
+first, and rivals learn once. Effect: mean ÷ standard deviation of the paired differences; won–lost: folds.
+{chance} Parameters are those of the first fold, seconds the mean of a fold: {machine}.
 """.strip()  # noqa: E501
 
 
@@ -40,7 +40,8 @@ def paragraphs(settings: Any, tables: Sequence[CellTable], folder: str, figures:
     machine = f"{computer['gpu'] or 'CPU'}, {threads}, torch {computer['torch']}"
     yield f"# Benchmark: {in_markdown(' '.join(settings.what))}"
     yield f"Made by `{command_line('benchmark', settings, leave_out=('output', 'jobs', 'page'))}`."
-    yield WORDS.format(seeds=", ".join(map(str, settings.seeds)), machine=machine)
+    chance = "A model on shuffled targets shows chance." if settings.control else "No model has shuffled targets."
+    yield WORDS.format(seeds=", ".join(map(str, settings.seeds)), machine=machine, chance=chance)
     yield overview(tables)
     for name, words in {"overview": "Methods beside the best rival", "learning_curves": "Learning curves"}.items():
         if name in figures:

@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a bin of nothing": ({"bin_seconds": 0}, "bin_seconds is 0"),
     "behaviour of another clock": ({"behaviour": {"v": (SECONDS + 5000, SPEED)}}, "'v' go from 5000.*never meet"),
     "behaviour in milliseconds": ({"behaviour": {"v": (SECONDS * 1000, SPEED)}}, "milliseconds or samples"),
-    "behaviour without end": ({"behaviour": {"v": (SECONDS, SPEED * np.inf)}}, "'v' is infinite"),
+    "behaviour without end": ({"behaviour": {"v": (SECONDS, np.full_like(SPEED, np.inf))}}, "'v' is infinite"),
     "behaviour in no order": ({"behaviour": {"v": (SECONDS[::-1], SPEED)}}, "times of behaviour 'v' do not increase"),
     "behaviour without times": ({"behaviour": {"v": [SPEED]}}, r"give a pair \(times, samples\)"),
     "behaviour of other length": ({"behaviour": {"v": (SECONDS[1:], SPEED)}}, "give as many of both"),

@@ -212,7 +212,7 @@ def plain_attention(attention, x, observed):
     return attention.to_out(out.transpose(1, 2).flatten(2))
 
 
-@pytest.mark.parametrize(("is_causal", "is_temporal"), itertools.product((False, True), (False, True)))
+@pytest.mark.parametrize(("is_causal", "is_temporal"), list(itertools.product((False, True), (False, True))))
 @given(seed=st.integers(0, 20), share=st.sampled_from([0.3, 0.7, 1.0]))
 @settings(max_examples=10, deadline=None)
 def test_attention_is_the_plain_formula_over_what_is_observed(is_causal, is_temporal, seed, share):

@@ -656,5 +656,5 @@ def test_without_xarray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "a.nc").write_bytes(b"CDF")
     monkeypatch.setitem(sys.modules, "xarray", None)
     for read in (read_trajectories, from_xarray):
-        with pytest.raises(InputError, match=r"install motet\[xarray\]"):
+        with pytest.raises(InputError, match=r"install .motet\[xarray\]"):
             read(tmp_path / "a.nc")

@@ -146,6 +146,13 @@ FAULTS = (
         ("tests/tasks/test_benchmark.py::test_differences_over_seeds_and_folds_are_those_computed_by_hand",),
     ),
     Fault(
+        "benchmark: a page speaks of a control that nobody trained",
+        "src/motet/tasks/benchmark_page.py",
+        "if settings.control else",
+        "if settings.seeds else",
+        ("tests/tasks/test_benchmark.py::test_a_page_speaks_of_shuffled_targets_only_where_a_model_has_them",),
+    ),
+    Fault(
         "benchmark: a model that fails stops the others",
         "src/motet/tasks/jobs.py",
         "must_answer: Collection[Kind] = ()",

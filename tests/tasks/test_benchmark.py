@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from motet.statistics import holm
 from motet.tasks import benchmark as module
 from motet.tasks import jobs
 from motet.tasks.benchmark import BenchmarkSettings, benchmark
+from motet.tasks.benchmark_page import paragraphs
 from motet.tasks.decode import Decode, DecodeSettings
 from motet.tasks.models import MODEL, Trained
 from motet.tasks.presets import PRESETS, PROTOCOL
@@ -137,6 +139,13 @@ def test_differences_over_seeds_and_folds_are_those_computed_by_hand(file, tmp_p
     for name, corrected in zip(p, holm(list(p.values())), strict=True):
         assert cell["methods"][name]["p_holm"] == pytest.approx(corrected)
     assert "difference" not in cell["methods"]["eit, shuffled targets"]
+
+
+@pytest.mark.parametrize(("control", "chance"), [(True, "A model on shuffled targets shows"), (False, "No model has")])
+def test_a_page_speaks_of_shuffled_targets_only_where_a_model_has_them(control, chance):
+    settings = BenchmarkSettings(("quick",), control=control)
+    _, _, words = itertools.islice(paragraphs(settings, [], "quick", ()), 3)
+    assert chance in words
 
 
 def test_seeds_that_test_the_same_blocks_of_time_do_not_count_as_more_folds(file, tmp_path, without_figures):

@@ -202,7 +202,7 @@ def test_intervals_need_trials_left_out():
 def test_a_validation_part_finds_the_shares_of_one_eit():
     training = TrainingSettings(max_steps=2, validation=0.3)
     decoder = EITClassifier("side", **(QUICK | {"training": training})).fit(simulated(120))
-    assert decoder.shares_.both["lda"] + decoder.shares_.both["lda-total-counts"] > decoder.shares_.both["eit"]
+    assert sum(decoder.shares_.both[name] for name in decoder.rule_.names) > decoder.shares_.both["eit"]
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_what_cannot_be_streamed_is_refused():
         waits.export("step.onnx", step=True)
     assert waits.stream(whom="rule").step([1, 2, 3, 4, 5]).shape == (3,)
     around = motet.EITClassifier("late", model=CAUSAL, members=2, training=ONE_STEP).fit(counts(30, 1))
-    with pytest.raises(InputError, match="the rule 'lda' reads bins to come.*rule='none'"):
+    with pytest.raises(InputError, match="the rule 'lda-mean' reads bins to come.*rule='none'"):
         around.stream()
     stream = around.stream(whom="eit")
     for wrong, said in (

@@ -1097,6 +1097,20 @@ FAULTS = (
         ("tests/estimators/test_rule.py::test_what_is_said_of_trials_left_out_does_not_know_their_targets",),
     ),
     Fault(
+        "decode: a kernel SVM is tuned on rows that it learned from",
+        "src/motet/rivals/kernel_svm.py",
+        "learned, held = np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)",
+        "learned, held = np.arange(len(self.folds)), np.flatnonzero(self.folds == fold)",
+        ("tests/rivals/test_kernel_svm.py::test_noise_makes_it_unsure",),
+    ),
+    Fault(
+        "decode: votes of a kernel SVM count for the class that lost",
+        "src/motet/rivals/kernel_svm.py",
+        "np.add.at(votes, second, log_expit(-sharpness * decisions.T))",
+        "np.add.at(votes, second, log_expit(sharpness * decisions.T))",
+        ("tests/rivals/test_kernel_svm.py::test_it_decides_and_predicts_as_scikit_learn_does",),
+    ),
+    Fault(
         "decode: shares are not learned",
         "src/motet/estimators/decoders.py",
         "self.shares_ = Shares.fit(parts, truth)",

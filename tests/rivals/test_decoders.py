@@ -355,15 +355,19 @@ def test_a_kernel_svm_reads_total_counts(train, test):
     assert np.array_equal(fitted.predict(test), plain.predict(x_test / scale))
 
 
-@pytest.mark.parametrize("name", ["logistic-regression", "poisson-naive-bayes"])
+@pytest.mark.parametrize("name", ["logistic-regression", "poisson-naive-bayes", "kernel-svm"])
 def test_options_are_those_that_predict_inner_folds_best(name, train):
     """Windows that are all copied under the id of their trial: what has seen a copy of a trial would be sure of it."""
     train = equal_windows(train)
     noise = changed(train, targets={"side": np.random.default_rng(0).permutation(train.target("side"))})
     copied = noise.select(trials=np.repeat(np.arange(noise.n_trials), 3))
     chosen = fit(name, copied, "side").about["chosen"]
-    strictest = {"logistic-regression": {"C": 0.001}, "poisson-naive-bayes": {"smoothing": 100.0}}
-    assert chosen == strictest[name]
+    strictest = {
+        "logistic-regression": {"C": 0.001},
+        "poisson-naive-bayes": {"smoothing": 100.0},
+        "kernel-svm": {"sharpness": 0.25},
+    }
+    assert strictest[name].items() <= chosen.items()
 
 
 def test_what_does_not_converge_is_an_input_error(train, monkeypatch):

@@ -50,8 +50,9 @@ def trials(n_trials, seed, *, are_counts=True):
 CASES = [
     ("lda", "direction"), ("lda", "is_fast"), ("lda", "is_late"), ("lda-total-counts", "direction"),
     ("lda-mean", "direction"), ("lda-mean", "is_late"), ("logistic-regression", "direction"),
-    ("logistic-regression", "is_fast"), ("ridge", "peak"), ("ridge", "velocity"), ("wiener", "velocity"),
-    ("kernel-ridge", "peak"), ("kernel-ridge", "velocity"), ("kernel-ridge-time", "velocity"),
+    ("logistic-regression", "is_fast"), ("kernel-svm", "direction"), ("kernel-svm", "is_fast"),
+    ("kernel-svm", "is_late"), ("kernel-svm-total-counts", "direction"), ("ridge", "peak"), ("ridge", "velocity"),
+    ("wiener", "velocity"), ("kernel-ridge", "peak"), ("kernel-ridge", "velocity"), ("kernel-ridge-time", "velocity"),
     ("template", "velocity"), ("template-hard", "velocity"), ("template-ridge", "velocity"),
     ("template-kernel-ridge", "velocity"),
 ]  # fmt: skip

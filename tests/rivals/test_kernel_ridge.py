@@ -9,7 +9,7 @@ import sklearn.kernel_ridge
 from sklearn.gaussian_process.kernels import RBF
 
 from motet.rivals import kernel_ridge
-from motet.rivals.kernel_ridge import KernelRidge
+from motet.rivals.kernel_ridge import tuned_kernel_ridge
 
 
 def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds():
@@ -18,7 +18,7 @@ def test_kernel_ridge_is_tuned_and_fitted_as_by_refits_to_the_other_folds():
     parts = rng.normal(size=(40, 3)), rng.normal(size=(40, 2)), rng.normal(size=(40, 1))
     rest, folds = np.sin(parts[0][:, :1] + parts[1][:, :1]), np.arange(40) % 4
     all_scales, ridges = tuple(itertools.product((0.1, 1.0), (0.1, 1.0), (0.1,))), (0.1, 0.3, 1.0, 3.0)
-    given, chosen = KernelRidge.tuned(parts, rest, folds=folds, scales=all_scales, ridges=ridges)
+    given, chosen = tuned_kernel_ridge(parts, rest, folds=folds, scales=all_scales, ridges=ridges)
     variances, errors = [part.var(axis=0).sum() for part in parts], {}
     options = {}
     for scales, ridge in itertools.product(all_scales, ridges):
@@ -38,9 +38,9 @@ def test_with_every_row_a_landmark_the_approximation_is_exact(monkeypatch):
     goal = np.sin(parts[0]) @ np.ones((3, 2)) + parts[1]
     goal -= goal.mean(axis=0)
     options = {"folds": folds, "scales": [(0.5, 1.0)], "ridges": (0.3,)}
-    exact, _ = KernelRidge.tuned(parts, goal, **options)
+    exact, _ = tuned_kernel_ridge(parts, goal, **options)
     monkeypatch.setattr(kernel_ridge, "MOST_EXACT_ROWS", 30)
-    found, _ = KernelRidge.tuned(parts, goal, **options)
+    found, _ = tuned_kernel_ridge(parts, goal, **options)
     inputs = np.concatenate(parts, axis=1)
     # The approximation has an offset that is not penalised, so it is close and not the same.
     assert np.abs(found.predict(inputs) - exact.predict(inputs)).max() < 0.05 * goal.std()
@@ -52,7 +52,7 @@ def test_many_rows_are_learned_from_through_some_of_them(monkeypatch):
     rng = np.random.default_rng(1)
     inputs = rng.uniform(-2, 2, (4000, 2))
     goal = np.sin(2 * inputs[:, :1]) + 0.1 * rng.normal(size=(4000, 1))
-    found, chosen = KernelRidge.tuned(
+    found, chosen = tuned_kernel_ridge(
         [inputs[:3000]], goal[:3000], folds=np.arange(3000) % 5, scales=[(0.3,), (3.0,)], ridges=(0.1, 1.0)
     )
     assert found.n_parameters == 60

@@ -29,7 +29,7 @@ from motet.estimators.importance import Importance, importance_of
 from motet.estimators.inside import Inside
 from motet.estimators.intervals import Distances
 from motet.estimators.plots import DecoderPlots
-from motet.estimators.rule import EIT_PART, Rule, Said, Shares, coded, rules_for, said_of_left_out
+from motet.estimators.rule import EIT_PART, QUICK, Rule, Said, Shares, coded, rules_for, said_of_left_out
 from motet.estimators.stream import Stream, refuse_what_waits
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT, EITSettings
@@ -202,20 +202,20 @@ class _Decoder(TransformerMixin, Estimator):
             self.rule_ = rule
         self._learn_shares(judged, said)
         if self.rule_ is not None:
-            if held_out is None and target.classes and self.rule == "auto":  # whose rivals are quick
+            if held_out is None and target.classes and self.rule == "auto":
                 self.shares_ = self.shares_.surer(self._surer_with_all(taught, rule))
             self.rule_seconds_ = time.monotonic() - started
 
     def _surer_with_all(self, taught: PopulationDataset, rule: Rule) -> float:
         """How much surer a rule of (nearly) all trials is rightly, than one that lacked as many as a member does."""
-        target = self.targets_[0]
-        part = np.concatenate([_parts(recording, target.name, RULE_PARTS) for recording in taught.recordings])
-        said = said_of_left_out(taught, target, rule.names, part)
-        known = self._known(taught, said)
-        if known is None or not self.shares_.rule:
-            return 1.0
-        before, after = (sum(shares.values()) for shares in (self.shares_.rule, Shares.of_rule(*known)))
-        return float(np.clip(after / before, 1.0, MOST_SURER)) if before > 0 else 1.0
+        names, sure = [name for name in rule.names if name in QUICK], []
+        for n_parts in (self._n_members, RULE_PARTS):
+            part = np.concatenate([_parts(one, self.targets_[0].name, n_parts) for one in taught.recordings])
+            known = self._known(taught, said_of_left_out(taught, self.targets_[0], names, part)) if names else None
+            if known is None:
+                return 1.0
+            sure.append(sum(Shares.of_rule(*known).values()))
+        return float(np.clip(sure[1] / sure[0], 1.0, MOST_SURER)) if sure[0] > 0 else 1.0
 
     def _learn_shares(self, judged: PopulationDataset, said: Sequence[Mapping[str, NDArray[np.float64]]]) -> None:
         """From what was said of each recording, where the target is known."""

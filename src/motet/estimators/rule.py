@@ -35,17 +35,20 @@ Said = Literal["both", "rule", "eit"]
 
 EIT_PART = "eit"
 AUTO: Mapping[tuple[TargetKind, str], tuple[str, ...]] = {
-    ("class", "trial"): ("lda", "lda-total-counts"),
-    ("class", "bin"): ("lda", "lda-mean"),
+    ("class", "trial"): ("lda-mean", "kernel-svm"),
+    ("class", "bin"): ("lda-mean", "kernel-svm"),
     ("quantity", "trial"): ("ridge", "kernel-ridge"),
     ("quantity", "bin"): ("template-kernel-ridge", "kernel-ridge-time", "ridge"),
 }
 """What rule="auto" fits for a target of a kind and level, as far as they can read the recording."""
 INSIDE = (
-    "lda", "lda-total-counts", "lda-mean", "logistic-regression", "ridge", "wiener", "kernel-ridge",
-    "kernel-ridge-time", "template", "template-hard", "template-ridge", "template-kernel-ridge",
+    "lda", "lda-total-counts", "lda-mean", "logistic-regression", "kernel-svm", "kernel-svm-total-counts",
+    "ridge", "wiener", "kernel-ridge", "kernel-ridge-time", "template", "template-hard", "template-ridge",
+    "template-kernel-ridge",
 )  # fmt: skip
 """Rivals that can be a rule: those whose probabilities, or quantities, can be saved with a decoder."""
+QUICK = ("lda", "lda-total-counts", "lda-mean")
+"""Those that are fitted in milliseconds, by which is found how much surer a rule of more trials is."""
 MOST_BINS = 1_000_000  # of a trial
 PULL = 0.01  # to equal shares, where trials are too few to tell
 

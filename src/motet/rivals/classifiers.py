@@ -1,4 +1,4 @@
-"""Decoders of classes: logistic regression, shrinkage LDA, Poisson naive Bayes and a kernel SVM."""
+"""Decoders of classes: logistic regression, shrinkage LDA and Poisson naive Bayes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
 
 from motet.rivals.discriminant import ShrinkageLDA
 from motet.rivals.estimators import Estimated, SharedScaler
 from motet.rivals.readings import Reading, Rows
 
 Array = NDArray[np.float64]
-
-MOST_KERNEL_ROWS = 5000  # memory and time of an SVM grow with their square
 
 
 class MeanOfDiscriminants:
@@ -87,15 +84,9 @@ def _logistic(rows: Rows, *, C: float) -> Any:
     return make_pipeline(SharedScaler(), LogisticRegression(C=C, max_iter=2000))
 
 
-def _svm(rows: Rows, *, C: float, gamma: float) -> Any:
-    return make_pipeline(SharedScaler(), SVC(C=C, gamma=gamma / rows.inputs.shape[1]))
-
-
 lda = Estimated(lambda _: ShrinkageLDA())
 lda_mean = Estimated(lambda rows: MeanOfDiscriminants(rows.reading))
 poisson_naive_bayes = Estimated(
     lambda _, smoothing: PoissonNaiveBayes(smoothing=smoothing), {"smoothing": (1.0, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0)}
 )
 logistic_regression = Estimated(_logistic, {"C": (0.01, 0.001, 0.003, 0.03, 0.1, 1.0, 10.0)})
-# gamma is in units of 1 / the summed variance of inputs.
-kernel_svm = Estimated(_svm, {"C": (3.0, 0.3, 1.0, 10.0, 30.0), "gamma": (1.0, 0.1, 0.3)}, MOST_KERNEL_ROWS)

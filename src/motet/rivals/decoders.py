@@ -19,9 +19,10 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Level
 from motet.errors import InputError
 from motet.rivals.boosting import boosted
-from motet.rivals.classifiers import kernel_svm, lda, lda_mean, logistic_regression, poisson_naive_bayes
+from motet.rivals.classifiers import lda, lda_mean, logistic_regression, poisson_naive_bayes
 from motet.rivals.estimators import Estimated
 from motet.rivals.kernel_ridge import kernel_ridge
+from motet.rivals.kernel_svm import kernel_svm
 from motet.rivals.method import Answer, Question, Rival, TargetQuestion, only_recording
 from motet.rivals.readings import Reading, Rows
 from motet.rivals.ridge import ridge, wiener

@@ -35,7 +35,7 @@ from motet.rivals.few_shot_classes import (
     shots_of,
     with_targets,
 )
-from motet.rivals.kernel_ridge import KernelRidge
+from motet.rivals.gaussians import GaussianSum
 from motet.rivals.method import Question, TransferQuestion
 from motet.rivals.readings import Reading
 from motet.rivals.templates import kernel_correction
@@ -214,7 +214,7 @@ class FittedCourses:
     decoders: Decoders
     courses: Array
     temperature: float
-    correction: KernelRidge | None
+    correction: GaussianSum | None
     shape: tuple[int, ...]
 
     def __call__(self, tested: Recording) -> Array:

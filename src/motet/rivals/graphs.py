@@ -24,7 +24,8 @@ from motet.errors import InputError
 from motet.rivals.classifiers import MeanOfDiscriminants
 from motet.rivals.decoders import FittedDecoder
 from motet.rivals.discriminant import ShrinkageLDA
-from motet.rivals.kernel_ridge import KernelRidge
+from motet.rivals.gaussians import GaussianSum
+from motet.rivals.kernel_svm import KernelSVM, pairs
 from motet.rivals.method import Fitted
 from motet.rivals.readings import Reading, Roots, lagged_rows
 from motet.rivals.ridge import Linear
@@ -80,6 +81,25 @@ class MeanOfClasses(ClassModel):
         return logs.log_softmax(-1).clamp(min=LEAST_LOG)
 
 
+class VotesOfPairs(ClassModel):
+    """A kernel SVM: the log-probability of a class falls with every vote against it."""
+
+    is_of: Tensor
+
+    def __init__(self, model: KernelSVM) -> None:
+        super().__init__(model.classes_)
+        self.decisions, self.sharpness = KernelMap(model.decisions), model.sharpness
+        first, second = pairs(len(self.classes))
+        is_of = np.zeros((2, len(first), len(self.classes)))
+        is_of[0, np.arange(len(first)), first] = is_of[1, np.arange(len(first)), second] = 1
+        self.register_buffer("is_of", _double(is_of))
+
+    def forward(self, rows: Float[Tensor, "*row input"]) -> Float[Tensor, "*row known"]:
+        decided = self.sharpness * self.decisions(rows)
+        votes = F.logsigmoid(decided) @ self.is_of[0] + F.logsigmoid(-decided) @ self.is_of[1]
+        return votes.log_softmax(-1).clamp(min=LEAST_LOG)
+
+
 class LinearMap(nn.Module):
     """Ridge regression: a linear map of the first inputs."""
 
@@ -96,7 +116,7 @@ class LinearMap(nn.Module):
 
 
 class KernelMap(nn.Module):
-    """Kernel ridge regression: a weighted sum of Gaussians."""
+    """A weighted sum of Gaussians: kernel ridge regression, and what a kernel SVM decides."""
 
     stretch: Tensor
     centres: Tensor
@@ -104,7 +124,7 @@ class KernelMap(nn.Module):
     dual: Tensor
     offset: Tensor
 
-    def __init__(self, model: KernelRidge) -> None:
+    def __init__(self, model: GaussianSum) -> None:
         super().__init__()
         for name in ("stretch", "offset"):
             self.register_buffer(name, _double(getattr(model, name)))
@@ -136,9 +156,11 @@ def model_graph(model: Any) -> nn.Module:
             basis, last = model[0].basis_, model[-1]
             weights = last.coef_ * basis[0, 0] if basis.shape == (1, 1) else last.coef_ @ basis.T
             return LinearClasses(weights, last.intercept_, last.classes_)
+        case KernelSVM():
+            return VotesOfPairs(model)
         case Linear():
             return LinearMap(model)
-        case KernelRidge():
+        case GaussianSum():
             return KernelMap(model)
     raise InputError(
         f"a {type(model).__name__} cannot be written as tensor operations; choose another rule, or 'none'."

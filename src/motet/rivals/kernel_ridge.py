@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from motet.errors import InputError
+from motet.rivals.gaussians import GaussianSum, squared_distances, summed_variance
 from motet.rivals.readings import Rows
 from motet.rivals.ridge import Sums, held_out_error
 from motet.rivals.tuning import Options, tune
@@ -26,83 +26,53 @@ SCALES, TIME_SCALES = (0.1, 0.3, 1.0), (0.3, 1.0)
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class KernelRidge:
-    """A weighted sum of Gaussians around rows of training.
+def tuned_kernel_ridge(
+    parts: Sequence[Array],
+    goal: Array,
+    *,
+    folds: NDArray[np.int64],
+    scales: Sequence[tuple[float, ...]],
+    ridges: Sequence[float],
+) -> tuple[GaussianSum, Options]:
+    """With the scales and the ridge that predict each fold of rows best from all others.
 
     The kernel is exp(-Σ scale · (squared distance in a group of inputs) / (variance of the group in training)).
     Of many rows, some that are evenly spread stand for all (the Nyström approximation).
 
-    Attributes:
-        stretch: (input,) what inputs are multiplied by.
-        centres: (centre, input) stretched inputs of these rows.
-        dual: (centre, output) their weights.
-        offset: (output,).
+    Args:
+        parts: (row, input) of each group.
+        goal: (row, output).
+        folds: (row,).
+        scales: to try, one for each group.
+        ridges: to try.
     """
-
-    stretch: Array
-    centres: Array
-    dual: Array
-    offset: Array
-
-    @property
-    def n_parameters(self) -> int:
-        return self.dual.size
-
-    @classmethod
-    def tuned(
-        cls,
-        parts: Sequence[Array],
-        goal: Array,
-        *,
-        folds: NDArray[np.int64],
-        scales: Sequence[tuple[float, ...]],
-        ridges: Sequence[float],
-    ) -> tuple[KernelRidge, Options]:
-        """With the scales and the ridge that predict each fold of rows best from all others.
-
-        Args:
-            parts: (row, input) of each group.
-            goal: (row, output).
-            folds: (row,).
-            scales: to try, one for each group.
-            ridges: to try.
-        """
-        variances = np.asarray([max(float(part.var(axis=0).sum()), np.finfo(float).tiny) for part in parts])
-        sizes, inputs, offset = [part.shape[1] for part in parts], np.concatenate(parts, axis=1), goal.mean(axis=0)
-        solver = _Exact if len(inputs) <= MOST_EXACT_ROWS else _Landmarks
-        solve = solver(parts, variances, goal - offset, folds)
-        options = {"ridge": ridges, "scales": scales}
-        middle = {name: values[len(values) // 2] for name, values in options.items()}
-        chosen = tune(options, lambda at: solve.error(at["scales"], at["ridge"]), start=middle)
-        stretch = np.sqrt(np.repeat(np.divide(chosen["scales"], variances), sizes))
-        dual, more = solve.dual(chosen["scales"], chosen["ridge"])
-        return cls(stretch, inputs[solve.centres] * stretch, dual, offset + more), chosen
-
-    def predict(self, inputs: Array) -> Array:
-        """(row, output)."""
-        found = np.empty((len(inputs), len(self.offset)))
-        for first in range(0, len(inputs), MOST_EXACT_ROWS):
-            some = inputs[first : first + MOST_EXACT_ROWS] * self.stretch
-            found[first : first + len(some)] = np.exp(-_squared_distances(some, self.centres)) @ self.dual
-        return found + self.offset
+    variances = np.asarray([summed_variance(part) for part in parts])
+    sizes, inputs, offset = [part.shape[1] for part in parts], np.concatenate(parts, axis=1), goal.mean(axis=0)
+    solver = _Exact if len(inputs) <= MOST_EXACT_ROWS else _Landmarks
+    solve = solver(parts, variances, goal - offset, folds)
+    options = {"ridge": ridges, "scales": scales}
+    middle = {name: values[len(values) // 2] for name, values in options.items()}
+    chosen = tune(options, lambda at: solve.error(at["scales"], at["ridge"]), start=middle)
+    stretch = np.sqrt(np.repeat(np.divide(chosen["scales"], variances), sizes))
+    dual, more = solve.dual(chosen["scales"], chosen["ridge"])
+    return GaussianSum(stretch, inputs[solve.centres] * stretch, dual, offset + more), chosen
 
 
-def kernel_ridge(rows: Rows) -> tuple[KernelRidge, Mapping[str, Any]]:
+def kernel_ridge(rows: Rows) -> tuple[GaussianSum, Mapping[str, Any]]:
     """Kernel ridge regression, with the position in the trial as a group of its own if it is read."""
     counts, time = rows.inputs, None
     if rows.reading.reads_time:
         counts, time = rows.inputs[:, :-1], rows.inputs[:, -1:]
     parts = [counts] if time is None else [counts, time]
     scales = list(itertools.product(*[SCALES, TIME_SCALES][: len(parts)]))
-    return KernelRidge.tuned(parts, rows.answers, folds=rows.folds, scales=scales, ridges=RIDGES)
+    return tuned_kernel_ridge(parts, rows.answers, folds=rows.folds, scales=scales, ridges=RIDGES)
 
 
 class _Exact:
     """All rows are centres; errors on folds held out are read off one inverse, in single precision."""
 
     def __init__(self, parts: Sequence[Array], variances: Array, goal: Array, folds: NDArray[np.int64]) -> None:
-        squares = [_squared_distances(part, part) / v for part, v in zip(parts, variances, strict=True)]
+        squares = [squared_distances(part, part) / v for part, v in zip(parts, variances, strict=True)]
         self._squares = {np.float64: squares, np.float32: [square.astype(np.float32) for square in squares]}
         self._goal = goal
         self._held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
@@ -168,14 +138,7 @@ class _Landmarks:
 
     def _kernel(self, rows: NDArray[np.int64], scales: tuple[float, ...]) -> Array:
         squares = [
-            _squared_distances(part[rows], part[self.centres]) * (scale / variance)
+            squared_distances(part[rows], part[self.centres]) * (scale / variance)
             for part, variance, scale in zip(self._parts, self._variances, scales, strict=True)
         ]
         return np.exp(-functools.reduce(np.add, squares))
-
-
-def _squared_distances(a: Array, b: Array) -> Array:
-    """(row of a, row of b), by products of matrices."""
-    middle = b.mean(axis=0)
-    a, b = a - middle, b - middle
-    return np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T, 0)

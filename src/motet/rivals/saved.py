@@ -21,7 +21,8 @@ from motet.rivals.classifiers import MeanOfDiscriminants
 from motet.rivals.decoders import FittedDecoder
 from motet.rivals.discriminant import ShrinkageLDA
 from motet.rivals.estimators import SharedScaler
-from motet.rivals.kernel_ridge import KernelRidge
+from motet.rivals.gaussians import GaussianSum
+from motet.rivals.kernel_svm import KernelSVM
 from motet.rivals.method import Rival
 from motet.rivals.readings import Reading
 from motet.rivals.registry import RIVALS
@@ -33,7 +34,8 @@ ADMITTED: Mapping[str, type[Any]] = {
     for kind in (
         FittedDecoder,
         FittedTemplate,
-        KernelRidge,
+        GaussianSum,
+        KernelSVM,
         Linear,
         LogisticRegression,
         MeanOfDiscriminants,

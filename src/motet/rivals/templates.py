@@ -22,7 +22,8 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.rivals.discriminant import ShrinkageLDA
-from motet.rivals.kernel_ridge import KernelRidge
+from motet.rivals.gaussians import GaussianSum
+from motet.rivals.kernel_ridge import tuned_kernel_ridge
 from motet.rivals.method import Answer, Question, Rival, TargetQuestion, only_recording
 from motet.rivals.readings import Reading, Rows, in_order
 from motet.rivals.ridge import Linear, ridge
@@ -77,7 +78,7 @@ class TemplateRival(Rival):
             return float(((cross_fitted(chosen["temperature"]) - examples.goal)[judged] ** 2).sum())
 
         chosen = tune({"temperature": self.temperatures}, loss)
-        correction: KernelRidge | Linear | None = None
+        correction: GaussianSum | Linear | None = None
         if self.corrected_by is not None:
             known, found = examples.is_known, cross_fitted(chosen["temperature"])
             inputs = reading.inputs(recording)[0][known[recording.bin_is_observed]]
@@ -133,7 +134,7 @@ class FittedTemplate:
     rival: TemplateRival
     template: Template
     chosen: Mapping[str, Any]
-    correction: KernelRidge | Linear | None
+    correction: GaussianSum | Linear | None
     reading: Reading
     shape: tuple[int, ...]
 
@@ -202,9 +203,9 @@ class Template:
         return np.einsum("ntc,cto->nto", softmax(temperature * logs, axis=2), self.courses[:, times])
 
 
-def kernel_correction(parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[KernelRidge, Options]:
+def kernel_correction(parts: Sequence[Array], rest: Array, *, folds: NDArray[np.int64]) -> tuple[GaussianSum, Options]:
     """Kernel ridge from √counts, template and time to what a template leaves."""
-    return KernelRidge.tuned(parts, rest, folds=folds, scales=SCALES, ridges=RIDGES)
+    return tuned_kernel_ridge(parts, rest, folds=folds, scales=SCALES, ridges=RIDGES)
 
 
 def _parts(inputs: Array, template: Array) -> tuple[Array, ...]:

@@ -83,6 +83,24 @@ def test_every_trial_is_decoded_alone(encoder: EITEncoder, subjects: list[Record
     np.testing.assert_allclose(together[:5], alone, atol=1e-5)
 
 
+def test_two_readouts_answer_together(encoder: EITEncoder, subjects: list[Recording]) -> None:
+    new = subjects[2]
+    seen, later = without_targets(new.select(trials=range(16, 56))), new.select(trials=range(56, 96))
+    for unlabelled in (None, seen):
+        decoder = encoder.adapt(few(new), unlabelled)
+        signals, together = decoder._signals(later), decoder.predict_proba(later)
+        each = [
+            one.log_likelihood(tuning, one.own(signals)).softmax(1).detach().numpy() for one, tuning in decoder.fitted
+        ]
+        product = each[0] * each[1]
+        np.testing.assert_allclose(together, product / product.sum(1, keepdims=True), atol=1e-9)
+        assert all(abs(together - one).max() > 0.05 for one in each)
+    assert decoder._log_likelihood is not None
+    whom = decoder._log_likelihood.argmax(1).numpy()
+    np.testing.assert_array_equal(decoder.predict_unlabelled(), decoder.classes_[whom])
+    assert encoder.before_training().second_readout is None
+
+
 def test_neither_order_nor_names_of_individuals_matter(encoder: EITEncoder, subjects: list[Recording]) -> None:
     new = subjects[2]
     order = np.random.default_rng(0).permutation(new.n_individuals)
@@ -270,6 +288,7 @@ def test_without_labels_hidden_values_and_individuals_are_learned(unlabelled_enc
     assert unlabelled_encoder.uses_ == {"masked": 1, "views": 1}
     assert unlabelled_encoder.scores_["deviance explained"] > 0.005  # 0 before training
     assert unlabelled_encoder.scores_["rank-1 matching"] > 0.1  # chance is below .03
+    assert unlabelled_encoder.second_readout is None  # no label has taught it anything
 
 
 def test_an_encoder_that_saw_no_label_is_adapted(

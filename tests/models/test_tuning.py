@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout, TuningSettings
+from motet.models.tuning import Candidates, Signals, Tuning, TuningReadout, TuningSettings, unevenness
 
 ANGLES = 2 * torch.pi * torch.arange(8) / 8
 CIRCLE = Candidates.circle(ANGLES, 2)
@@ -143,6 +143,16 @@ def test_unlabelled_trials_of_a_few_classes_are_not_taken_for_trials_of_all(read
         right.append([(found == code[rest]).double().mean() for found in (alone, together.argmax(1))])
     alone, together = np.mean(right, axis=0)
     assert together > alone + 0.05  # .32 where they are believed to be of all classes equally
+
+
+def test_many_trials_that_err_together_do_not_speak_for_uneven_classes() -> None:
+    likelihood = 9 * torch.eye(8).double().repeat(20, 1)
+    likelihood[::4] = likelihood[1::4]  # a class in four is taken for its neighbour
+    trust = torch.ones(160).double()
+    alone, as_one = unevenness(likelihood, trust)[0], unevenness(likelihood, trust, 20)[0]
+    assert alone > 0
+    assert as_one < 0
+    torch.testing.assert_close(unevenness(likelihood, trust, 160)[0], alone)
 
 
 def test_gradients_reach_every_number_and_the_signals(readout: TuningReadout) -> None:

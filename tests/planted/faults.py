@@ -812,6 +812,13 @@ FAULTS = (
         ("tests/tasks/test_transfer.py::test_a_decoder_goes_on_from_one_of_other_recordings",),
     ),
     Fault(
+        "adapt: one of the two readouts is not asked",
+        "src/motet/estimators/adapted.py",
+        "one, tuning in self.fitted]).sum(0)",
+        "one, tuning in self.fitted[:1]]).sum(0)",
+        ("tests/estimators/test_encoder.py::test_two_readouts_answer_together",),
+    ),
+    Fault(
         "adapt: unlabelled trials are halved by their place",
         "src/motet/models/tuning.py",
         "unlabelled.rank % 2",

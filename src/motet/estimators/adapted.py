@@ -24,8 +24,9 @@ from motet.estimators.stream import Stream
 from motet.given import is_known
 from motet.metrics import accuracy, r2
 from motet.models.eit import EIT
+from motet.models.moments import MomentReadout
 from motet.models.ring import find_ring, placements
-from motet.models.tuning import Candidates, Likelihood, Reads, Signals, Tuning, TuningReadout
+from motet.models.tuning import Candidates, CurveReadout, Likelihood, Reads, Signals, Tuning, TuningReadout
 from motet.rivals.graphs import FittedGraph, State
 from motet.settings import Count, check_arguments
 from motet.training.objectives import Target
@@ -56,7 +57,8 @@ class AdaptedDecoder:
 
     Without any label, classes are found up to rotations and reflections of their circle: trials of one class are told
     from those of others, but not which direction it is. Nothing that was seen in other populations says it reliably.
-    A few labelled trials do: `encoder.adapt(labelled, unlabelled)`.
+    A few labelled trials do: `encoder.adapt(labelled, unlabelled)`. Two readouts are fitted then, which err in
+    different trials; the answer is the product of their likelihoods.
 
     Attributes:
         classes_: sorted; those of pretraining, and any others among the labelled trials.
@@ -74,6 +76,7 @@ class AdaptedDecoder:
         read: the signals of a recording, whose trials have at most so many bins.
         labelled: calibration trials with the target; None if there are none.
         unlabelled: others.
+        second: a readout that is asked too, if there are labelled trials; `read` reads its signals beside the others.
     """
 
     def __init__(
@@ -84,10 +87,12 @@ class AdaptedDecoder:
         read: Reading,
         labelled: Recording | None,
         unlabelled: Recording | None = None,
+        second: MomentReadout | None = None,
     ) -> None:
         first = labelled or unlabelled
         assert first is not None, "there are trials"
         self.readout = readout
+        self.second = second
         self.target = target
         self.candidates = candidates
         self._read = read
@@ -109,10 +114,11 @@ class AdaptedDecoder:
                     f"there are {n} unlabelled trials and no labelled one; give as many as classes at least, "
                     f"{len(candidates)}, and better ten times as many."
                 )
-            if others.values[0].numel() < 2:
+            if readout.own(others).values[0].numel() < 2:
                 raise InputError("without labels, a ring is found among two signals at least; give more individuals.")
             self.labelled, code = others[:0], torch.zeros(0, dtype=torch.long)
         self.belief = torch.nn.functional.one_hot(code, len(candidates)).double()
+        self.fitted: list[tuple[CurveReadout, Tuning]] = []
         ways = placements(len(candidates)) if candidates.are_evenly_around else [range(len(candidates))]
         self.placements_ = self.classes_[[way for way in ways if all(way[c] == c for c in code.tolist())]]
         self._fit(others)
@@ -162,18 +168,31 @@ class AdaptedDecoder:
 
     @torch.no_grad()
     def _fit(self, unlabelled: Signals | None) -> None:
-        readout, candidates, known = self.readout, self.candidates, (self.labelled, self.belief)
-        trust = None
+        readout, candidates, belief, before = self.readout, self.candidates, self.belief, self.fitted
+        self.unlabelled, self.trust_, self._log_likelihood = unlabelled, None, None
+        readouts = [readout] if self.second is None else [readout, self.second]
+        if len(belief):
+            self.fitted = [(one, one(one.own(self.labelled), belief, candidates)) for one in readouts]
         if unlabelled is None:
-            self.tuning, self._log_likelihood = readout(*known, candidates), None
-        elif not len(self.belief):
-            before = None if not hasattr(self, "tuning") else readout.log_likelihood(self.tuning, unlabelled).softmax(1)
-            self.tuning, self._log_likelihood, trust = find_ring(readout, unlabelled, candidates, before)
+            return
+        if not len(belief):
+            guess = None if not before else self._likelihood(unlabelled).softmax(1)
+            tuning, self._log_likelihood, trust = find_ring(readout, readout.own(unlabelled), candidates, guess)
+            self.fitted = [(readout, tuning)]
         else:
-            trust = readout.trusted(*known, unlabelled, candidates)
-            self.tuning, self._log_likelihood = readout.learn_unlabelled(*known, unlabelled, candidates, trust)
-        self.trust_ = None if trust is None else trust.numpy()
-        self.unlabelled = unlabelled
+            expected = self._likelihood(unlabelled)
+            trust = readout.trusted(readout.own(self.labelled), belief, readout.own(unlabelled), candidates)
+            learned = [
+                one.learn_unlabelled(one.own(self.labelled), belief, one.own(unlabelled), candidates, trust, expected)
+                for one in readouts
+            ]
+            self.fitted = [(one, tuning) for one, (tuning, _) in zip(readouts, learned, strict=True)]
+            self._log_likelihood = torch.stack([likelihood for _, likelihood in learned]).sum(0)
+        self.trust_ = trust.numpy()
+
+    def _likelihood(self, signals: Signals) -> Float[Tensor, "trial candidate"]:
+        """The log-likelihood of trials by all readouts that are fitted, each trial alone."""
+        return torch.stack([one.log_likelihood(tuning, one.own(signals)) for one, tuning in self.fitted]).sum(0)
 
     # ------------------------------------------------------------------ using
 
@@ -181,7 +200,7 @@ class AdaptedDecoder:
         """(trial, class); each trial is read alone. NaN where nothing is observed."""
         with torch.no_grad():
             signals = self._signals(trials)
-            probability = self.readout.log_likelihood(self.tuning, signals).softmax(1)
+            probability = self._likelihood(signals).softmax(1)
         return _known(probability, signals)
 
     def predict(self, trials: Recording) -> NDArray[Any]:
@@ -241,19 +260,20 @@ class AdaptedDecoder:
         if self._grid is not None:
             target = Target(target.name, "trial", mean=(0.0,) * self._grid.shape[1], shape=self._shape)
         model = None if self._read.model is None else graph_copy(self._read.model, self.individual_ids)
-        graph = TuningGraph(
-            preprocess=self._read.preprocess,
-            readout=copy.deepcopy(self.readout).eval().requires_grad_(False),
-            tuning=self.tuning,
-            model=model,
-            reads=self._read.reads,
-            n_bins=self.n_bins,
-            grid=self._grid,
-        )
+        graphs = {
+            name: TuningGraph(
+                preprocess=self._read.preprocess,
+                readout=copy.deepcopy(readout).eval().requires_grad_(False),
+                tuning=tuning,
+                model=model,
+                reads=self._read.reads,
+                n_bins=self.n_bins,
+                grid=self._grid,
+            )
+            for name, (readout, tuning) in zip(("tuning", "moments"), self.fitted, strict=False)
+        }
         reads_counts = self._read.preprocess.settings.transform != "none"
-        return Inside.of_one(
-            "tuning", graph, target, self.individual_ids, reads_counts=reads_counts, most_bins=self.n_bins
-        )
+        return Inside.of_rules(graphs, target, self.individual_ids, reads_counts=reads_counts, most_bins=self.n_bins)
 
     def export(self, path: Path | str, *, format: Format | None = None, step: bool = False) -> Path:
         """Write the decoder, as it is now, to one file that needs no motet; see `EITClassifier.export`.
@@ -318,7 +338,7 @@ class TuningGraph(FittedGraph):
         self,
         *,
         preprocess: Preprocess,
-        readout: TuningReadout,
+        readout: CurveReadout,
         tuning: Tuning,
         model: EIT | None,
         reads: Reads,

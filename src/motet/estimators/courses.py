@@ -192,7 +192,7 @@ class AdaptedCourses:
         graph = TemplateGraph(fitted.reading, scores, fitted.temperature, fitted.courses)
         n_outputs = fitted.courses.shape[2]
         target = Target(self.target, "bin", mean=(0.0,) * n_outputs, shape=fitted.shape)
-        return Inside.of_one("courses", graph, target, self.individual_ids, n_features=self._n_features)
+        return Inside.of_rules({"courses": graph}, target, self.individual_ids, n_features=self._n_features)
 
     def export(self, path: Path | str, *, format: Format | None = None, step: bool = False) -> Path:
         """Write the decoder to one file that needs no motet; see `EITClassifier.export`.

@@ -28,6 +28,7 @@ from motet.estimators.courses import AdaptedCourses
 from motet.estimators.decoders import EITClassifier
 from motet.given import is_known
 from motet.models.eit import EIT, EITSettings
+from motet.models.moments import MomentReadout
 from motet.models.tuning import Candidates, Reads, Signals, TuningReadout, TuningSettings
 from motet.plain import from_plain
 from motet.settings import Count, Seed, check_arguments
@@ -290,7 +291,20 @@ class EITEncoder(Estimator):
             read = self.learner_.read(judge, self.batch_trials, validates=True)
             found = [(objective.predict(encoding, batch), batch) for encoding, batch in read]
             self.scores_ = objective.scores([p for p, _ in found], [b for _, b in found])
+        if (context := self._context) is not None:
+            context.moments.learn(self._labelled(train, context), context.candidates)
         self.learner_.forget()
+
+    def _labelled(self, train: PopulationDataset, context: Context) -> Iterator[tuple[Signals, Tensor]]:
+        """What the second readout reads of the labelled trials of every recording, and their classes."""
+        for recording in self.preprocess_(train).recordings:
+            if context.name in recording.targets:
+                code = torch.from_numpy(context.target.codes(recording.targets[context.name]))
+                known = ((code >= 0) & torch.from_numpy(recording.bin_is_observed.any(1))).nonzero().flatten()
+                if len(known):
+                    batch = PopulationDataset(recording).batch(known.numpy())
+                    signals = context.moments.signals(batch.values[..., 0], batch.observed)
+                    yield signals, torch.nn.functional.one_hot(code[known], len(context.candidates)).double()
 
     # ------------------------------------------------------------------ a new population
 
@@ -298,8 +312,20 @@ class EITEncoder(Estimator):
     def readout(self) -> TuningReadout:
         """What is fitted to a new population; without labels its first priors, which read root counts alone."""
         check_is_fitted(self)
-        learned = [part for part in self.learner_.objective.modules() if isinstance(part, Context)]
-        return learned[0].readout if learned else TuningReadout(self.tuning)
+        return self._context.readout if self._context is not None else TuningReadout(self.tuning)
+
+    @property
+    def _context(self) -> Context | None:
+        """What has learned to decode from few trials; None without labels."""
+        return next((part for part in self.learner_.objective.modules() if isinstance(part, Context)), None)
+
+    @property
+    def second_readout(self) -> MomentReadout | None:
+        """What is fitted to root counts of a new population beside it; None where no label has taught it anything."""
+        check_is_fitted(self)
+        context = self._context
+        is_of_roots = self.preprocess == PreprocessSettings("sqrt", "none", "none")
+        return context.moments if context is not None and is_of_roots and context.moments.has_learned else None
 
     @property
     def n_read_(self) -> int:
@@ -318,6 +344,11 @@ class EITEncoder(Estimator):
     def n_priors_(self) -> int:
         """Numbers that were learned of tuning and noise alone."""
         return sum(p.numel() for name, p in self.readout.named_parameters() if not name.startswith("to_channels"))
+
+    @property
+    def n_moments_(self) -> int:
+        """Numbers of the second readout."""
+        return 0 if self.second_readout is None else sum(one.numel() for one in self.second_readout.buffers())
 
     @overload
     def adapt(
@@ -422,7 +453,11 @@ class EITEncoder(Estimator):
         known = self.target_.classes if is_pretrained and self.target_ is not None else ()
         goal = _with_classes(name, found, known, period)
         candidates = self._candidates(goal.classes, period)
-        return AdaptedDecoder(self.readout, goal, candidates, read, labelled, unlabelled)
+        return AdaptedDecoder(self.readout, goal, candidates, read, labelled, unlabelled, self._second(reads))
+
+    def _second(self, reads: Reads) -> MomentReadout | None:
+        """The second readout, where root counts alone are read."""
+        return self.second_readout if reads == "roots" else None
 
     def _check_courses(self, quantity: str, reads: Reads) -> None:
         """Refuse what courses, which read √counts, cannot use."""
@@ -482,8 +517,10 @@ class EITEncoder(Estimator):
             embedding = None if both is None else _padded(both, n_bins)
             root, observed = (_padded(x, n_bins) for x in (batch.values[..., 0], batch.observed))
             with torch.no_grad():
-                parts.append(self.readout.signals(root, observed, embedding))
-        return self.readout.part_of(functools.reduce(Signals.and_those_of, parts), reads)
+                signals = self.readout.part_of(self.readout.signals(root, observed, embedding), reads)
+                second = self._second(reads)
+                parts.append(signals if second is None else signals.beside(second.signals(root, observed)))
+        return functools.reduce(Signals.and_those_of, parts)
 
     def _embedded(self, dataset: PopulationDataset) -> Iterator[tuple[Tensor, Batch]]:
         """Embeddings of individuals alone and among the others, side by side, and what they are of."""

@@ -56,9 +56,10 @@ class Inside:
     reads_counts: bool = True
 
     @classmethod
-    def of_one(cls, name: str, graph: FittedGraph, target: Target, ids: tuple[str, ...], **more: Any) -> Inside:
-        """One closed form alone, of individuals in the order in which they are given; `more` are other attributes."""
-        return cls(target, None, None, {name: RuleGraph(graph, target)}, {name: 1.0}, Chosen(ids, ids), ids, **more)
+    def of_rules(cls, graphs: Mapping[str, FittedGraph], target: Target, ids: tuple[str, ...], **more: Any) -> Inside:
+        """Closed forms alone, of individuals in the order in which they are given; `more` are other attributes."""
+        rules, shares = {name: RuleGraph(one, target) for name, one in graphs.items()}, dict.fromkeys(graphs, 1.0)
+        return cls(target, None, None, rules, shares, Chosen(ids, ids), ids, **more)
 
     @classmethod
     def of(

@@ -17,8 +17,10 @@ Recognition and Machine Learning, §3.3 and §3.5); shared noise enters by the m
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -38,6 +40,7 @@ LEAST_SIZE = 0.05  # of a root count; below it, an individual counts as silent
 N_PARTS = 4  # of the labelled trials, each of which is judged by the others
 FEWEST_AROUND = 3  # candidates that make a circle
 N_SHARE_ROUNDS, LEAST_SHARE = 20, 1e-4  # of how frequent candidates are
+MOST_SAYING = 15.0  # of unlabelled trials, for each labelled one: more of them err together
 DOUBT = 5.0  # times firmer the prior of noise is, where trials have no label
 STRANGE = 2.0  # times as far from its curve as is usual, a trial loses trust
 LEAST_TRUST = 0.3  # with less, a trial counts for nothing
@@ -175,6 +178,19 @@ class Signals:
         """Of some individuals."""
         return dataclasses.replace(self, values=self.values[:, individuals], present=self.present[:, individuals])
 
+    def only(self, channels: Sequence[int]) -> Signals:
+        """Those of some channels, of which there may be fewer."""
+        kept = [place for place, channel in enumerate(self.channels) if channel in channels]
+        return dataclasses.replace(
+            self, values=self.values[..., kept], channels=tuple(self.channels[place] for place in kept)
+        )
+
+    def beside(self, other: Signals) -> Signals:
+        """The channels of both, of the same trials and individuals."""
+        return dataclasses.replace(
+            self, values=torch.cat((self.values, other.values), -1), channels=self.channels + other.channels
+        )
+
     @property
     def rank(self) -> Int[Tensor, " trial"]:
         """Of trials by their size: a way to part them that does not depend on the order in which they are given."""
@@ -258,7 +274,194 @@ class Numbers(nn.Module):
         return self.scaled.double().view(self.shape) * self.STRIDE
 
 
-class TuningReadout(nn.Module):
+class CurveReadout(nn.Module, abc.ABC):
+    """Reads a target off signals that are normal around curves, which it fits to trials that are known or believed.
+
+    Attributes:
+        channels: the numbers of the channels that it may read.
+        rounds: of expectation maximisation, where there are unlabelled trials.
+        first_tempering: posteriors of unlabelled trials begin at this power, and end at 1.
+        balance: see `TuningSettings`.
+    """
+
+    channels: range
+    rounds: int
+    first_tempering: float
+    balance: float
+
+    @property
+    @abc.abstractmethod
+    def power(self) -> Float[Tensor, ""] | float:
+        """Of likelihoods."""
+
+    @abc.abstractmethod
+    def courses(self, n_bins: int) -> Float[Tensor, "channel time"]:
+        """The time courses by which root counts over so many bins are summed, float64."""
+
+    @abc.abstractmethod
+    def forward(self, signals: Signals, belief: Float[Tensor, "trial candidate"], candidates: Candidates) -> Tuning:
+        """Tuning curves of all individuals.
+
+        Args:
+            signals: of calibration trials.
+            belief: how probable each candidate is in each trial: labelled, one is certain. Trials count by its sum.
+            candidates: of the target.
+        """
+
+    @abc.abstractmethod
+    def judged(
+        self,
+        labelled: Signals,
+        belief: Float[Tensor, "trial candidate"],
+        unlabelled: Signals,
+        guess: Float[Tensor, "other candidate"],
+        candidates: Candidates,
+    ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
+        """Curves fitted to labelled trials and to what is believed of others, and the log-likelihood of the others."""
+
+    # ------------------------------------------------------------------ signals
+
+    def signals(
+        self,
+        root: Float[Tensor, "trial individual time"],
+        observed: Bool[Tensor, "trial individual time"],
+        embedding: Float[Tensor, "trial individual time both"] | None = None,
+    ) -> Signals:
+        """What is read of trials with equally many bins.
+
+        Args:
+            root: root counts, or signals of like noise.
+            observed: bins that are not are taken for the mean of those that are.
+            embedding: of each individual alone and among the others, side by side; without, root counts alone are read.
+        """
+        seen = observed.to(root.dtype)
+        n_seen = seen.sum(-1, keepdim=True)
+        share = seen / n_seen.clamp(min=1)
+        mean = (root * share).sum(-1, keepdim=True)
+        filled = torch.where(observed, root, mean).double()
+        courses = self.courses(root.shape[-1])
+        present = n_seen.squeeze(-1) > 0
+        values = filled @ courses.T * present[..., None]
+        return Signals(values, present, tuple(self.channels[: len(courses)]))
+
+    def own(self, signals: Signals) -> Signals:
+        """Those of its channels."""
+        return signals.only(self.channels)
+
+    def part_of(self, signals: Signals, reads: Reads) -> Signals:
+        """The signals of root counts, of embeddings, or both; here there are none but of root counts."""
+        return signals
+
+    # ------------------------------------------------------------------ likelihood
+
+    def log_likelihood(self, tuning: Tuning, signals: Signals) -> Float[Tensor, "trial candidate"]:
+        """Of the signals of trials, each alone, up to a constant of the trial."""
+        distance, log_det, _ = self._distances(tuning, signals)
+        return -(distance + log_det) / 2 * self.power
+
+    def strangeness(self, tuning: Tuning, signals: Signals) -> Float[Tensor, " trial"]:
+        """How far trials are from the nearest candidate: mean squared deviation of their signals, in units of noise."""
+        distance, _, n_signals = self._distances(tuning, signals)
+        return distance.min(1).values / n_signals.clamp(min=1)
+
+    def _distances(
+        self, tuning: Tuning, signals: Signals
+    ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, "trial candidate"], Float[Tensor, " trial"]]:
+        """Squared distances of trials from candidates, log-determinants, and of how many signals they are."""
+        patterns, which = torch.unique(signals.present, dim=0, return_inverse=True)
+        distance = signals.values.new_zeros(len(signals.values), tuning.mean.shape[-1])
+        log_det = torch.zeros_like(distance)
+        for number, present in enumerate(patterns):
+            trials = (which == number).nonzero().flatten()
+            of_pattern = self._of_pattern(tuning, signals.values[trials][:, present], present)
+            distance = distance.index_put((trials,), of_pattern[0])
+            log_det = log_det.index_put((trials,), of_pattern[1].expand(len(trials), -1))
+        return distance, log_det, signals.present.sum(1).double() * len(signals.channels)
+
+    def _of_pattern(
+        self, tuning: Tuning, values: Float[Tensor, "trial observed channel"], present: Bool[Tensor, " individual"]
+    ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, " candidate"]]:
+        """Squared distances and log-determinants, of trials in which the same individuals are present."""
+        mean, variance, scaled, root = self._moments(tuning, present)
+        away = values.permute(0, 2, 1).flatten(1)[..., None] - mean  # trial, signal, candidate
+        explained = torch.linalg.solve_triangular(root, scaled.mT @ away.permute(2, 1, 0), upper=False)
+        distance = (away.square() / variance).sum(1) - explained.square().sum(1).T
+        return distance, variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _moments(self, tuning: Tuning, present: Bool[Tensor, " individual"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and variance (signal, candidate) of these individuals, and what moves them together.
+
+        That is, for each candidate: factors over variance (candidate, signal, factor), and the Cholesky factor of
+        their products and the unit matrix.
+        """
+        share = torch.as_tensor(tuning.prior_share)
+        mean, variance = tuning.mean[:, present].flatten(0, 1), share * tuning.variance[:, present].flatten(0, 1)
+        shared = share.sqrt() * tuning.shared[:, :, present].flatten(1, 2)  # factor, signal, candidate
+        seen = tuning.seen[:, :, present].flatten(1)[..., None].expand(-1, -1, mean.shape[-1])
+        factors = torch.cat((shared, seen)).permute(2, 1, 0)  # candidate, signal, factor
+        scaled = factors / variance.T[..., None]
+        inner = factors.mT @ scaled + torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
+        return mean, variance, scaled, torch.linalg.cholesky(inner)
+
+    @torch.no_grad()
+    def likelihood(self, tuning: Tuning, present: Bool[Tensor, " individual"] | None = None) -> Likelihood:
+        """The likelihood of trials in which these individuals are present; by default all."""
+        if present is None:
+            present = torch.ones(tuning.mean.shape[1], dtype=torch.bool, device=tuning.mean.device)
+        mean, variance, scaled, root = self._moments(tuning, present)
+        return Likelihood(
+            present.nonzero().flatten(),
+            mean,
+            variance,
+            torch.linalg.solve_triangular(root, scaled.mT, upper=False),
+            variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1),
+            float(self.power),
+        )
+
+    # ------------------------------------------------------------------ unlabelled trials
+
+    @torch.no_grad()
+    def learn_unlabelled(
+        self,
+        labelled: Signals,
+        belief: Float[Tensor, "trial candidate"],
+        unlabelled: Signals,
+        candidates: Candidates,
+        trust: Float[Tensor, " other"] | None = None,
+        likelihood: Float[Tensor, "other candidate"] | None = None,
+    ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
+        """Expectation maximisation: what is believed of unlabelled trials, and curves fitted to all, in turn.
+
+        How frequent candidates are among unlabelled trials is taken from what the labelled ones say of them. As far as
+        it is probable that all are equally frequent, beliefs are balanced; where that is far from probable, they begin
+        with the shares that are likeliest, to the power ½, since few labels overstate differences.
+
+        Args:
+            labelled: calibration trials.
+            belief: of them.
+            unlabelled: other trials.
+            candidates: of the target.
+            trust: how much each unlabelled trial counts (see `trusted`); by default as much as a labelled one.
+            likelihood: what the labelled trials say of the unlabelled ones, by which it is judged how frequent
+                candidates are, if not by this readout alone.
+
+        Returns:
+            The tuning for trials to come, and the log-likelihood of the unlabelled ones.
+        """
+        own = self.log_likelihood(self(labelled, belief, candidates), unlabelled)
+        trust = torch.ones_like(own[:, 0]) if trust is None else trust
+        odds, share = unevenness(own if likelihood is None else likelihood, trust, MOST_SAYING * float(belief.sum()))
+        n, far = len(candidates), torch.sigmoid(odds - len(candidates))
+        frequency = (1 - far) / n + far * share.sqrt() / share.sqrt().sum()
+        balance = self.balance * torch.sigmoid(-odds) * trust.sum() / (trust.sum() + n)
+        for step in range(self.rounds):
+            power = self.first_tempering + (1 - self.first_tempering) * step / max(1, self.rounds - 1)
+            guess = balanced((own * power + frequency.log()).softmax(1), trust, balance)
+            tuning, own = self.judged(labelled, belief, unlabelled, guess, candidates)
+        return tuning, own
+
+
+class TuningReadout(CurveReadout):
     """Fits tuning curves to calibration trials, and reads the target off others.
 
     1. Signals: time courses of the root counts of an individual in a trial, and what an encoder makes of it.
@@ -276,6 +479,8 @@ class TuningReadout(nn.Module):
         s = self.settings = settings
         self.n_read = s.embedding_channels if width else 0
         n_channels, order = s.root_channels + self.n_read, torch.arange(s.harmonics + 1.0)
+        self.channels, self.rounds = range(n_channels), s.rounds
+        self.first_tempering, self.balance = s.first_tempering, s.balance
         self.time_course = nn.Parameter(torch.eye(s.root_channels, s.cosines))
         self.to_channels = nn.Linear(2 * width, self.n_read) if self.n_read else None
         self.log_variance = Numbers(-1.0 * order - 1.5 * (torch.arange(n_channels) > 0)[:, None])
@@ -298,35 +503,24 @@ class TuningReadout(nn.Module):
         observed: Bool[Tensor, "trial individual time"],
         embedding: Float[Tensor, "trial individual time both"] | None = None,
     ) -> Signals:
-        """What is read of trials with equally many bins.
+        signals = super().signals(root, observed)
+        if self.to_channels is None or embedding is None:
+            return signals
+        share = observed.to(embedding.dtype)
+        share = share / share.sum(-1, keepdim=True).clamp(min=1)
+        read = self.to_channels((embedding * share[..., None]).sum(2)).double()
+        first = self.settings.root_channels
+        of_embedding = Signals(read * signals.present[..., None], signals.present, tuple(self.channels[first:]))
+        return signals.beside(of_embedding)
 
-        Args:
-            root: root counts, or signals of like noise.
-            observed: bins that are not are taken for the mean of those that are.
-            embedding: of each individual alone and among the others, side by side; without, root counts alone are read.
-        """
-        seen = observed.to(root.dtype)
-        n_seen = seen.sum(-1, keepdim=True)
-        share = seen / n_seen.clamp(min=1)
-        mean = (root * share).sum(-1, keepdim=True)
-        filled = torch.where(observed, root, mean).double()
-        courses = self.courses(root.shape[-1])
-        channels = tuple(range(len(courses)))
-        values = filled @ courses.T
-        if self.to_channels is not None and embedding is not None:
-            read = self.to_channels((embedding * share[..., None].to(embedding.dtype)).sum(2))
-            values = torch.cat((values, read.double()), -1)
-            channels += tuple(range(self.settings.root_channels, self.settings.root_channels + self.n_read))
-        present = n_seen.squeeze(-1) > 0
-        return Signals(values * present[..., None], present, channels)
+    @property
+    def power(self) -> Float[Tensor, ""]:
+        return self.log_temperature().exp()
 
     def courses(self, n_bins: int) -> Float[Tensor, "channel time"]:
-        """The time courses by which root counts over so many bins are summed, float64."""
-        time = (torch.arange(n_bins, dtype=torch.float64, device=self.time_course.device) + 0.5) / n_bins
-        frequency = torch.arange(min(self.time_course.shape[1], n_bins), device=time.device)
-        waves = (math.pi * frequency[:, None] * time).cos() * (2.0 - (frequency[:, None] == 0).double()).sqrt()
+        waves = cosines(n_bins, self.time_course.shape[1]).to(self.time_course.device)
         n_channels = min(self.settings.root_channels, n_bins)
-        return self.time_course[:n_channels, : len(waves)].double() @ waves / math.sqrt(n_bins)
+        return self.time_course[:n_channels, : len(waves)].double() @ waves
 
     def read(self, encoding: Encoding | None, batch: Batch, trials: Int[Tensor, " trial"] | None = None) -> Signals:
         """The signals of trials of one recording, of the individuals and bins that any of them has.
@@ -352,13 +546,11 @@ class TuningReadout(nn.Module):
         Raises:
             InputError: if there are no embeddings.
         """
-        which = {"both": (False, True), "roots": (False,), "embeddings": (True,)}[reads]
-        is_read = [channel >= self.settings.root_channels for channel in signals.channels]
-        kept = [place for place, is_embedding in enumerate(is_read) if is_embedding in which]
-        if not kept:
+        n_roots, channels = self.settings.root_channels, self.channels
+        found = signals.only({"both": channels, "roots": channels[:n_roots], "embeddings": channels[n_roots:]}[reads])
+        if not found.channels:
             raise InputError("no embedding is read (tuning.embedding_channels is 0); take reads='roots'.")
-        channels = tuple(signals.channels[place] for place in kept)
-        return dataclasses.replace(signals, values=signals.values[..., kept], channels=channels)
+        return found
 
     def roots(self, signals: Signals) -> Signals:
         """The signals without what an encoder made."""
@@ -444,112 +636,6 @@ class TuningReadout(nn.Module):
             tuning, seen=away / (trust + taken.sum()).sqrt(), prior_share=trust / (trust + taken.sum())
         )
 
-    # ------------------------------------------------------------------ 4. likelihood
-
-    def log_likelihood(self, tuning: Tuning, signals: Signals) -> Float[Tensor, "trial candidate"]:
-        """Of the signals of trials, each alone, up to a constant of the trial."""
-        distance, log_det, _ = self._distances(tuning, signals)
-        return -(distance + log_det) / 2 * self.log_temperature().exp()
-
-    def strangeness(self, tuning: Tuning, signals: Signals) -> Float[Tensor, " trial"]:
-        """How far trials are from the nearest candidate: mean squared deviation of their signals, in units of noise."""
-        distance, _, n_signals = self._distances(tuning, signals)
-        return distance.min(1).values / n_signals.clamp(min=1)
-
-    def _distances(
-        self, tuning: Tuning, signals: Signals
-    ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, "trial candidate"], Float[Tensor, " trial"]]:
-        """Squared distances of trials from candidates, log-determinants, and of how many signals they are."""
-        patterns, which = torch.unique(signals.present, dim=0, return_inverse=True)
-        distance = signals.values.new_zeros(len(signals.values), tuning.mean.shape[-1])
-        log_det = torch.zeros_like(distance)
-        for number, present in enumerate(patterns):
-            trials = (which == number).nonzero().flatten()
-            of_pattern = self._of_pattern(tuning, signals.values[trials][:, present], present)
-            distance = distance.index_put((trials,), of_pattern[0])
-            log_det = log_det.index_put((trials,), of_pattern[1].expand(len(trials), -1))
-        return distance, log_det, signals.present.sum(1).double() * len(signals.channels)
-
-    def _of_pattern(
-        self, tuning: Tuning, values: Float[Tensor, "trial observed channel"], present: Bool[Tensor, " individual"]
-    ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, " candidate"]]:
-        """Squared distances and log-determinants, of trials in which the same individuals are present."""
-        mean, variance, scaled, root = self._moments(tuning, present)
-        away = values.permute(0, 2, 1).flatten(1)[..., None] - mean  # trial, signal, candidate
-        explained = torch.linalg.solve_triangular(root, scaled.mT @ away.permute(2, 1, 0), upper=False)
-        distance = (away.square() / variance).sum(1) - explained.square().sum(1).T
-        return distance, variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-    def _moments(self, tuning: Tuning, present: Bool[Tensor, " individual"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean and variance (signal, candidate) of these individuals, and what moves them together.
-
-        That is, for each candidate: factors over variance (candidate, signal, factor), and the Cholesky factor of
-        their products and the unit matrix.
-        """
-        share = torch.as_tensor(tuning.prior_share)
-        mean, variance = tuning.mean[:, present].flatten(0, 1), share * tuning.variance[:, present].flatten(0, 1)
-        shared = share.sqrt() * tuning.shared[:, :, present].flatten(1, 2)  # factor, signal, candidate
-        seen = tuning.seen[:, :, present].flatten(1)[..., None].expand(-1, -1, mean.shape[-1])
-        factors = torch.cat((shared, seen)).permute(2, 1, 0)  # candidate, signal, factor
-        scaled = factors / variance.T[..., None]
-        inner = factors.mT @ scaled + torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
-        return mean, variance, scaled, torch.linalg.cholesky(inner)
-
-    @torch.no_grad()
-    def likelihood(self, tuning: Tuning, present: Bool[Tensor, " individual"] | None = None) -> Likelihood:
-        """The likelihood of trials in which these individuals are present; by default all."""
-        if present is None:
-            present = torch.ones(tuning.mean.shape[1], dtype=torch.bool, device=tuning.mean.device)
-        mean, variance, scaled, root = self._moments(tuning, present)
-        return Likelihood(
-            present.nonzero().flatten(),
-            mean,
-            variance,
-            torch.linalg.solve_triangular(root, scaled.mT, upper=False),
-            variance.log().sum(0) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1),
-            float(self.log_temperature().exp()),
-        )
-
-    # ------------------------------------------------------------------ unlabelled trials
-
-    @torch.no_grad()
-    def learn_unlabelled(
-        self,
-        labelled: Signals,
-        belief: Float[Tensor, "trial candidate"],
-        unlabelled: Signals,
-        candidates: Candidates,
-        trust: Float[Tensor, " other"] | None = None,
-    ) -> tuple[Tuning, Float[Tensor, "other candidate"]]:
-        """Expectation maximisation: what is believed of unlabelled trials, and curves fitted to all, in turn.
-
-        How frequent candidates are among unlabelled trials is taken from what the labelled ones say of them. As far as
-        it is probable that all are equally frequent, beliefs are balanced; where that is far from probable, they begin
-        with the shares that are likeliest, to the power ½, since few labels overstate differences.
-
-        Args:
-            labelled: calibration trials.
-            belief: of them.
-            unlabelled: other trials.
-            candidates: of the target.
-            trust: how much each unlabelled trial counts (see `trusted`); by default as much as a labelled one.
-
-        Returns:
-            The tuning for trials to come, and the log-likelihood of the unlabelled ones.
-        """
-        s = self.settings
-        likelihood = self.log_likelihood(self(labelled, belief, candidates), unlabelled)
-        trust = torch.ones_like(likelihood[:, 0]) if trust is None else trust
-        odds, share = unevenness(likelihood, trust)
-        n, far = len(candidates), torch.sigmoid(odds - len(candidates))
-        frequency = (1 - far) / n + far * share.sqrt() / share.sqrt().sum()
-        balance = s.balance * torch.sigmoid(-odds) * trust.sum() / (trust.sum() + n)
-        for step in range(s.rounds):
-            power = s.first_tempering + (1 - s.first_tempering) * step / max(1, s.rounds - 1)
-            guess = balanced((likelihood * power + frequency.log()).softmax(1), trust, balance)
-            tuning, likelihood = self.judged(labelled, belief, unlabelled, guess, candidates)
-        return tuning, likelihood
-
     def judged(
         self,
         labelled: Signals,
@@ -600,6 +686,14 @@ class TuningReadout(nn.Module):
         return trust_of(strange, usual) * is_present
 
 
+def cosines(n_bins: int, most: int) -> Float[Tensor, "cosine time"]:
+    """The slowest cosines of so many bins, float64: orthogonal, and of length 1."""
+    time = (torch.arange(n_bins, dtype=torch.float64) + 0.5) / n_bins
+    frequency = torch.arange(min(most, n_bins))
+    waves = (math.pi * frequency[:, None] * time).cos() * (2.0 - (frequency[:, None] == 0).double()).sqrt()
+    return waves / math.sqrt(n_bins)
+
+
 def balanced(
     belief: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"], balance: Float[Tensor, ""] | float
 ) -> Float[Tensor, "trial candidate"]:
@@ -613,9 +707,15 @@ def balanced(
 
 
 def unevenness(
-    likelihood: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"]
+    likelihood: Float[Tensor, "trial candidate"], trust: Float[Tensor, " trial"], most: float = math.inf
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " candidate"]]:
     """Log-odds that candidates are not equally frequent (Schwarz's criterion), and how frequent they are then.
+
+    Args:
+        likelihood: of trials, as log.
+        trust: how much each counts.
+        most: trials that are independent evidence: where there are more, each counts for less, since all are read by
+            the same curves, and err with them.
 
     Example:
         >>> likelihood = 9 * torch.eye(4).repeat(10, 1)
@@ -625,6 +725,7 @@ def unevenness(
         -6 [0.25, 0.25, 0.25, 0.25]
         22 [0.5, 0.0, 0.5, 0.0]
     """
+    trust = trust * (most / trust.sum()).clamp(max=1)
     n, n_trials, own = likelihood.shape[1], trust.sum().clamp(min=1), likelihood.log_softmax(1)
     share = torch.full_like(likelihood[0], 1 / n)
     for _ in range(N_SHARE_ROUNDS):

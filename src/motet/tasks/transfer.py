@@ -578,7 +578,8 @@ class Adapted(Method):
             decoder = encoder.adapt(labelled, unlabelled, reads=self.reads)
             return (lambda _: decoder.predict_unlabelled()) if question.tests_together else decoder.predict
 
-        return FittedFewShot(adapt, question, encoder.n_priors_ if self.reads == "roots" else encoder.n_parameters_)
+        of_roots = encoder.n_priors_ + encoder.n_moments_
+        return FittedFewShot(adapt, question, of_roots if self.reads == "roots" else encoder.n_parameters_)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

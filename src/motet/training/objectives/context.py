@@ -19,6 +19,7 @@ from torch import Tensor
 from motet.data.batch import Batch
 from motet.data.recording import Recording
 from motet.models.eit import Encoding
+from motet.models.moments import MomentReadout
 from motet.models.tuning import Candidates, Signals, TuningReadout, TuningSettings
 from motet.training.objectives.episodes import EpisodeSettings
 from motet.training.objectives.objective import Coded, Objective
@@ -59,6 +60,7 @@ class Context(Objective):
         self.candidates = candidates
         self.settings = settings
         self.readout = TuningReadout(tuning, width=width)
+        self.moments = MomentReadout(len(self.readout.channels))
 
     def targets(self, recording: Recording) -> Coded:
         labels = recording.targets.get(self.name)

@@ -99,6 +99,8 @@ def test_two_readouts_answer_together(encoder: EITEncoder, subjects: list[Record
     whom = decoder._log_likelihood.argmax(1).numpy()
     np.testing.assert_array_equal(decoder.predict_unlabelled(), decoder.classes_[whom])
     assert encoder.before_training().second_readout is None
+    louder = dataclasses.replace(few(new), values=9 * few(new).values)
+    assert len(encoder.adapt(louder).fitted) == 1  # the second does not know such populations
 
 
 def test_neither_order_nor_names_of_individuals_matter(encoder: EITEncoder, subjects: list[Recording]) -> None:

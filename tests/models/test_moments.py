@@ -117,3 +117,9 @@ def test_classes_without_a_geometry_and_few_bins_and_individuals_will_do() -> No
     assert readout.has_learned
     found = readout.log_likelihood(readout(signals[FEW], certain(code[FEW]), among), signals[REST])
     assert found.isfinite().all()
+
+
+def test_a_population_that_varies_otherwise_is_noticed(readout: MomentReadout) -> None:
+    root, code = population(3)
+    found = [readout.knows(read(readout, root * factor)[FEW], certain(code[FEW]), CIRCLE) for factor in (1, 3, 0.3)]
+    assert found == [True, False, False]

@@ -76,7 +76,8 @@ class AdaptedDecoder:
         read: the signals of a recording, whose trials have at most so many bins.
         labelled: calibration trials with the target; None if there are none.
         unlabelled: others.
-        second: a readout that is asked too, if there are labelled trials; `read` reads its signals beside the others.
+        second: a readout that is asked too, if there are labelled trials and it knows populations like this one; `read`
+            reads its signals beside the others.
     """
 
     def __init__(
@@ -92,7 +93,6 @@ class AdaptedDecoder:
         first = labelled or unlabelled
         assert first is not None, "there are trials"
         self.readout = readout
-        self.second = second
         self.target = target
         self.candidates = candidates
         self._read = read
@@ -119,6 +119,8 @@ class AdaptedDecoder:
             self.labelled, code = others[:0], torch.zeros(0, dtype=torch.long)
         self.belief = torch.nn.functional.one_hot(code, len(candidates)).double()
         self.fitted: list[tuple[CurveReadout, Tuning]] = []
+        is_alike = second is not None and second.knows(second.own(self.labelled), self.belief, candidates)
+        self.second = second if is_alike else None
         ways = placements(len(candidates)) if candidates.are_evenly_around else [range(len(candidates))]
         self.placements_ = self.classes_[[way for way in ways if all(way[c] == c for c in code.tolist())]]
         self._fit(others)

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from motet.models.tuning import FLAT, Candidates, CurveReadout, Signals, Tuning, cosines
+from motet.models.tuning import FLAT, STRANGE, Candidates, CurveReadout, Signals, Tuning, cosines
 
 N_CHANNELS, N_ORDERS, N_LEVELS = 8, 3, 6
 LEAST_LEVEL = 0.05  # added to the mean of an individual's root counts, so that silence has a logarithm
@@ -37,6 +37,7 @@ class MomentReadout(CurveReadout):
     depth: Tensor
     noise: Tensor
     change: Tensor
+    usual: Tensor
     power = 0.5  # its likelihoods are overconfident: noise of different individuals is not independent
     rounds, first_tempering, balance = 15, 0.2, 1.0
 
@@ -48,6 +49,7 @@ class MomentReadout(CurveReadout):
             "depth": (N_ORDERS, N_CHANNELS, N_LEVELS),
             "noise": (N_CHANNELS, N_LEVELS),
             "change": (3, 3),
+            "usual": (),
         }.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
@@ -91,6 +93,7 @@ class MomentReadout(CurveReadout):
         self.noise.copy_(of_groups(noise).clamp(min=LEAST_NOISE))
         total = torch.stack([self._changes_of(*one, of) for one in known]).sum(0)
         self.change.copy_(total / sum(len(signals.values) for signals, _ in known))
+        self.usual.copy_(torch.cat([self.strangeness(self(*one, of), one[0]) for one in known]).median())
 
     def _moments_of(
         self, signals: Signals, belief: Float[Tensor, "trial candidate"], of: Candidates
@@ -123,6 +126,14 @@ class MomentReadout(CurveReadout):
         return torch.einsum("tg,tgr,tgs->rs", belief, found, found) - torch.einsum("tg,grs->rs", belief, inverse)
 
     # ------------------------------------------------------------------ a new population
+
+    @torch.no_grad()
+    def knows(self, labelled: Signals, belief: Float[Tensor, "trial candidate"], candidates: Candidates) -> bool:
+        """Whether a population is of the kind that it learned from: its trials vary half as much, to twice as much."""
+        if len(belief) < 2:  # nothing says that it is not
+            return True
+        ratio = self.usual_strangeness(labelled, belief, candidates) / self.usual
+        return bool(1 / STRANGE <= ratio <= STRANGE)
 
     def forward(self, signals: Signals, belief: Float[Tensor, "trial candidate"], candidates: Candidates) -> Tuning:
         curve, unknown, noise = self._curve(signals, belief, candidates)

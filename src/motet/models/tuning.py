@@ -364,6 +364,17 @@ class CurveReadout(nn.Module, abc.ABC):
         distance, _, n_signals = self._distances(tuning, signals)
         return distance.min(1).values / n_signals.clamp(min=1)
 
+    def usual_strangeness(
+        self, labelled: Signals, belief: Float[Tensor, "trial candidate"], candidates: Candidates
+    ) -> Float[Tensor, ""]:
+        """The median over two or more labelled trials of how strange each is to curves fitted to the rest of them."""
+        part = labelled.rank % min(N_PARTS, len(belief))
+        each = [
+            self.strangeness(self(labelled[part != own], belief[part != own], candidates), labelled[part == own])
+            for own in range(int(part.max()) + 1)
+        ]
+        return torch.cat(each).median()
+
     def _distances(
         self, tuning: Tuning, signals: Signals
     ) -> tuple[Float[Tensor, "trial candidate"], Float[Tensor, "trial candidate"], Float[Tensor, " trial"]]:
@@ -675,13 +686,7 @@ class TuningReadout(CurveReadout):
         if n_labelled < 2 or not fires.any():
             return is_present.double()
         labelled, others = labelled.of(fires), others.of(fires)
-        part = labelled.rank % min(N_PARTS, n_labelled)
-        usual = torch.cat(
-            [
-                self.strangeness(self(labelled[part != own], belief[part != own], candidates), labelled[part == own])
-                for own in range(int(part.max()) + 1)
-            ]
-        ).median()
+        usual = self.usual_strangeness(labelled, belief, candidates)
         strange = self.strangeness(self(labelled, belief, candidates), others)
         return trust_of(strange, usual) * is_present
 

@@ -10,7 +10,7 @@ from motet.data.dataset import PopulationDataset
 from motet.data.recording import Recording
 from motet.errors import InputError
 from motet.estimators.decoders import EITClassifier, EITRegressor
-from motet.estimators.rule import INSIDE, Rule, Shares, said_of_left_out
+from motet.estimators.rule import INSIDE, Rule, Shares, rules_for, said_of_left_out
 from motet.models.eit import EITSettings
 from motet.training.objectives import Target
 from motet.training.settings import TrainingSettings
@@ -65,6 +65,13 @@ def test_a_decoder_with_a_rule_is_saved_and_says_the_same(target, tmp_path):
     again = KINDS[target].load(tmp_path / "run")
     for whom in ("both", "rule", "eit"):
         np.testing.assert_array_equal(decoder.predict(recording, whom=whom), again.predict(recording, whom=whom))
+
+
+@pytest.mark.parametrize(("n_classes", "has_svm"), [(32, True), (33, False)])
+def test_pairs_of_many_classes_are_not_voted_on(n_classes, has_svm):
+    recording = Recording.from_trials(np.ones((40, 2, 3)), targets={"image": np.arange(40) % n_classes})
+    names = rules_for("auto", Target.fit(PopulationDataset(recording), "image"))
+    assert ("kernel-svm" in names) is has_svm
 
 
 @pytest.mark.parametrize("name", INSIDE)

@@ -1113,8 +1113,8 @@ FAULTS = (
     Fault(
         "decode: votes of a kernel SVM count for the class that lost",
         "src/motet/rivals/kernel_svm.py",
-        "np.add.at(votes, second, log_expit(-sharpness * decisions.T))",
-        "np.add.at(votes, second, log_expit(sharpness * decisions.T))",
+        "log_expit(-sharpness * decisions) @ second",
+        "log_expit(sharpness * decisions) @ second",
         ("tests/rivals/test_kernel_svm.py::test_it_decides_and_predicts_as_scikit_learn_does",),
     ),
     Fault(

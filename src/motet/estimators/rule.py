@@ -49,6 +49,7 @@ INSIDE = (
 """Rivals that can be a rule: those whose probabilities, or quantities, can be saved with a decoder."""
 QUICK = ("lda", "lda-total-counts", "lda-mean")
 """Those that are fitted in milliseconds, by which is found how much surer a rule of more trials is."""
+MOST_VOTING = 32  # classes, of which a kernel SVM holds every pair
 MOST_BINS = 1_000_000  # of a trial
 PULL = 0.01  # to equal shares, where trials are too few to tell
 
@@ -62,7 +63,8 @@ def rules_for(name: str, target: Target) -> tuple[str, ...]:
     if name == "none":
         return ()
     if name == "auto":
-        return AUTO.get((target.kind, target.level), ())
+        names = AUTO.get((target.kind, target.level), ())
+        return tuple(one for one in names if one != "kernel-svm" or len(target.classes) <= MOST_VOTING)
     question = TargetQuestion(target.name, target.kind, target.level)
     fitting = [rival.name for rival in RIVALS.values() if rival.answers(question) and rival.name in INSIDE]
     if name not in fitting:

@@ -80,11 +80,9 @@ def pairs(n_classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _voted(decisions: Array, n_classes: int, sharpness: float) -> Array:
     """(row, class) log-probabilities of decisions (row, pair)."""
-    first, second = pairs(n_classes)
-    votes = np.zeros((n_classes, len(decisions)))
-    np.add.at(votes, first, log_expit(sharpness * decisions.T))
-    np.add.at(votes, second, log_expit(-sharpness * decisions.T))
-    return np.asarray(log_softmax(votes.T, axis=1))
+    first, second = (np.eye(n_classes)[one] for one in pairs(n_classes))
+    votes = log_expit(sharpness * decisions) @ first + log_expit(-sharpness * decisions) @ second
+    return np.asarray(log_softmax(votes, axis=1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ copyright = f"2026, {author}"
 release = version = motet.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["status.md"]
 html_theme = "furo"
 html_title = f"motet {release}"
 html_static_path = ["_static"]

@@ -23,7 +23,7 @@ def toctrees() -> set[str]:
 def test_every_page_is_in_a_toctree():
     pages = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.glob("**/*.md")}
     alone = {page for page in pages if page.partition("/")[0] not in LISTED_BY_NEIGHBOURS or page.endswith("README")}
-    assert alone - {"index", "status"} <= toctrees()
+    assert alone - {"index"} <= toctrees()
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)

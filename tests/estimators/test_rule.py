@@ -152,6 +152,13 @@ def test_a_rule_of_more_trials_may_be_surer_and_says_the_same():
     assert 1 <= decoder._surer_with_all(PopulationDataset(recording), rule) <= 2
 
 
+@pytest.mark.parametrize("n_trials", range(4, 10))
+def test_a_rule_learns_from_few_trials_or_is_left_out(n_trials):
+    """Discriminants take more trials than classes, and parts of so few may not have them."""
+    decoder = EITClassifier("side", **QUICK).fit(simulated(n_trials))
+    assert np.isfinite(decoder.predict_proba(simulated(3))).all()
+
+
 @pytest.mark.parametrize("target", ["side", "drive"])
 def test_signals_that_are_rarely_negative_are_read_alike_in_all_parts(target):
     recording = simulated()

@@ -212,7 +212,7 @@ class _Decoder(TransformerMixin, Estimator):
         for n_parts in (self._n_members, RULE_PARTS):
             part = np.concatenate([_parts(one, self.targets_[0].name, n_parts) for one in taught.recordings])
             known = self._known(taught, said_of_left_out(taught, self.targets_[0], names, part)) if names else None
-            if known is None:
+            if known is None or not known[0]:  # no part leaves trials enough
                 return 1.0
             sure.append(sum(Shares.of_rule(*known).values()))
         return float(np.clip(sure[1] / sure[0], 1.0, MOST_SURER)) if sure[0] > 0 else 1.0

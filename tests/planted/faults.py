@@ -1104,6 +1104,27 @@ FAULTS = (
         ("tests/estimators/test_rule.py::test_what_is_said_of_trials_left_out_does_not_know_their_targets",),
     ),
     Fault(
+        "decode: discriminants that cannot learn from parts of few trials end a fit",
+        "src/motet/estimators/decoders.py",
+        "if known is None or not known[0]:",
+        "if known is None:",
+        ("tests/estimators/test_rule.py::test_a_rule_learns_from_few_trials_or_is_left_out",),
+    ),
+    Fault(
+        "decode: pairs of any number of classes are voted on",
+        "src/motet/estimators/rule.py",
+        "len(target.classes) <= MOST_VOTING",
+        "len(target.classes) >= 0",
+        ("tests/estimators/test_rule.py::test_pairs_of_many_classes_are_not_voted_on",),
+    ),
+    Fault(
+        "adapt: the second readout is asked of any population",
+        "src/motet/models/moments.py",
+        "return bool(1 / STRANGE <= ratio <= STRANGE)",
+        "return bool(ratio > 0)",
+        ("tests/models/test_moments.py::test_a_population_that_varies_otherwise_is_noticed",),
+    ),
+    Fault(
         "decode: a kernel SVM is tuned on rows that it learned from",
         "src/motet/rivals/kernel_svm.py",
         "learned, held = np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)",

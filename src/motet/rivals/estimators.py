@@ -27,15 +27,12 @@ class Estimated:
     Attributes:
         made: the estimator of rows, with these options by name.
         options: the values to try.
-        most_rows: of more, that many are learned from, evenly chosen.
     """
 
     made: Callable[..., Any]
     options: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
-    most_rows: int | None = None
 
     def __call__(self, rows: Rows) -> tuple[Any, Mapping[str, Any]]:
-        rows = rows if self.most_rows is None else rows.thinned(self.most_rows)
         tried = rows.thinned(MOST_TUNING_ROWS)
         parts = [
             (tried.select(tried.folds != fold), tried.select(tried.folds == fold)) for fold in np.unique(tried.folds)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax
 from sklearn.svm import SVC
 
+from motet.rivals.estimators import MOST_TUNING_ROWS
 from motet.rivals.gaussians import GaussianSum, squared_distances, summed_variance
 from motet.rivals.readings import Rows
 from motet.rivals.tuning import Options, tune
 
 Array = NDArray[np.float64]
 
-MOST_ROWS, MOST_TUNING_ROWS = 5000, 2000  # memory and time grow with their square
+MOST_ROWS = 5000  # memory and time grow with their square
 SHARPNESS = (4.0, 0.25, 0.5, 1.0, 2.0, 8.0, 16.0)
 OPTIONS = {"C": (3.0, 0.3, 1.0, 10.0, 30.0), "gamma": (1.0, 0.1, 0.3), "sharpness": SHARPNESS}
 """Values to try. The kernel is exp(-gamma · squared distance / summed variance of inputs)."""
@@ -107,10 +108,9 @@ class _Machines:
 
     def __init__(self, rows: Rows) -> None:
         self.answers, self.folds, self.variance = rows.answers, rows.folds, summed_variance(rows.inputs)
-        self.classes = np.unique(rows.answers)
         self._squares = squared_distances(rows.inputs, rows.inputs) / self.variance
         self._kernel = functools.lru_cache(maxsize=1)(lambda gamma: np.exp(-gamma * self._squares))
-        self._held_out = functools.lru_cache(maxsize=None)(self._decisions)
+        self._held_out = functools.cache(self._decisions)
 
     def error(self, chosen: Options) -> float:
         """Brier's score of the probabilities of each fold, by machines of all others."""
